@@ -1,0 +1,102 @@
+//! The command line: clap definitions, one file a verb. A verb turns its arguments into an options
+//! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
+
+mod report;
+mod text;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use report::Failure;
+
+/// Pull and run OCI images without root, setuid helpers, subordinate ids or a daemon.
+#[derive(Debug, Parser)]
+#[command(
+    name = "coracle",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true
+)]
+#[command(arg_required_else_help = true, subcommand_required = true)]
+pub struct App {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that stand before the verb.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Directory for images and containers [default: $XDG_DATA_HOME/coracle]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CORACLE_ROOT",
+        global = true,
+        hide_env_values = true
+    )]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Completion(completion::Args),
+}
+
+mod completion {
+    //! `coracle completion SHELL`
+
+    use std::io::Write as _;
+
+    use super::{App, CommandFactory as _, Failure, Global, text};
+
+    /// Print a completion script for a shell
+    #[derive(Debug, clap::Args)]
+    pub(super) struct Args {
+        /// Shell to write for
+        shell: clap_complete::Shell,
+    }
+
+    pub(super) fn exec(_: &Global, args: &Args) -> Result<u8, Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(args.shell, &mut App::command(), "coracle", &mut script);
+        text::stdout(|out| out.write_all(&script))?;
+        Ok(0)
+    }
+}
+
+/// Parse the arguments, do what they say, and return the exit code.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let app = match App::try_parse_from(args) {
+        Ok(app) => app,
+        Err(e) => return ExitCode::from(report::usage(&e)),
+    };
+    let result = match &app.command {
+        Command::Completion(a) => completion::exec(&app.global, a),
+    };
+    ExitCode::from(match result {
+        Ok(code) => code,
+        Err(failure) => report::failure(&failure),
+    })
+}
+
+/// The whole command tree, for the man pages and the tests.
+pub fn command() -> clap::Command {
+    App::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn verify_app() {
+        super::command().debug_assert();
+    }
+}

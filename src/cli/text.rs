@@ -1,0 +1,55 @@
+//! Writing to the terminal: data to stdout, the rest to stderr, and never a control character of a
+//! stranger's making.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+/// Write data to stdout, buffered. A reader that went away (`coracle images | head -1`) is no error.
+pub(crate) fn stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Write one line to stderr. There is nowhere left to report a failure to.
+pub(crate) fn stderr(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Names and messages from images and registries come from strangers: control characters (and the
+/// invisible ones that reorder text) are shown as escapes, so that they cannot drive the terminal.
+pub(crate) fn printable(s: &str) -> Cow<'_, str> {
+    let unsafe_char = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    if !s.contains(unsafe_char) {
+        return Cow::Borrowed(s);
+    }
+    let mut out = String::with_capacity(s.len() + 16);
+    for c in s.chars() {
+        if unsafe_char(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn a_terminal_escape_is_shown_and_not_sent() {
+        assert_eq!(
+            printable("a\u{1b}[2Jb\u{7}\u{202e}"),
+            "a\\u{1b}[2Jb\\u{7}\\u{202e}"
+        );
+        assert_eq!(printable("plain ü 名"), "plain ü 名");
+        assert_eq!(printable("c1 \u{9b}31m"), "c1 \\u{9b}31m");
+    }
+}

@@ -1,0 +1,1 @@
+//! Tar streams to directories: safe unpack, decompression, removal.

@@ -1,0 +1,52 @@
+//! Coracle: a rootless container tool that needs nobody's permission.
+//!
+//! # Map
+//!
+//! `coracle run IMAGE CMD` flows one way; each room hands a value on and none calls back:
+//!
+//! ```text
+//! cli → ops → registry → layer → store → rootfs → runtime → monitor
+//! ```
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`cli`] | clap definitions, one file a verb; tables, progress, error report; no other I/O |
+//! | [`ops`] | one use case a file; the only place that joins the rooms below |
+//! | [`registry`] | HTTP client, authentication, blob streams; never sees the store |
+//! | [`layer`] | tar to directory: safe unpack, whiteouts, owners; decompression |
+//! | [`store`] | the truth on disk: blobs, layers, images, containers, locks |
+//! | [`rootfs`] | layers and options to a root file system: overlay, fuse-overlayfs or copy |
+//! | [`runtime`] | plan (pure data), spawn (parent), init (child until exec), seccomp, capabilities |
+//! | [`monitor`] | waits, forwards signals, relays the terminal |
+//! | [`host`] | what this machine allows, found out by doing it in a forked child |
+//! | [`oci`] | pure types: reference, digest, platform, manifest; no I/O |
+//! | [`config`] | directories, registry configuration, credentials |
+//! | [`sys`] | the only room with `unsafe` code |
+//!
+//! # Who may use whom
+//!
+//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host}`; all may
+//! use [`sys`], which uses none. Two exceptions are forbidden outright: `runtime` sees neither store
+//! nor registry nor cli (it takes a bundle, so that it can serve the OCI runtime verbs), and `store`
+//! never sees `runtime` (liveness is passed in). `tests/rooms.rs` holds these rules.
+//!
+//! # Threat model
+//!
+//! Hostile: image contents, layer tars, registry replies, seccomp and env files, and whatever runs
+//! inside a container. Trusted: the kernel, the user who calls us, and the user's own files. The
+//! boundary between a container and the user's session is made by the kernel (user, mount, pid, ipc,
+//! uts, cgroup and network namespaces, seccomp, no_new_privs); this crate only has to set it up in an
+//! order that leaves no gap. A container can never do more than the user who started it.
+
+pub mod cli;
+pub mod config;
+pub mod host;
+pub mod layer;
+pub mod monitor;
+pub mod oci;
+pub mod ops;
+pub mod registry;
+pub mod rootfs;
+pub mod runtime;
+pub mod store;
+pub mod sys;

@@ -1,0 +1,1 @@
+//! The process after it was started: wait, signals, terminal.

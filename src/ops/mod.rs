@@ -1,0 +1,7 @@
+//! Use cases, one a file: the only room that joins the others. An operation takes an options struct,
+//! prints nothing, and returns a value or an [`Error`]; `cli` turns arguments into the one and the
+//! other into text.
+
+mod error;
+
+pub use error::Error;

@@ -1,0 +1,1 @@
+//! HTTP client for OCI distribution registries. Never touches the store.

@@ -1,0 +1,1 @@
+//! Layers and options to a root file system.

@@ -1,0 +1,1 @@
+//! The truth on disk: blobs, layers, images and containers.

@@ -1,0 +1,1 @@
+//! System calls that no safe crate offers. The only room with `unsafe` code.
