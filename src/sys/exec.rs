@@ -75,3 +75,44 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
         .chain([std::ptr::null()])
         .collect()
 }
+
+/// Mark descriptors `first..=last` close-on-exec (close_range(2), Linux 5.11).
+pub fn cloexec_range(first: u32, last: u32) -> io::Result<()> {
+    close_range(first, last, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Close descriptors `first..=last` of a process that will use none of them again.
+pub fn close_from(first: u32, last: u32) -> io::Result<()> {
+    close_range(first, last, 0)
+}
+
+fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
+    // SAFETY: three integers; which descriptors go is the caller's business, and those who call are
+    // about to leave this program's code for good.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Join a new, anonymous session keyring (keyctl(2)), so that the caller's keys stay outside. Where
+/// keyrings are off or the quota is full, nothing happens.
+pub fn new_session_keyring() {
+    let join = 1; // KEYCTL_JOIN_SESSION_KEYRING
+    // SAFETY: a null name asks for an anonymous keyring; no memory is involved.
+    unsafe { libc::syscall(libc::SYS_keyctl, join, std::ptr::null::<libc::c_char>()) };
+}
+
+/// Spawn a helper program inside namespaces of the process behind `pidfd`.
+pub fn in_namespaces(
+    command: &mut std::process::Command,
+    pidfd: BorrowedFd<'_>,
+    namespaces: u64,
+) -> io::Result<std::process::Child> {
+    use std::os::unix::process::CommandExt as _;
+    let pidfd = pidfd.try_clone_to_owned()?;
+    // SAFETY: the closure runs in the forked child and makes one system call, which allocates nothing
+    // and takes no lock.
+    unsafe { command.pre_exec(move || super::clone::enter(pidfd.as_fd(), namespaces)) };
+    command.spawn()
+}
