@@ -36,6 +36,9 @@ pub fn spawn(plan: &Plan) -> Result<Started, Error> {
         && let Some(plan) = plan.with_outer_proc()
     {
         // Only where an outer container masks its /proc: the next rung of the ladder.
+        // Nothing but we will end the other processes of such a container.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(|e| Error::Parent("prctl", e.into()))?;
         return attempt(&plan);
     }
     first
