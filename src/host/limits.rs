@@ -68,10 +68,14 @@ pub fn namespace_limits() -> Finding {
             .filter(|(_, n)| *n < NAMESPACES_WANTED)
             .map(|(name, _)| format!("user.{name}=15000"))
             .collect();
-        return NAMESPACES
-            .limited(format!("user.{lowest} is {n}"))
-            .instead("that many containers at once, at most")
-            .admin(format!("sysctl -w {}", low.join(" ")));
+        let detail = format!("user.{lowest} is {n}");
+        let finding = match n {
+            0 => NAMESPACES.missing(detail),
+            _ => NAMESPACES
+                .limited(detail)
+                .instead("that many containers at once, at most"),
+        };
+        return finding.admin(format!("sysctl -w {}", low.join(" ")));
     }
     NAMESPACES.ok(format!("{n} of each kind or more for each user"))
 }

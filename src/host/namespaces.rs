@@ -75,6 +75,9 @@ pub fn id_map() -> Finding {
             "uid {} is root inside; setgroups denied, as one id needs",
             geteuid().as_raw()
         )),
+        Err(failed) if failed.stage() == Some("unshare(CLONE_NEWUSER)") => {
+            ID_MAP.missing(facts::reason(&failed))
+        }
         Err(failed) => {
             let cause = explain::userns(&failed, &Facts::read());
             ID_MAP.missing(cause.why).admin(cause.admin)

@@ -20,6 +20,8 @@
 
 use serde::Serialize;
 
+use super::facts::NEEDS_USERNS;
+
 /// How a probe ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -276,6 +278,13 @@ impl Report {
     /// Order the findings by group, choose the rungs, and see what stands in the way of a container.
     pub(super) fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|f| f.group as u8);
+        for finding in &mut findings {
+            // Without a user namespace there is no container for which to choose something else.
+            if finding.detail == NEEDS_USERNS {
+                finding.instead = None;
+                finding.admin = None;
+            }
+        }
         let rungs = choose(&findings);
         let blockers = blockers(&findings, &rungs);
         Self {
@@ -355,17 +364,20 @@ fn choose(findings: &[Finding]) -> Rungs {
 }
 
 fn blockers(findings: &[Finding], rungs: &Rungs) -> Vec<&'static str> {
+    // Whatever lacks only the user namespace is no obstacle of its own.
+    let stands = |id: &&'static str| {
+        findings
+            .iter()
+            .any(|f| f.id == *id && f.result != Outcome::Ok && f.detail != NEEDS_USERNS)
+    };
     let needed = ["userns", "id-map", "ns-mount", "ns-pid", "seccomp-filter"];
-    let mut blockers: Vec<_> = needed
-        .into_iter()
-        .filter(|id| !works(findings, id))
-        .collect();
-    for (stands, id) in [
+    let mut blockers: Vec<_> = needed.into_iter().filter(stands).collect();
+    for (missing, id) in [
         (rungs.proc == Proc::None, "proc-rbind"),
         (rungs.pivot == Pivot::None, "move-chroot"),
         (rungs.rootfs == Rootfs::None, "store-write"),
     ] {
-        if stands {
+        if missing && stands(&id) {
             blockers.push(id);
         }
     }

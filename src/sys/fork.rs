@@ -103,7 +103,7 @@ pub enum Failed {
     /// A signal ended the child (SIGSYS: a seccomp filter that kills).
     #[error("ended by signal {0}")]
     Signal(i32),
-    /// The child left without an answer.
+    /// The child left without an answer (status -1: reaped by the kernel, nobody knows).
     #[error("ended with status {0} and no answer")]
     Silent(i32),
 }
@@ -237,13 +237,11 @@ impl Child {
         // The number is free now: the destructor must not kill whoever gets it next.
         self.reaped = true;
         let message = message.ok_or(Failed::TimedOut(limit))?;
-        decode(&message).unwrap_or_else(|| {
-            Err(match status {
-                Some(Ended::Signal(n)) => Failed::Signal(n),
-                Some(Ended::Exit(n)) => Failed::Silent(n),
-                None => Failed::Silent(-1),
-            })
-        })
+        decode(&message).unwrap_or(Err(match status {
+            Some(Ended::Signal(n)) => Failed::Signal(n),
+            Some(Ended::Exit(n)) => Failed::Silent(n),
+            None => Failed::Silent(-1),
+        }))
     }
 
     /// What the child wrote until it closed its end; `None` when the time is over.
