@@ -522,7 +522,7 @@ fn killed_at_any_point_it_leaves_nothing_that_the_next_one_does_not_remove() {
     report(&mut place.user("exec $CORACLE doctor --json"));
     assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
     assert!(
-        littered,
+        littered > 0,
         "no kill met a probe at work: the test tested nothing"
     );
 }
