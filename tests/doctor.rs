@@ -207,7 +207,7 @@ fn the_text_form_says_the_verdict_last_and_has_no_control_characters() {
 }
 
 #[test]
-fn root_may_map_many_ids_itself() {
+fn root_is_told_that_it_may_map_many_ids() {
     if !is_root() {
         return;
     }
@@ -221,7 +221,6 @@ fn root_may_map_many_ids_itself() {
     let whole = fs::read_to_string("/proc/self/uid_map").unwrap();
     if whole.split_whitespace().last() == Some("4294967295") {
         assert_eq!(many["result"], "ok", "{many}");
-        assert_eq!(report["rungs"]["identity"], "many-ids");
     } else {
         assert!(!text(many, "detail").is_empty());
     }

@@ -155,11 +155,13 @@ pub fn many_ids() -> Finding {
         inner.finish(LIMIT).at("unshare(CLONE_NEWUSER)")
     });
     match tried {
-        Ok(mapped) if mapped >= u64::from(IDS_WANTED) => MANY_IDS.ok(format!(
-            "we may map {mapped} ids ourselves, in {} extent{}",
-            uids.len(),
-            if uids.len() == 1 { "" } else { "s" }
-        )),
+        Ok(mapped) if mapped >= u64::from(IDS_WANTED) => MANY_IDS
+            .ok(format!(
+                "we may map {mapped} ids ourselves, in {} extent{}",
+                uids.len(),
+                if uids.len() == 1 { "" } else { "s" }
+            ))
+            .instead("not used by this version of coracle: one id for every caller"),
         Ok(mapped) => MANY_IDS
             .limited(format!(
                 "only {mapped} ids are here to map, and images take {IDS_WANTED} for granted"

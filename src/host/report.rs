@@ -174,8 +174,6 @@ macro_rules! rung {
 rung! {
     /// Who the container's users are.
     Identity {
-        /// We may write a map of 65536 ids or more ourselves.
-        ManyIds = "many-ids",
         /// One id: the container's root is the caller.
         OneId = "one-id",
         /// No user namespace: no container.
@@ -314,9 +312,7 @@ fn choose(findings: &[Finding]) -> Rungs {
     let userns = ok("userns") && ok("id-map");
     let tun = ok("tun") && ok("ns-net");
     Rungs {
-        identity: if ok("many-ids") {
-            Identity::ManyIds
-        } else if userns {
+        identity: if userns {
             Identity::OneId
         } else {
             Identity::None
@@ -407,7 +403,6 @@ mod tests {
         "slirp4netns",
         "systemd-user",
         "cgroup",
-        "many-ids",
     ];
 
     /// A machine where all works but `missing`.
@@ -431,23 +426,15 @@ mod tests {
         let all = machine(&[]).rungs;
         assert_eq!(
             (all.identity, all.proc, all.rootfs),
-            (Identity::ManyIds, Proc::Fresh, Rootfs::Overlay)
+            (Identity::OneId, Proc::Fresh, Rootfs::Overlay)
         );
         assert_eq!(
             (all.pivot, all.network, all.limits),
             (Pivot::PivotRoot, Network::Pasta, Limits::Systemd)
         );
 
-        let second = machine(&[
-            "many-ids",
-            "proc",
-            "overlay",
-            "pivot-root",
-            "pasta",
-            "systemd-user",
-        ]);
+        let second = machine(&["proc", "overlay", "pivot-root", "pasta", "systemd-user"]);
         assert!(second.can_run);
-        assert_eq!(second.rungs.identity, Identity::OneId);
         assert_eq!(second.rungs.proc, Proc::Rbind);
         assert_eq!(second.rungs.rootfs, Rootfs::FuseOverlayfs);
         assert_eq!(second.rungs.pivot, Pivot::MoveChroot);
@@ -464,7 +451,7 @@ mod tests {
     #[test]
     fn what_stands_in_the_way_is_named() {
         for (missing, blocker) in [
-            (&["userns", "many-ids"][..], "userns"),
+            (&["userns"][..], "userns"),
             (&["proc", "proc-rbind"], "proc-rbind"),
             (&["pivot-root", "move-chroot"], "move-chroot"),
             (&["ns-pid"], "ns-pid"),
@@ -473,6 +460,8 @@ mod tests {
             let report = machine(missing);
             assert!(!report.can_run, "{missing:?}");
             assert_eq!(report.blockers, [blocker]);
+            let none = report.rungs.identity == Identity::None;
+            assert_eq!(none, blocker == "userns");
         }
     }
 }

@@ -16,11 +16,10 @@
 //! environment variable and prints nothing; it makes system calls, reads and writes files, and
 //! allocates. If it hangs all the same, the time limit ends it.
 
-#![allow(unsafe_code)]
-
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use super::clone::exit_now;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -201,7 +200,7 @@ fn child(parent: Pid, answer: OwnedFd, work: impl FnOnce() -> Result<u64, Stop>)
     // Shorter than PIPE_BUF: one write, whole or not at all.
     let sent = rustix::io::write(&answer, &message);
     std::mem::forget(leave);
-    exit(if sent.is_ok() { 0 } else { 1 })
+    exit_now(if sent.is_ok() { 0 } else { 1 })
 }
 
 /// Ends the process when dropped, so that a panic cannot unwind into the parent's frames.
@@ -209,13 +208,8 @@ struct Leave(i32);
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        exit(self.0)
+        exit_now(self.0)
     }
-}
-
-fn exit(status: i32) -> ! {
-    // SAFETY: _exit has no precondition; it ends the process without running anything of ours.
-    unsafe { libc::_exit(status) }
 }
 
 impl Child {

@@ -4,8 +4,6 @@
 //!
 //! See seccomp_unotify(2), landlock(7), execveat(2), unshare(2) and the kernel's tuntap.rst.
 
-#![allow(unsafe_code)]
-
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use rustix::io::Errno;
