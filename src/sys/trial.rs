@@ -1,4 +1,4 @@
-//! System calls that only the probes of [`host`](crate::host) make: to find out whether the kernel
+//! System calls that only the probes of the `host` room make: to find out whether the kernel
 //! answers them, not to build upon. Each is safe to call with any argument; those that change the
 //! calling process for good are meant for a child of [`fork`](super::fork).
 //!
