@@ -485,6 +485,28 @@ fn supplementary_groups_are_told() {
     );
 }
 
+#[test]
+fn a_chroot_is_named_as_the_cause() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    // Bound in a mount namespace of its own, so that the machine sees nothing of it.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]).arg(format!(
+        "mkdir proc && mount --rbind /proc proc && \
+         exec chroot --userspec={USER}:{USER} . /coracle --root /home/store doctor --json"
+    ));
+    place.environment(&mut command);
+    let report = report(&mut command);
+    let userns = finding(&report, "userns");
+    assert!(
+        text(userns, "detail").contains("lives in a chroot"),
+        "{userns}"
+    );
+    assert_eq!(report["blockers"], serde_json::json!(["userns"]));
+}
+
 /// Processes that run this binary.
 fn processes_of(binary: &Path) -> usize {
     fs::read_dir("/proc")

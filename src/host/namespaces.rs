@@ -127,7 +127,10 @@ pub fn many_ids() -> Finding {
     let have = total(&uids).min(total(&gids));
     if have <= 1 {
         return MANY_IDS
-            .missing("only one id exists in the user namespace we are in")
+            .missing(match have {
+                0 => "/proc/self/uid_map cannot be read",
+                _ => "only one id exists in the user namespace we are in",
+            })
             .instead(INSTEAD);
     }
     let (uid_lines, gid_lines) = (map_lines(&uids), map_lines(&gids));
