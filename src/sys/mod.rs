@@ -5,7 +5,9 @@
 
 pub mod clone;
 pub mod exec;
+pub mod fork;
 pub mod mount;
 pub mod net;
 pub mod seccomp;
 mod stub;
+pub mod trial;
