@@ -3,6 +3,8 @@
 
 mod doctor;
 mod report;
+mod run;
+mod run_values;
 mod table;
 mod text;
 
@@ -48,6 +50,7 @@ pub struct Global {
 enum Command {
     Completion(completion::Args),
     Doctor(doctor::Args),
+    Run(Box<run::Args>),
 }
 
 mod completion {
@@ -82,9 +85,10 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(app) => app,
         Err(e) => return ExitCode::from(report::usage(&e)),
     };
-    let result = match &app.command {
-        Command::Completion(a) => completion::exec(&app.global, a),
-        Command::Doctor(a) => doctor::exec(&app.global, a),
+    let result = match app.command {
+        Command::Completion(a) => completion::exec(&app.global, &a),
+        Command::Doctor(a) => doctor::exec(&app.global, &a),
+        Command::Run(a) => run::exec(&app.global, *a),
     };
     ExitCode::from(match result {
         Ok(code) => code,

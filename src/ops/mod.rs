@@ -4,5 +4,8 @@
 
 pub mod doctor;
 mod error;
+mod progress;
+pub mod pull;
+pub mod run;
 
 pub use error::Error;

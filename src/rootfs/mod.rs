@@ -5,12 +5,13 @@
 //! mount namespaces.
 
 mod overlay;
+mod view;
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use overlay::attach as attach_overlay;
+pub use view::{LayeredView, flatten};
 
 /// How layers become one tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
