@@ -4,6 +4,8 @@
 //! [`Root`] is a plan, made outside; [`Root::attach`] carries it out inside the container's user and
 //! mount namespaces.
 
+mod flatten;
+mod lower;
 mod overlay;
 mod view;
 
@@ -11,7 +13,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use view::{LayeredView, flatten};
+pub use flatten::{Error as FlattenError, flatten};
+pub use view::{Error as ViewError, LayeredView};
 
 /// How layers become one tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
