@@ -1,7 +1,9 @@
 //! The command line: clap definitions, one file a verb. A verb turns its arguments into an options
 //! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
 
+mod doctor;
 mod report;
+mod table;
 mod text;
 
 use std::ffi::OsString;
@@ -45,6 +47,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Completion(completion::Args),
+    Doctor(doctor::Args),
 }
 
 mod completion {
@@ -81,6 +84,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match &app.command {
         Command::Completion(a) => completion::exec(&app.global, a),
+        Command::Doctor(a) => doctor::exec(&app.global, a),
     };
     ExitCode::from(match result {
         Ok(code) => code,

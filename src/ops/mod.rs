@@ -2,6 +2,7 @@
 //! prints nothing, and returns a value or an [`Error`]; `cli` turns arguments into the one and the
 //! other into text.
 
+pub mod doctor;
 mod error;
 pub mod history;
 pub mod images;

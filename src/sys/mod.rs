@@ -1,1 +1,4 @@
 //! System calls that no safe crate offers. The only room with `unsafe` code.
+
+pub mod fork;
+pub mod trial;
