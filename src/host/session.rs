@@ -64,7 +64,10 @@ pub fn user_manager(cgroup: &Cgroup) -> Finding {
                 cgroup.hierarchy.words()
             ))
             .instead(INSTEAD)
-            .admin("add systemd.unified_cgroup_hierarchy=1 to the kernel command line, then reboot".to_owned());
+            .admin(
+                "add systemd.unified_cgroup_hierarchy=1 to the kernel command line, then reboot"
+                    .to_owned(),
+            );
     }
     let given = cgroup
         .mount

@@ -19,9 +19,56 @@ pub enum Error {
     /// A manifest that cannot be used.
     #[error(transparent)]
     Manifest(#[from] crate::oci::ManifestError),
+    /// A digest that is none.
+    #[error(transparent)]
+    Digest(#[from] crate::oci::DigestError),
+    /// No place for the user's data.
+    #[error(transparent)]
+    Dirs(#[from] crate::config::DirsError),
+    /// Credentials that cannot be read.
+    #[error(transparent)]
+    Auth(#[from] crate::config::auth::AuthError),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// The registry did not give it.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::Error),
+    /// A layer that cannot be unpacked.
+    #[error(transparent)]
+    Layer(crate::layer::Error),
+    /// An image, archive or layout that is not what it should be.
+    #[error(transparent)]
+    Intake(#[from] super::IntakeError),
+    /// An image that may not be removed.
+    #[error(transparent)]
+    Remove(#[from] super::rmi::RemoveError),
+    /// A stream that failed below all of them.
+    #[error("cannot read the data")]
+    Stream(#[source] std::io::Error),
 }
 
 impl Error {
+    /// From what the reader of a stream returned: the error of ours that is inside, if one is.
+    pub(super) fn from_reader(e: std::io::Error) -> Self {
+        let e = match e.downcast::<crate::store::Error>() {
+            Ok(store) => return store.into(),
+            Err(e) => e,
+        };
+        match crate::registry::Error::from_io(e) {
+            Ok(registry) => registry.into(),
+            Err(e) => Self::Stream(e),
+        }
+    }
+
+    /// From unpacking: what the blob's reader said comes first, if that was the cause.
+    pub(super) fn from_layer(e: crate::layer::Error) -> Self {
+        match e {
+            crate::layer::Error::Read(e) => Self::from_reader(e),
+            e => Self::Layer(e),
+        }
+    }
+
     /// The exit code for this error when it ends the program. `run` and `exec` use the docker codes;
     /// every other verb ends with 1, except where docker and podman give 125.
     pub fn exit_code(&self) -> u8 {
@@ -30,6 +77,15 @@ impl Error {
 
     /// What the user can do about it, if we know.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Dirs(e) => e.hint(),
+            Self::Auth(e) => e.hint(),
+            Self::Store(e) => e.hint(),
+            Self::Registry(e) => e.hint(),
+            Self::Layer(e) => e.hint(),
+            Self::Intake(e) => e.hint(),
+            Self::Remove(e) => e.hint(),
+            _ => None,
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::store::Store;
 /// Open the user's store, or the one at `root`.
 pub fn open_store(root: Option<&Path>) -> Result<Store, Error> {
     let dirs = Dirs::resolve(root, Env::process())?;
-    Ok(Store::open(&dirs.data)?)
+    Ok(Store::open(&dirs.data_root)?)
 }
 
 /// Remove what dead processes left. Not being able to is no reason to refuse what was asked for.

@@ -35,7 +35,9 @@ pub enum IntakeError {
         got: u64,
     },
     /// Manifest and configuration contradict each other.
-    #[error("the image is inconsistent: {layers} layers in the manifest, {diff_ids} in its configuration")]
+    #[error(
+        "the image is inconsistent: {layers} layers in the manifest, {diff_ids} in its configuration"
+    )]
     LayerCount {
         /// Layers in the manifest.
         layers: usize,
@@ -139,9 +141,9 @@ impl IntakeError {
     /// What the user can do about it, if we know.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Platform { want, .. } => {
-                Some(format!("leave out --platform, or use an image made for {want}"))
-            }
+            Self::Platform { want, .. } => Some(format!(
+                "leave out --platform, or use an image made for {want}"
+            )),
             Self::DiffId { .. } | Self::LayerCount { .. } | Self::Size { .. } => {
                 Some("the image is damaged or forged: nothing of it was kept".to_owned())
             }

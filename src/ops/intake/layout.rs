@@ -77,8 +77,8 @@ impl Layout {
                 };
                 // Without O_NONBLOCK a fifo in a stranger's directory would hold us up for ever.
                 let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let fd = rustix::fs::open(&path, flags, Mode::empty())
-                    .map_err(|e| failed(e.into()))?;
+                let fd =
+                    rustix::fs::open(&path, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
                 let stat = rustix::fs::fstat(&fd).map_err(|e| failed(e.into()))?;
                 if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                     return Err(failed(io::Error::other("not a regular file")).into());
@@ -183,7 +183,12 @@ impl Layout {
         let digest = digest_of(d)?;
         let bytes = self.manifest(&digest, d.size())?;
         let media_type = d.media_type().to_string();
-        let chosen = choose(self, Document { digest, bytes }, Some(&media_type), platform)?;
+        let chosen = choose(
+            self,
+            Document { digest, bytes },
+            Some(&media_type),
+            platform,
+        )?;
         Ok(Offer {
             name: self.name(d),
             chosen,

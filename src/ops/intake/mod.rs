@@ -177,8 +177,7 @@ fn no_platform(want: &Platform, entries: &[Descriptor]) -> ManifestError {
 }
 
 pub(super) fn digest_of(d: &Descriptor) -> Result<Digest, Error> {
-    let digest: Result<Digest, _> = d.digest().to_string().parse();
-    Ok(digest.map_err(crate::oci::ReferenceError::from)?)
+    Ok(d.digest().to_string().parse()?)
 }
 
 /// Bring an image in, all of it, and name it.
@@ -325,9 +324,7 @@ fn check_platform(
         }
         .into()),
         None if !fits => {
-            progress.warn(&format!(
-                "the image is for {have}; this machine is {want}"
-            ));
+            progress.warn(&format!("the image is for {have}; this machine is {want}"));
             Ok(())
         }
         _ => Ok(()),

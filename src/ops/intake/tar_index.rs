@@ -84,7 +84,10 @@ impl Archive {
         let stat = rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?;
         let seekable = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let mut magic = Vec::with_capacity(6);
-        (&mut file).take(6).read_to_end(&mut magic).map_err(failed)?;
+        (&mut file)
+            .take(6)
+            .read_to_end(&mut magic)
+            .map_err(failed)?;
         let start = io::Cursor::new(magic.clone());
         let file = match Packing::sniff(&magic) {
             Packing::Other(kind) => return Err(IntakeError::Compression { path, kind }.into()),
@@ -328,9 +331,7 @@ fn index(file: &File, path: &Path) -> Result<HashMap<String, Entry>, Error> {
                         Some(Entry::File { offset, size })
                     }
                     EntryType::Link => link().and_then(|l| normal(&l)).map(Entry::Link),
-                    EntryType::Symlink => {
-                        link().and_then(|l| beside(&name, &l)).map(Entry::Link)
-                    }
+                    EntryType::Symlink => link().and_then(|l| beside(&name, &l)).map(Entry::Link),
                     _ => None,
                 };
                 if let Some(entry) = entry {
@@ -464,7 +465,10 @@ mod tests {
             assert_eq!(a.document(name, "layer", 9).unwrap(), b"layer", "{name}");
         }
         let mut rest = String::new();
-        a.member("hard", 2).unwrap().read_to_string(&mut rest).unwrap();
+        a.member("hard", 2)
+            .unwrap()
+            .read_to_string(&mut rest)
+            .unwrap();
         assert_eq!(rest, "yer");
         assert!(matches!(
             a.document("hard", "layer", 4),
@@ -484,10 +488,16 @@ mod tests {
             zstd::encode_all(&plain[..], 1).unwrap(),
             plain,
         ] {
-            assert_eq!(open(&packed).unwrap().document("f", "f", 9).unwrap(), b"data");
+            assert_eq!(
+                open(&packed).unwrap().document("f", "f", 9).unwrap(),
+                b"data"
+            );
         }
         let xz = open(b"\xfd7zXZ\0.......").unwrap_err();
-        assert!(matches!(xz, Error::Intake(IntakeError::Compression { kind: "xz", .. })));
+        assert!(matches!(
+            xz,
+            Error::Intake(IntakeError::Compression { kind: "xz", .. })
+        ));
         // Two megabytes of nothing against a limit of one.
         let bomb = zstd::encode_all(&vec![0u8; 2 << 20][..], 1).unwrap();
         let e = open(&bomb).unwrap_err();
@@ -508,7 +518,10 @@ mod tests {
         }
         for garbage in [&b""[..], b"hello", &[b'x'; 2048]] {
             let e = open(garbage).unwrap_err();
-            assert!(matches!(e, Error::Intake(IntakeError::NotTar { .. })), "{e}");
+            assert!(
+                matches!(e, Error::Intake(IntakeError::NotTar { .. })),
+                "{e}"
+            );
         }
         // Sizes beyond the end, and a size that wraps around.
         let mut h = tar::Header::new_gnu();
@@ -519,7 +532,10 @@ mod tests {
             let mut bytes = h.as_bytes().to_vec();
             bytes.extend([0; 512]);
             let e = open(&bytes).unwrap_err();
-            assert!(matches!(e, Error::Intake(IntakeError::NotTar { .. })), "{size}: {e}");
+            assert!(
+                matches!(e, Error::Intake(IntakeError::NotTar { .. })),
+                "{size}: {e}"
+            );
         }
         // A name of a megabyte.
         let mut h = tar::Header::new_gnu();
