@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::ArgAction;
 
 use super::run_values as values;
-use super::{Failure, Global, progress, store};
+use super::{Failure, Global};
 use crate::oci::Platform;
-use crate::ops::pull::PullPolicy;
+use crate::ops::{self, pull::PullPolicy};
 use crate::ops::run::{
     self, Device, EnvVar, Namespace, Network, Options, Security, Ulimit, UserNamespace, Volume, What,
 };
@@ -157,9 +157,9 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {
         super::text::stderr("warning: standard input is not a terminal: keys and window size have nowhere to come from");
     }
-    let store = store(global)?;
-    let progress = progress::new(quiet);
-    let ended = run::run(&store, &options, progress.as_ref())?;
+    let store = ops::open_store(global.root.as_deref())?;
+    let _ = quiet;
+    let ended = run::run(&store, &options, &ops::progress::Silent)?;
     Ok(ended.exit_code())
 }
 

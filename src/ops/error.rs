@@ -24,18 +24,45 @@ pub enum Error {
     /// A manifest that cannot be used.
     #[error(transparent)]
     Manifest(#[from] crate::oci::ManifestError),
-    /// The store.
+    /// A digest that is none.
+    #[error(transparent)]
+    Digest(#[from] crate::oci::DigestError),
+    /// No place for the user's data.
+    #[error(transparent)]
+    Dirs(#[from] crate::config::DirsError),
+    /// Credentials that cannot be read.
+    #[error(transparent)]
+    Auth(#[from] crate::config::auth::AuthError),
+    /// The store could not do it.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// The registry did not give it.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::Error),
+    /// A layer that cannot be unpacked.
+    #[error(transparent)]
+    Layer(crate::layer::Error),
+    /// An image, archive or layout that is not what it should be.
+    #[error(transparent)]
+    Intake(#[from] super::IntakeError),
+    /// An image that may not be removed.
+    #[error(transparent)]
+    Remove(#[from] super::rmi::RemoveError),
+    /// A stream that failed below all of them.
+    #[error("cannot read the data")]
+    Stream(#[source] std::io::Error),
     /// Starting a container.
     #[error(transparent)]
     Runtime(#[from] crate::runtime::Error),
     /// Watching a container.
     #[error(transparent)]
     Monitor(#[from] crate::monitor::Error),
-    /// Making a root file system, or reading in one.
+    /// Copying layers to a root file system.
     #[error(transparent)]
-    Rootfs(#[from] crate::rootfs::Error),
+    Flatten(#[from] crate::rootfs::FlattenError),
+    /// Reading a file of an image.
+    #[error(transparent)]
+    View(#[from] crate::rootfs::ViewError),
     /// A file of the user's or of a container.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
@@ -80,6 +107,26 @@ impl Error {
         }
     }
 
+    /// From what the reader of a stream returned: the error of ours that is inside, if one is.
+    pub(super) fn from_reader(e: std::io::Error) -> Self {
+        let e = match e.downcast::<crate::store::Error>() {
+            Ok(store) => return store.into(),
+            Err(e) => e,
+        };
+        match crate::registry::Error::from_io(e) {
+            Ok(registry) => registry.into(),
+            Err(e) => Self::Stream(e),
+        }
+    }
+
+    /// From unpacking: what the blob's reader said comes first, if that was the cause.
+    pub(super) fn from_layer(e: crate::layer::Error) -> Self {
+        match e {
+            crate::layer::Error::Read(e) => Self::from_reader(e),
+            e => Self::Layer(e),
+        }
+    }
+
     /// The exit code for this error when it ends the program (docker-run(1), "Exit status").
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -96,6 +143,13 @@ impl Error {
             Self::Runtime(e) => e.hint(),
             Self::NoCommand => Some("add one after the image: coracle run IMAGE PROGRAM".to_owned()),
             Self::NoSuchUser(_) | Self::NoSuchGroup(_) => Some("use a number, which need not be in the file".to_owned()),
+            Self::Dirs(e) => e.hint(),
+            Self::Auth(e) => e.hint(),
+            Self::Store(e) => e.hint(),
+            Self::Registry(e) => e.hint(),
+            Self::Layer(e) => e.hint(),
+            Self::Intake(e) => e.hint(),
+            Self::Remove(e) => e.hint(),
             _ => None,
         }
     }

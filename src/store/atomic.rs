@@ -52,6 +52,13 @@ impl DraftFile {
         self.file.write_all(bytes).map_err(io("write", &self.path))
     }
 
+    /// Take the name away: a file that ends with its descriptor.
+    pub(super) fn into_unnamed(mut self) -> Result<File, Error> {
+        fs::remove_file(&self.path).map_err(io("remove", &self.path))?;
+        self.published = true;
+        self.file.try_clone().map_err(io("duplicate", &self.path))
+    }
+
     /// Give the file its final name, replacing what has it now. Content first, then the name: after a
     /// power cut there is the old file or the new one, whole.
     pub(super) fn publish(mut self, to: &Path) -> Result<(), Error> {

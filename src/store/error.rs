@@ -18,6 +18,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// What is no longer needed could not be removed.
+    #[error("cannot remove {path}", path = .path.display())]
+    RemoveTree {
+        /// Root of the tree.
+        path: PathBuf,
+        /// Why.
+        source: crate::layer::Error,
+    },
     /// `meta.json` names a format that this program does not know.
     #[error("the store at {path} has format version {found}; this program reads version {known}",
         path = .path.display(), known = super::VERSION)]

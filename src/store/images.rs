@@ -76,6 +76,14 @@ impl ImageRecord {
     }
 }
 
+/// A digest says it all: a tag beside it names nothing (docker and podman drop it as well).
+fn canonical(reference: &Reference) -> Reference {
+    match reference.digest() {
+        Some(digest) => reference.with_digest(digest.clone()),
+        None => reference.clone(),
+    }
+}
+
 impl Images<'_> {
     fn dir(&self) -> PathBuf {
         self.store.path("images")
@@ -83,7 +91,7 @@ impl Images<'_> {
 
     /// A name has up to 384 bytes and slashes, a file name 255 and none: hence its hash.
     fn tag_path(&self, reference: &Reference) -> PathBuf {
-        let hash = Digest::of(reference.to_string().as_bytes());
+        let hash = Digest::of(canonical(reference).to_string().as_bytes());
         self.dir().join(format!("tag-{}.json", hash.hex()))
     }
 
@@ -213,7 +221,10 @@ impl Images<'_> {
     }
 
     fn put_locked(&self, record: &ImageRecord) -> Result<(), Error> {
-        let mut record = record.clone();
+        let mut record = ImageRecord {
+            reference: record.reference.as_ref().map(canonical),
+            ..record.clone()
+        };
         let records = self.list()?;
         // The repositories belong to the image, not to one of its names.
         for other in records.iter().filter(|r| r.id == record.id) {

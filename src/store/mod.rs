@@ -1,5 +1,6 @@
 //! The truth on disk: blobs, unpacked layers, images, containers, and the locks between processes.
-//! Called by `ops`, and `containers` also by `monitor`; calls nothing above it.
+//! Called by `ops`, and `containers` also by `monitor`; calls nothing above it, and of its
+//! neighbours only `layer::remove_tree`.
 //!
 //! # The tree
 //!
@@ -50,7 +51,9 @@ mod images;
 mod layers;
 mod lock;
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,7 +69,7 @@ pub use layers::{LayerDraft, LayerInfo, Layers};
 pub use lock::Guard;
 
 use crate::oci::Digest;
-use error::io;
+use error::io as failed;
 use lock::Kind;
 
 /// The version of the format above.
@@ -101,7 +104,7 @@ pub struct Store {
 impl Store {
     /// Open the store at `root`, and make it there if the directory is empty or missing.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let root = std::path::absolute(root).map_err(io("resolve", root))?;
+        let root = std::path::absolute(root).map_err(failed("resolve", root))?;
         let store = Self {
             timeout: lock::timeout()?,
             root,
@@ -157,6 +160,17 @@ impl Store {
         self.layers().has(diff_id)
     }
 
+    /// An unnamed file in the store's file system, for data that has to be read more than once. It is
+    /// gone when it is closed.
+    pub fn spool(&self) -> Result<File, Error> {
+        atomic::DraftFile::new(&self.tmp(), "spool")?.into_unnamed()
+    }
+
+    /// The error for a write to a [`Store::spool`] that failed.
+    pub fn spool_failed(&self, e: io::Error) -> Error {
+        failed("write a temporary file in", &self.tmp())(e)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
@@ -168,18 +182,18 @@ impl Store {
     /// `false` when there is no `meta.json`.
     fn check_version(&self) -> Result<bool, Error> {
         let path = self.path(META);
-        let mut file = match std::fs::File::open(&path) {
+        let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(e) => {
                 return match Errno::from_io_error(&e) {
                     Some(Errno::NOENT) => Ok(false),
-                    _ => Err(io("open", &path)(e)),
+                    _ => Err(failed("open", &path)(e)),
                 };
             }
         };
         // On the way of every `run`: one read, where fs::read would make four calls.
         let mut buffer = [0u8; 256];
-        let n = file.read(&mut buffer).map_err(io("read", &path))?;
+        let n = file.read(&mut buffer).map_err(failed("read", &path))?;
         let meta: Meta =
             serde_json::from_slice(&buffer[..n]).map_err(|source| Error::Meta { path, source })?;
         if meta.version != VERSION {
@@ -195,7 +209,7 @@ impl Store {
     fn create(&self) -> Result<(), Error> {
         std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
             .create(&self.root)
-            .map_err(io("create the directory", &self.root))?;
+            .map_err(failed("create the directory", &self.root))?;
         for name in atomic::names(&self.root)? {
             if name != META && name != LOCK && !DIRS.contains(&name.as_str()) {
                 return Err(Error::NotAStore {
@@ -211,11 +225,16 @@ impl Store {
     }
 }
 
+/// Remove a tree that a stranger made, and that may shut out its owner.
 fn remove_tree(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove", path)(e)),
-        _ => Ok(()),
-    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    let parent = atomic::open_dir(parent)?;
+    crate::layer::remove_tree(parent.as_fd(), name).map_err(|source| Error::RemoveTree {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

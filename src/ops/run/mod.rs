@@ -12,10 +12,12 @@ mod user;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
@@ -26,14 +28,15 @@ pub use options::{
 use self::process::ImageDefaults;
 use self::spec::Facts;
 use self::user::Ids;
-use super::pull::Progress;
-use super::{Error, pull};
+use super::progress::Progress;
+use super::pull::{self, PullPolicy};
+use super::Error;
 use crate::monitor::{self, Ended, Signals};
 use crate::rootfs::{self, Driver, Root, Stack};
 use crate::runtime::caps::Caps;
 use crate::runtime::seccomp::Seccomp;
 use crate::runtime::{self, Plan, Stdin, WindowSize};
-use crate::store::{ContainerDir, ImageRecord, Store};
+use crate::store::{ContainerDir, Guard, ImageRecord, Store};
 
 /// Image configurations are a few kilobytes; 4 MiB is the limit for manifests as well.
 const CONFIG_MAX: u64 = 4 << 20;
@@ -51,13 +54,9 @@ struct Source {
 /// Run it in the foreground; returns how the program ended. With `remove`, and whenever it did not
 /// start, nothing of the container is left.
 pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended, Error> {
-    store.sweep()?;
-    if let What::Image(name) = &o.what {
-        pull::ensure(store, name, o.pull, &pull_options(o), progress)?;
-    }
+    super::sweep(store);
     // From reading the image until the container pins it, nobody may collect its layers.
-    let guard = store.shared()?;
-    let source = source(store, o)?;
+    let (source, guard) = source(store, o, progress)?;
     let id = random_id()?;
     let container = store.containers().create(&id, o.name.as_deref(), o.remove)?;
     let pinned = source.image.as_ref().map_or(Ok(()), |image| container.pin(image));
@@ -82,36 +81,51 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
     }
 }
 
-fn pull_options(o: &Options) -> pull::Options {
-    pull::Options {
-        platform: o.platform.clone(),
-        tls_verify: o.tls_verify,
-        ..pull::Options::default()
-    }
-}
-
-fn source(store: &Store, o: &Options) -> Result<Source, Error> {
-    match &o.what {
+/// What is to run, and the lock under which it was found.
+fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source, Guard), Error> {
+    let name = match &o.what {
+        What::Image(name) => name,
         What::Directory(dir) => {
             let dir = dir.canonicalize().map_err(|e| Error::file("open", dir, e))?;
-            Ok(Source {
+            let source = Source {
                 image: None,
                 defaults: ImageDefaults::default(),
                 layers: vec![dir],
-            })
+            };
+            return Ok((source, store.shared()?));
         }
-        What::Image(name) => {
-            let image = store.images().find(name)?;
-            let config = store.blobs().read(&image.id, CONFIG_MAX)?;
-            let config: ImageConfiguration =
-                serde_json::from_slice(&config).map_err(|source| Error::ImageConfig { id: image.id.clone(), source })?;
-            Ok(Source {
-                defaults: ImageDefaults::of(&config),
-                layers: image.diff_ids().rev().map(|d| store.layer_path(d)).collect(),
-                image: Some(image),
-            })
-        }
+    };
+    let mut guard = store.shared()?;
+    let mut image = None;
+    // The usual case: it is there, and reading one file says so.
+    if matches!(o.pull, PullPolicy::Missing | PullPolicy::Never) && o.platform.is_none() {
+        image = store.images().find(name).ok();
     }
+    let image = match image {
+        Some(image) => image,
+        None => {
+            // Pulling takes its own locks, also the exclusive one.
+            drop(guard);
+            let mut options = pull::Options::default();
+            options.tls_verify = o.tls_verify;
+            options.intake.platform.clone_from(&o.platform);
+            let pulled = pull::ensure(store, name, o.pull, &options, progress)?;
+            guard = store.shared()?;
+            store.images().find(&pulled.id.to_string())?
+        }
+    };
+    let config = store.blobs().read(&image.id, CONFIG_MAX)?;
+    let config: ImageConfiguration =
+        serde_json::from_slice(&config).map_err(|source| Error::ImageConfig {
+            id: image.id.clone(),
+            source,
+        })?;
+    let source = Source {
+        defaults: ImageDefaults::of(&config),
+        layers: image.diff_ids().rev().map(|d| store.layer_path(d)).collect(),
+        image: Some(image),
+    };
+    Ok((source, guard))
 }
 
 fn start(o: &Options, source: &Source, container: &ContainerDir) -> Result<Ended, Error> {
@@ -244,7 +258,7 @@ fn save(path: &Path, spec: &Spec) -> Result<(), Error> {
 }
 
 fn make_dir(path: &Path) -> Result<(), Error> {
-    rustix::fs::mkdir(path, rustix::fs::Mode::from_raw_mode(0o755))
+    rustix::fs::mkdir(path, Mode::from_raw_mode(0o755))
         .map_err(|e| Error::file("create the directory", path, e.into()))
 }
 
@@ -287,7 +301,9 @@ fn root(o: &Options, source: &Source, dir: &Path) -> Result<Root, Error> {
         let target = dir.join("rootfs");
         make_dir(&target)?;
         let lowers: Vec<&Path> = source.layers.iter().map(PathBuf::as_path).collect();
-        rootfs::flatten(&lowers, &target)?;
+        let dir = rustix::fs::open(&target, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| Error::file("open", &target, e.into()))?;
+        rootfs::flatten(&lowers, dir.as_fd())?;
         return Ok(Root::Directory(target));
     }
     let stack = Stack {

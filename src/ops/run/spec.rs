@@ -1,6 +1,6 @@
 //! Options and image to an OCI runtime configuration, as docker would write it for one uid.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
@@ -101,14 +101,18 @@ fn assemble(o: &Options, f: Facts<'_>) -> Result<Spec, OciSpecError> {
         .readonly_paths(readonly)
         .sysctl(o.sysctls.iter().cloned().collect::<HashMap<_, _>>())
         .build()?;
-    let capabilities: std::collections::HashSet<Capability> =
-        f.caps.names().filter_map(|n| n.parse().ok()).collect();
+    // The crate's names have no prefix.
+    let capabilities: HashSet<Capability> = f
+        .caps
+        .names()
+        .filter_map(|n| n.strip_prefix("CAP_")?.parse().ok())
+        .collect();
     let caps = LinuxCapabilitiesBuilder::default()
         .bounding(capabilities.clone())
         .effective(capabilities.clone())
         .permitted(capabilities)
-        .inheritable(std::collections::HashSet::new())
-        .ambient(std::collections::HashSet::new())
+        .inheritable(HashSet::new())
+        .ambient(HashSet::new())
         .build()?;
     let rlimits = o
         .ulimits

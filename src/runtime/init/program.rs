@@ -1,10 +1,12 @@
 //! Finding the program, and getting ready to execute it.
 
 use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, fstat, open, stat};
 use rustix::io::Errno;
 
 use super::{Context as _, Failure, Plan, Result, Stage};
@@ -14,6 +16,9 @@ use crate::sys::exec::Prepared;
 /// What execvp(3) searches when the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Larger files of this kind exist only to hurt.
+const PASSWD_MAX: u64 = 1 << 20;
+
 /// Look the program up in the container's PATH and prepare its execution.
 pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<Prepared> {
     let name = plan
@@ -22,8 +27,38 @@ pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<Prepared> {
         .ok_or_else(|| Failure::new(Stage::Find, "no program was given", Errno::NOENT))?;
     let path = find(name.as_bytes(), &plan.env)
         .map_err(|e| Failure::new(Stage::Find, name.to_string_lossy(), e))?;
-    crate::sys::exec::prepare(&path, plan.args.clone(), plan.env.clone(), channel.fd())
+    let mut env = plan.env.clone();
+    if !env.iter().any(|e| e.as_bytes().starts_with(b"HOME=")) {
+        env.push(home(plan.ids.uid.inside));
+    }
+    crate::sys::exec::prepare(&path, plan.args.clone(), env, channel.fd())
         .at(Stage::Exec, || "memfd".into())
+}
+
+/// HOME as the container's own passwd(5) has it, which only now can be read; `/` if it has none.
+fn home(uid: u32) -> CString {
+    let fallback = || CString::from(c"HOME=/");
+    // An image may put a fifo or a device there: those must not be waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let Ok(fd) = open(c"/etc/passwd", flags, Mode::empty()) else {
+        return fallback();
+    };
+    let regular = fstat(&fd).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile);
+    let mut text = Vec::new();
+    if !regular || File::from(fd).take(PASSWD_MAX).read_to_end(&mut text).is_err() {
+        return fallback();
+    }
+    let uid = uid.to_string();
+    let home = text.split(|b| *b == b'\n').find_map(|line| {
+        let mut fields = line.split(|b| *b == b':');
+        (fields.nth(2)? == uid.as_bytes()).then(|| fields.nth(2))?
+    });
+    match home {
+        Some(dir) if !dir.is_empty() => {
+            CString::new([b"HOME=", dir].concat()).unwrap_or_else(|_| fallback())
+        }
+        _ => fallback(),
+    }
 }
 
 /// As execvp(3): a name with a slash is a path; a directory that cannot be searched is remembered, and
