@@ -8,13 +8,15 @@ mod run_values;
 mod table;
 mod text;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use report::Failure;
+
+use crate::ops;
 
 /// Pull and run OCI images without root, setuid helpers, subordinate ids or a daemon.
 #[derive(Debug, Parser)]
@@ -77,7 +79,12 @@ mod completion {
 
 /// Parse the arguments, do what they say, and return the exit code.
 pub fn main() -> ExitCode {
-    run(std::env::args_os())
+    let mut args = std::env::args_os();
+    if std::env::args_os().next().is_some_and(|name| name == ops::INIT_NAME) {
+        let args: Vec<_> = args.by_ref().skip(1).filter_map(|a| CString::new(a.into_encoded_bytes()).ok()).collect();
+        return ExitCode::from(ops::init_main(&args));
+    }
+    run(args)
 }
 
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
