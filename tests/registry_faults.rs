@@ -995,15 +995,37 @@ fn what_is_not_http() {
     }
 }
 
+// Plain http
+
 #[test]
-fn an_unverified_registry_may_speak_http_after_https_failed() {
-    // Not loopback by name: `tls_verify` decides. 127.0.0.1 has other names only in /etc/hosts, so
-    // this one uses the machine's own, and is left out where that does not lead back to us.
-    let s = Server::start(|_, out| ok_manifest(out));
+fn plain_http_to_the_network_needs_consent() {
+    let Some(own) = own_address() else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let s = Server::start_on(own, |_, out| ok_manifest(out));
+    let e = client().manifest(&image(&s)).unwrap_err();
+    assert!(
+        matches!(e, Error::Tls { .. } | Error::Broken { .. }),
+        "{e:?}"
+    );
+    assert!(e.hint().is_some());
+    assert_eq!(s.asked().len(), 0, "nothing was sent in the clear");
+
     let c = Client::new(Options {
         tls_verify: false,
         ..options()
     });
     c.manifest(&image(&s)).unwrap();
-    assert_eq!(s.connections(), 1);
+    let connections = s.connections();
+    c.manifest(&image(&s)).unwrap();
+    assert_eq!(s.connections(), connections, "what works is remembered");
+}
+
+/// An address of this machine that is not loopback. Nothing is sent to find it.
+fn own_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_loopback() && !own.is_unspecified()).then_some(own)
 }

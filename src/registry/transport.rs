@@ -472,3 +472,32 @@ pub(super) fn without_query(url: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     shorten(&url[..end], SHOWN_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_sets_up_no_tls() {
+        let t = Transport::new(Settings {
+            tls_verify: true,
+            connect_timeout: Duration::from_secs(1),
+            stall_timeout: Duration::from_secs(1),
+            user_agent: "x".into(),
+        });
+        // A port that nobody can listen on.
+        let call = Call::get(Uri::from_static("http://127.0.0.1:0/"));
+        assert!(t.follow(call).is_err());
+        assert!(t.plain_loopback.get().is_some());
+        assert!(t.tls.get().is_none() && t.tls_loopback.get().is_none());
+        let call = Call::get(Uri::from_static("https://127.0.0.1:0/"));
+        assert!(t.follow(call).is_err());
+        assert!(t.tls_loopback.get().is_some());
+    }
+
+    #[test]
+    fn a_signed_url_is_shown_without_its_signature() {
+        assert_eq!(without_query("https://x/y?sig=secret#z"), "https://x/y");
+        assert!(without_query(&"a".repeat(1000)).len() <= SHOWN_MAX + 3);
+    }
+}

@@ -2,7 +2,7 @@
 //! a connection, and a closure that writes whatever bytes it likes.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,7 +105,15 @@ impl Server {
     pub(crate) fn start(
         handler: impl Fn(&Asked, &mut Out<'_>) -> After + Send + Sync + 'static,
     ) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on(IpAddr::V4(Ipv4Addr::LOCALHOST), handler)
+    }
+
+    /// On an address of this machine.
+    pub(crate) fn start_on(
+        ip: IpAddr,
+        handler: impl Fn(&Asked, &mut Out<'_>) -> After + Send + Sync + 'static,
+    ) -> Server {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         let state = Arc::new(State {
             handler: Box::new(handler),
