@@ -1,6 +1,6 @@
 //! The client against the registry that Debian packages (`docker-registry`): plain, with a login,
 //! and with TLS. Skipped, with a reason, where the program or `openssl` is not installed.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
 use std::io::{Read, Write};
