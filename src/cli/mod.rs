@@ -2,8 +2,20 @@
 //! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
 
 mod doctor;
+mod format;
+mod history;
+mod human;
+mod images;
+mod inspect;
+mod intake;
+mod load;
+mod progress;
+mod pull;
 mod report;
+mod rmi;
 mod table;
+mod tag;
+mod template;
 mod text;
 
 use std::ffi::OsString;
@@ -48,6 +60,13 @@ pub struct Global {
 enum Command {
     Completion(completion::Args),
     Doctor(doctor::Args),
+    History(history::Args),
+    Images(images::Args),
+    Inspect(inspect::Args),
+    Load(load::Args),
+    Pull(pull::Args),
+    Rmi(rmi::Args),
+    Tag(tag::Args),
 }
 
 mod completion {
@@ -85,6 +104,13 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match &app.command {
         Command::Completion(a) => completion::exec(&app.global, a),
         Command::Doctor(a) => doctor::exec(&app.global, a),
+        Command::History(a) => history::exec(&app.global, a),
+        Command::Images(a) => images::exec(&app.global, a),
+        Command::Inspect(a) => inspect::exec(&app.global, a),
+        Command::Load(a) => load::exec(&app.global, a),
+        Command::Pull(a) => pull::exec(&app.global, a),
+        Command::Rmi(a) => rmi::exec(&app.global, a),
+        Command::Tag(a) => tag::exec(&app.global, a),
     };
     ExitCode::from(match result {
         Ok(code) => code,
