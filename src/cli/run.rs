@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ArgAction;
 
 use super::run_values as values;
-use super::{Failure, Global};
+use super::{Failure, Global, progress};
 use crate::oci::Platform;
 use crate::ops::{self, pull::PullPolicy};
 use crate::ops::run::{
@@ -158,8 +158,8 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         super::text::stderr("warning: standard input is not a terminal: keys and window size have nowhere to come from");
     }
     let store = ops::open_store(global.root.as_deref())?;
-    let _ = quiet;
-    let ended = run::run(&store, &options, &ops::progress::Silent)?;
+    let progress = progress::new(quiet);
+    let ended = run::run(&store, &options, &*progress)?;
     Ok(ended.exit_code())
 }
 
