@@ -1,0 +1,151 @@
+//! Signals go through to the program, and nothing survives its caller.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{Cmd, Done, Env, Runtime, pid_of, wait_until};
+
+suite!(
+    forwarded,
+    pid_one_ignores_what_it_does_not_handle,
+    init_passes_signals_on,
+    kill_of_coracle_ends_the_container,
+    dispositions_are_the_default,
+    broken_pipe,
+    stop_signal_is_accepted,
+    background_children_end_with_pid_one,
+);
+
+fn forwarded(e: &Env) -> Done {
+    for (name, signal) in [
+        ("TERM", Signal::TERM),
+        ("HUP", Signal::HUP),
+        ("INT", Signal::INT),
+        ("USR1", Signal::USR1),
+        ("USR2", Signal::USR2),
+        ("QUIT", Signal::QUIT),
+        ("WINCH", Signal::WINCH),
+    ] {
+        let script = format!(
+            "trap 'echo got {name}; exit 7' {name}; echo ready; while :; do sleep 0.05; done"
+        );
+        let p = e.run_cmd(&[], "busybox", &["sh", "-c", &script]).spawn();
+        p.wait_for("ready");
+        p.signal(signal);
+        let out = p.wait();
+        assert_eq!(
+            (out.code(), out.out().trim()),
+            (7, format!("got {name}").as_str()),
+            "{out:?}"
+        );
+    }
+    Ok(())
+}
+
+fn pid_one_ignores_what_it_does_not_handle(e: &Env) -> Done {
+    // As in docker: PID 1 has no default actions. --init is the cure.
+    let mut p = e
+        .run_cmd(&[], "busybox", &["sh", "-c", "echo ready; exec sleep 1.5"])
+        .spawn();
+    p.wait_for("ready");
+    std::thread::sleep(Duration::from_millis(200));
+    p.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(
+        p.is_running(),
+        "ended by a signal that PID 1 does not handle"
+    );
+    p.wait().code_is(0);
+    Ok(())
+}
+
+fn init_passes_signals_on(e: &Env) -> Done {
+    e.coracle_only("its init program is not installed")?;
+    let p = e
+        .run_cmd(
+            &["--init"],
+            "busybox",
+            &["sh", "-c", "echo ready; exec sleep 30"],
+        )
+        .spawn();
+    p.wait_for("ready");
+    std::thread::sleep(Duration::from_millis(100));
+    p.signal(Signal::TERM);
+    p.wait().code_is(143);
+    Ok(())
+}
+
+fn kill_of_coracle_ends_the_container(e: &Env) -> Done {
+    e.coracle_only("conmon outlives it")?;
+    let p = e
+        .run_cmd(
+            &[],
+            "busybox",
+            &["sh", "-c", "sleep 7341 & echo ready; exec sleep 7342"],
+        )
+        .spawn();
+    p.wait_for("ready");
+    wait_until("both sleep", || {
+        pid_of("sleep 7341").is_some() && pid_of("sleep 7342").is_some()
+    });
+    p.signal(Signal::KILL);
+    let out = p.wait();
+    assert_eq!(out.killed_by(), Some(9));
+    wait_until("nothing is left", || {
+        pid_of("sleep 7341").is_none() && pid_of("sleep 7342").is_none()
+    });
+    Ok(())
+}
+
+fn dispositions_are_the_default(e: &Env) -> Done {
+    let script = "grep -e ^SigBlk -e ^SigIgn -e ^SigCgt /proc/self/status | cut -f2";
+    let zero = "0000000000000000\n";
+    // Rust programs ignore SIGPIPE, shells' children inherit ignored signals: neither may reach inside.
+    let argv = e
+        .run_cmd(
+            &[],
+            "busybox",
+            &[
+                "sh",
+                "-c",
+                &format!("exec {script}").replace("exec grep", "grep"),
+            ],
+        )
+        .argv();
+    let out = Cmd::host(["sh", "-c", "exec \"$@\"", "sh"]).args(argv).ok();
+    let got = out.out();
+    let lines: Vec<&str> = got.lines().collect();
+    assert_eq!(lines[0], zero.trim(), "blocked");
+    assert_eq!(lines[1], zero.trim(), "ignored");
+    Ok(())
+}
+
+fn broken_pipe(e: &Env) -> Done {
+    let argv = e.run_cmd(&[], "busybox", &["yes"]).argv();
+    let out = Cmd::host(["sh", "-c", "\"$@\" | head -n 1", "sh"])
+        .args(argv)
+        .limit(20)
+        .ok();
+    out.out_is("y\n");
+    if e.runtime == Runtime::Coracle {
+        wait_until("yes has ended", || pid_of("yes").is_none());
+    }
+    Ok(())
+}
+
+fn stop_signal_is_accepted(e: &Env) -> Done {
+    e.run(&["--stop-signal", "SIGINT"], "busybox", &["true"])
+        .code_is(0);
+    e.run(&["--stop-signal", "9"], "busybox", &["true"])
+        .code_is(0);
+    e.run(&["--stop-signal", "SIGFLY"], "busybox", &["true"])
+        .code_is(125);
+    Ok(())
+}
+
+fn background_children_end_with_pid_one(e: &Env) -> Done {
+    e.sh(&[], "sleep 7441 >/dev/null 2>&1 & sleep 0.1; exit 0");
+    wait_until("it is gone", || pid_of("sleep 7441").is_none());
+    Ok(())
+}
