@@ -94,6 +94,7 @@ fn volumes_are_ordered_by_depth(e: &Env) -> Done {
 }
 
 fn volume_target_stays_inside(e: &Env) -> Done {
+    e.coracle_only("crun refuses a link whose target is missing")?;
     // The image has links that point out of it; a target below them must land inside.
     let root = e.subdir("rootfs");
     for d in ["bin", "proc", "sys", "dev", "etc"] {
@@ -132,6 +133,7 @@ fn volume_target_stays_inside(e: &Env) -> Done {
 }
 
 fn volume_covers_with_what_is_below(e: &Env) -> Done {
+    e.coracle_only("it lives in a mount namespace made earlier")?;
     e.need(Feature::Root)?;
     let dir = e.subdir("v");
     let sub = e.subdir("v/sub");
@@ -178,23 +180,15 @@ fn mount_bind(e: &Env) -> Done {
     let dir = e.subdir("v");
     std::fs::write(dir.join("f"), "x\n").unwrap();
     let d = dir.display();
-    for (flag, writable) in [
-        (format!("type=bind,source={d},target=/v"), true),
-        (format!("type=bind,src={d},dst=/v"), true),
-        (format!("type=bind,src={d},destination=/v,readonly"), false),
-        (format!("type=bind,src={d},dst=/v,ro=true"), false),
+    let script =
+        "cat /v/f; rm -f /v/new 2>/dev/null; touch /v/new 2>/dev/null && echo written; true";
+    for (flag, want) in [
+        (format!("type=bind,source={d},target=/v"), "x\nwritten\n"),
+        (format!("type=bind,src={d},dst=/v"), "x\nwritten\n"),
+        (format!("type=bind,src={d},destination=/v,readonly"), "x\n"),
+        (format!("type=bind,src={d},dst=/v,ro=true"), "x\n"),
     ] {
-        let out = e.run(
-            &["--mount", &flag],
-            "busybox",
-            &[
-                "sh",
-                "-c",
-                "cat /v/f; touch /v/f 2>/dev/null && echo w; true",
-            ],
-        );
-        out.code_is(0)
-            .out_is(if writable { "x\nw\n" } else { "x\n" });
+        assert_eq!(e.sh(&["--mount", &flag], script), want, "{flag}");
     }
     Ok(())
 }
@@ -237,23 +231,21 @@ fn mount_rejects_nonsense(e: &Env) -> Done {
 fn tmpfs_size_and_mode(e: &Env) -> Done {
     let script = "df -k /t | tail -1 | awk '{print $2}'; stat -c %a /t; \
                   dd if=/dev/zero of=/t/big bs=1k count=3000 2>&1 | grep -c 'No space left'; \
-                  cp /bin/busybox /u/; /u/busybox true 2>&1; grep ' /t ' /proc/mounts | cut -d' ' -f4 | tr , '\\n' | grep -x -e noexec -e nosuid -e nodev";
-    let out = e.run(
-        &["--tmpfs", "/t:size=2m,mode=0700", "--tmpfs=/u:exec"],
-        "busybox",
-        &["sh", "-c", script],
+                  cp /bin/busybox /u/; /u/busybox echo ran";
+    let flags = ["--tmpfs", "/t:size=2m,mode=0700", "--tmpfs=/u:exec"];
+    assert_eq!(e.sh(&flags, script), "2048\n700\n1\nran\n");
+    // docker-run(1): rw,noexec,nosuid,nodev unless said otherwise.
+    e.coracle_only("it leaves noexec out")?;
+    let options = e.sh(
+        &["--tmpfs", "/t"],
+        "grep ' /t ' /proc/mounts | cut -d' ' -f4",
     );
-    // docker-run(1): the defaults are rw,noexec,nosuid,nodev.
-    let out = out.code_is(0);
-    let text = out.out();
-    let mut lines: Vec<&str> = text.lines().collect();
-    let mut rest = lines.split_off(3);
-    rest.sort_unstable();
-    assert_eq!(
-        (lines, rest),
-        (vec!["2048", "700", "1"], vec!["nodev", "noexec", "nosuid"]),
-        "{out:?}"
-    );
+    for option in ["rw", "noexec", "nosuid", "nodev"] {
+        assert!(
+            options.trim().split(',').any(|o| o == option),
+            "{option} in {options}"
+        );
+    }
     Ok(())
 }
 
@@ -273,9 +265,15 @@ fn read_only_root_and_writable_volume(e: &Env) -> Done {
 
 fn shm_size(e: &Env) -> Done {
     let df = "df -k /dev/shm | tail -1 | awk '{print $2}'";
-    assert_eq!(e.sh(&[], df), "65536\n", "docker's default is 64 MiB");
     assert_eq!(e.sh(&["--shm-size", "2m"], df), "2048\n");
     assert_eq!(e.sh(&["--shm-size=1048576"], df), "1024\n");
+    // docker has 64 MiB, podman 64,000 KiB.
+    let default = if e.runtime == Runtime::Coracle {
+        "65536\n"
+    } else {
+        "64000\n"
+    };
+    assert_eq!(e.sh(&[], df), default);
     Ok(())
 }
 
@@ -293,7 +291,7 @@ fn standard_devices(e: &Env) -> Done {
     );
     let script = "for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a' /dev/$d; done; \
                   echo x >/dev/null && head -c 3 /dev/zero | od -An -tx1; echo x >/dev/full 2>&1; \
-                  head -c 4 /dev/urandom | wc -c; readlink /dev/fd /dev/stdin /dev/ptmx; stat -f -c %T /dev/shm; \
+                  head -c 4 /dev/urandom | wc -c; for l in fd stdin ptmx; do readlink /dev/$l; done; stat -f -c %T /dev/shm; \
                   grep -c ' /dev/mqueue mqueue ' /proc/mounts";
     let out = e
         .run(&[], "busybox", &["sh", "-c", script])
@@ -323,6 +321,7 @@ fn device_flag(e: &Env) -> Done {
 }
 
 fn etc_files(e: &Env) -> Done {
+    e.coracle_only("it refuses --dns without a network")?;
     let flags = [
         "--add-host",
         "db:10.1.2.3",
@@ -415,27 +414,22 @@ fn no_mount_of_the_host_shows(e: &Env) -> Done {
 fn sys_and_proc_are_there(e: &Env) -> Done {
     let out = e.sh(
         &[],
-        "test -d /sys/class && stat -f -c %T /proc; touch /sys/x 2>&1; cat /proc/1/comm",
+        "test -d /sys/class && stat -f -c %T /proc; touch /sys/x 2>&1; cat /proc/1/comm; :",
     );
     assert_eq!(out, "proc\ntouch: /sys/x: Read-only file system\nsh\n");
     Ok(())
 }
 
 fn relative_target_is_refused(e: &Env) -> Done {
-    let dir = e.subdir("v");
-    e.run(
-        &["-v", &format!("{}:relative", dir.display())],
-        "busybox",
-        &["true"],
-    )
-    .code_is(125);
-    e.run(
-        &["-v", &format!("{}:/", dir.display())],
-        "busybox",
-        &["true"],
-    )
-    .code_is(125);
-    e.run(&["--tmpfs", "relative"], "busybox", &["true"])
-        .code_is(125);
+    let dir = e.subdir("v").display().to_string();
+    let (relative, root) = (format!("{dir}:relative"), format!("{dir}:/"));
+    for flags in [["-v", &relative], ["-v", &root], ["--tmpfs", "relative"]] {
+        let out = e.run(&flags, "busybox", &["true"]);
+        match e.runtime {
+            Runtime::Coracle => drop(out.fails_with(125, "")),
+            // It leaves the last check to crun.
+            Runtime::Podman => assert!([125, 126].contains(&out.code()), "{out:?}"),
+        }
+    }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Cmd, Done, Env, Runtime, pid_of, wait_until};
+use crate::harness::{Done, Env, Runtime, pid_of, wait_until};
 
 suite!(
     forwarded,
@@ -33,7 +33,10 @@ fn forwarded(e: &Env) -> Done {
         let p = e.run_cmd(&[], "busybox", &["sh", "-c", &script]).spawn();
         p.wait_for("ready");
         p.signal(signal);
-        let out = p.wait();
+        if e.runtime == Runtime::Podman && [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].contains(&signal) {
+            // podman 4.3 ends at once on these.
+            continue;
+        }
         assert_eq!(
             (out.code(), out.out().trim()),
             (7, format!("got {name}").as_str()),
@@ -44,6 +47,7 @@ fn forwarded(e: &Env) -> Done {
 }
 
 fn pid_one_ignores_what_it_does_not_handle(e: &Env) -> Done {
+    e.coracle_only("podman 4.3 itself ends on SIGTERM")?;
     // As in docker: PID 1 has no default actions. --init is the cure.
     let mut p = e
         .run_cmd(&[], "busybox", &["sh", "-c", "echo ready; exec sleep 1.5"])
@@ -99,35 +103,24 @@ fn kill_of_coracle_ends_the_container(e: &Env) -> Done {
 }
 
 fn dispositions_are_the_default(e: &Env) -> Done {
-    let script = "grep -e ^SigBlk -e ^SigIgn -e ^SigCgt /proc/self/status | cut -f2";
-    let zero = "0000000000000000\n";
-    // Rust programs ignore SIGPIPE, shells' children inherit ignored signals: neither may reach inside.
-    let argv = e
-        .run_cmd(
-            &[],
-            "busybox",
-            &[
-                "sh",
-                "-c",
-                &format!("exec {script}").replace("exec grep", "grep"),
-            ],
-        )
-        .argv();
-    let out = Cmd::host(["sh", "-c", "exec \"$@\"", "sh"]).args(argv).ok();
-    let got = out.out();
-    let lines: Vec<&str> = got.lines().collect();
-    assert_eq!(lines[0], zero.trim(), "blocked");
-    assert_eq!(lines[1], zero.trim(), "ignored");
+    // Rust programs ignore SIGPIPE, and children inherit what is ignored: it must not reach inside.
+    let script = "grep -e ^SigBlk -e ^SigIgn /proc/self/status | cut -f2";
+    let cmd = e.run_cmd(&[], "busybox", &["sh", "-c", script]);
+    let zeros = "0000000000000000\n0000000000000000\n";
+    cmd.ok().out_is(zeros);
+    // What the caller ignores is the caller's affair too.
+    e.around("trap '' USR1 PIPE; \"$@\"", &cmd)
+        .ok()
+        .out_is(zeros);
     Ok(())
 }
 
 fn broken_pipe(e: &Env) -> Done {
-    let argv = e.run_cmd(&[], "busybox", &["yes"]).argv();
-    let out = Cmd::host(["sh", "-c", "\"$@\" | head -n 1", "sh"])
-        .args(argv)
+    let cmd = e.run_cmd(&[], "busybox", &["yes"]);
+    e.around("\"$@\" | head -n 1", &cmd)
         .limit(20)
-        .ok();
-    out.out_is("y\n");
+        .ok()
+        .out_is("y\n");
     if e.runtime == Runtime::Coracle {
         wait_until("yes has ended", || pid_of("yes").is_none());
     }

@@ -28,13 +28,14 @@ struct Session {
     restored: bool,
 }
 
-/// Run a command on a terminal of 30 × 90; see pty.py for the steps.
+/// Run a command on a terminal of 30 × 90; see terminal.py for the steps.
 #[track_caller]
-fn on_terminal(cmd: &Cmd, steps: Value) -> Session {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/pty.py");
+fn on_terminal(e: &Env, cmd: &Cmd, steps: Value) -> Session {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/terminal.py");
     let out = Cmd::host(["python3", script, "30", "90"])
         .arg(steps.to_string())
         .args(cmd.argv())
+        .cwd(&e.dir)
         .run();
     let reply: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{out:?}"));
     assert_eq!(
@@ -60,7 +61,7 @@ fn a_terminal_of_its_own(e: &Env) -> Done {
             "tty; test -t 0 && test -t 1 && test -t 2 && echo all three",
         ],
     );
-    let s = on_terminal(&cmd, json!([]));
+    let s = on_terminal(e, &cmd, json!([]));
     assert!(
         s.transcript.contains("/dev/pts/0\r\n") || s.transcript.contains("/dev/console\r\n"),
         "{}",
@@ -87,8 +88,7 @@ fn no_terminal_without_t(e: &Env) -> Done {
 }
 
 fn window_size(e: &Env) -> Done {
-    let s = on_terminal(
-        &e.run_cmd(&["-it"], "busybox", &["stty", "size"]),
+    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["stty", "size"]),
         json!([]),
     );
     assert_eq!(s.transcript, "30 90\r\n");
@@ -97,8 +97,7 @@ fn window_size(e: &Env) -> Done {
 
 fn window_size_changes(e: &Env) -> Done {
     let script = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done";
-    let s = on_terminal(
-        &e.run_cmd(&["-it"], "busybox", &["sh", "-c", script]),
+    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", script]),
         json!([
             ["expect", "ready"],
             ["resize", 41, 101],
@@ -111,8 +110,7 @@ fn window_size_changes(e: &Env) -> Done {
 
 fn control_c_goes_inside(e: &Env) -> Done {
     let script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done";
-    let s = on_terminal(
-        &e.run_cmd(&["-it"], "busybox", &["sh", "-c", script]),
+    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", script]),
         json!([["expect", "ready"], ["send", "\u{3}"], ["expect", "caught"]]),
     );
     assert_eq!(s.code, 3, "{}", s.transcript);
@@ -120,8 +118,7 @@ fn control_c_goes_inside(e: &Env) -> Done {
 }
 
 fn terminal_is_restored(e: &Env) -> Done {
-    let s = on_terminal(
-        &e.run_cmd(&["-it"], "busybox", &["sh", "-c", "stty raw -echo; exit 4"]),
+    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", "stty raw -echo; exit 4"]),
         json!([]),
     );
     assert_eq!((s.code, s.restored), (4, true), "{}", s.transcript);
@@ -131,8 +128,7 @@ fn terminal_is_restored(e: &Env) -> Done {
 fn terminal_is_restored_after_a_kill(e: &Env) -> Done {
     e.coracle_only("it does not")?;
     let script = "echo ready; exec sleep 8123";
-    let s = on_terminal(
-        &e.run_cmd(&["-it", "--init"], "busybox", &["sh", "-c", script]),
+    let s = on_terminal(e, &e.run_cmd(&["-it", "--init"], "busybox", &["sh", "-c", script]),
         json!([["expect", "ready"], ["sleep", 0.3], ["send", "\u{1c}"]]),
     );
     assert!(s.restored && s.code >= 128, "{} {}", s.code, s.transcript);
@@ -140,8 +136,7 @@ fn terminal_is_restored_after_a_kill(e: &Env) -> Done {
 }
 
 fn job_control(e: &Env) -> Done {
-    let s = on_terminal(
-        &e.run_cmd(&["-it"], "busybox", &["sh"]),
+    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh"]),
         json!([
             ["send", "set -m; sleep 100\n"],
             ["sleep", 0.7],
@@ -166,8 +161,7 @@ fn job_control(e: &Env) -> Done {
 }
 
 fn term_variable(e: &Env) -> Done {
-    let s = on_terminal(
-        &e.run_cmd(&["-it"], "busybox", &["sh", "-c", "echo $TERM"]),
+    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", "echo $TERM"]),
         json!([]),
     );
     assert_eq!(s.transcript, "xterm\r\n");
@@ -178,8 +172,7 @@ fn term_variable(e: &Env) -> Done {
 }
 
 fn interactive_session(e: &Env) -> Done {
-    let s = on_terminal(
-        &e.run_cmd(&["-it"], "python", &["bash", "--norc"]),
+    let s = on_terminal(e, &e.run_cmd(&["-it"], "python", &["bash", "--norc"]),
         json!([
             ["expect", "# "],
             ["send", "echo $((6*7))\n"],
@@ -195,8 +188,7 @@ fn interactive_session(e: &Env) -> Done {
 }
 
 fn output_is_complete(e: &Env) -> Done {
-    let s = on_terminal(
-        &e.run_cmd(&["-t"], "busybox", &["sh", "-c", "seq 1 20000"]),
+    let s = on_terminal(e, &e.run_cmd(&["-t"], "busybox", &["sh", "-c", "seq 1 20000"]),
         json!([]),
     );
     let lines: Vec<&str> = s.transcript.split("\r\n").collect();
@@ -210,14 +202,12 @@ fn output_is_complete(e: &Env) -> Done {
 
 fn exit_code_through_a_terminal(e: &Env) -> Done {
     for code in [0, 1, 77, 255] {
-        let s = on_terminal(
-            &e.run_cmd(&["-it"], "busybox", &["sh", "-c", &format!("exit {code}")]),
+        let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", &format!("exit {code}")]),
             json!([]),
         );
         assert_eq!(s.code, code);
     }
-    let s = on_terminal(
-        &e.run_cmd(&["-it"], "busybox", &["no-such-program"]),
+    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["no-such-program"]),
         json!([]),
     );
     assert_eq!((s.code, s.restored), (127, true), "{}", s.transcript);
@@ -246,8 +236,7 @@ fn t_without_i_needs_none(e: &Env) -> Done {
 fn callers_terminal_stays_outside(e: &Env) -> Done {
     // With -i alone on a terminal, the program must not get hold of it as its controlling terminal.
     let script = "(: </dev/tty) 2>/dev/null && echo got the terminal; echo end";
-    let s = on_terminal(
-        &e.run_cmd(&["-i"], "busybox", &["sh", "-c", script]),
+    let s = on_terminal(e, &e.run_cmd(&["-i"], "busybox", &["sh", "-c", script]),
         json!([["expect", "end"]]),
     );
     assert!(

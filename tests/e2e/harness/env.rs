@@ -211,6 +211,11 @@ impl Env {
                     ]
                     .map(OsString::from),
                 );
+                let mut args: Vec<OsString> = args.into_iter().map(|a| a.as_ref().into()).collect();
+                if args.first().is_some_and(|a| a == "run") {
+                    // It refuses machines with both cgroup versions.
+                    args.insert(1, "--cgroups=disabled".into());
+                }
                 self.user(podman).args(args)
             }
         }
@@ -269,6 +274,13 @@ impl Env {
         self.run(flags, "python", &["python3", "-c", script])
             .code_is(0)
             .out()
+    }
+
+    /// A shell script of this machine, in which `"$@"` is the command.
+    pub fn around(&self, script: &str, cmd: &Cmd) -> Cmd {
+        Cmd::host(["sh", "-c", script, "sh"])
+            .args(cmd.argv())
+            .cwd(&self.dir)
     }
 
     /// Directory of a test image's OCI layout, readable by the test user.

@@ -182,6 +182,7 @@ impl Machine {
             dir,
         };
         machine.open_fuse();
+        machine.show_one_cgroup_version();
         machine.start_registry();
         MACHINE.set(machine).unwrap();
     }
@@ -216,6 +217,18 @@ impl Machine {
                 .arg("--bind")
                 .arg(&node)
                 .arg("/dev/fuse")
+                .status();
+        }
+    }
+
+    /// podman and crun refuse a machine with both cgroup versions: show them the second alone.
+    fn show_one_cgroup_version(&self) {
+        if self.is_root
+            && self.runtime == Runtime::Podman
+            && Path::new("/sys/fs/cgroup/unified").exists()
+        {
+            let _ = Command::new("mount")
+                .args(["-t", "cgroup2", "none", "/sys/fs/cgroup"])
                 .status();
         }
     }

@@ -1,4 +1,4 @@
-"""pty.py ROWS COLS STEPS CMD...: run a command on a terminal of its own.
+"""terminal.py ROWS COLS STEPS CMD...: run a command on a terminal of its own.
 
 STEPS is a JSON list of ["expect", TEXT], ["send", TEXT], ["resize", ROWS, COLS], ["sleep", SECONDS].
 Prints a JSON object: transcript, code (128+n for a signal), and whether the terminal's settings after
