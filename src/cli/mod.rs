@@ -1,7 +1,11 @@
 //! The command line: clap definitions, one file a verb. A verb turns its arguments into an options
 //! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
 
+mod doctor;
 mod report;
+mod run;
+mod run_values;
+mod table;
 mod text;
 
 use std::ffi::OsString;
@@ -45,6 +49,8 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Completion(completion::Args),
+    Doctor(doctor::Args),
+    Run(Box<run::Args>),
 }
 
 mod completion {
@@ -79,8 +85,10 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(app) => app,
         Err(e) => return ExitCode::from(report::usage(&e)),
     };
-    let result = match &app.command {
-        Command::Completion(a) => completion::exec(&app.global, a),
+    let result = match app.command {
+        Command::Completion(a) => completion::exec(&app.global, &a),
+        Command::Doctor(a) => doctor::exec(&app.global, &a),
+        Command::Run(a) => run::exec(&app.global, *a),
     };
     ExitCode::from(match result {
         Ok(code) => code,

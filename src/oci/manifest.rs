@@ -20,6 +20,8 @@ pub mod media {
     pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
     /// OCI layer, tar with gzip.
     pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// OCI layer, tar with zstd.
+    pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
     /// OCI layer, plain tar.
     pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
     /// Docker schema 2 manifest.

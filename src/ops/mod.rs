@@ -2,6 +2,36 @@
 //! prints nothing, and returns a value or an [`Error`]; `cli` turns arguments into the one and the
 //! other into text.
 
+pub mod doctor;
 mod error;
+pub mod history;
+pub mod images;
+pub mod inspect;
+mod intake;
+pub mod load;
+pub mod progress;
+pub mod pull;
+pub mod rmi;
+pub mod run;
+pub mod tag;
+
+use std::path::Path;
 
 pub use error::Error;
+pub use intake::{IntakeError, Options as IntakeOptions};
+
+use crate::config::{Dirs, Env};
+use crate::store::Store;
+
+/// Open the user's store, or the one at `root`.
+pub fn open_store(root: Option<&Path>) -> Result<Store, Error> {
+    let dirs = Dirs::resolve(root, Env::process())?;
+    Ok(Store::open(&dirs.data_root)?)
+}
+
+/// Remove what dead processes left. Not being able to is no reason to refuse what was asked for.
+fn sweep(store: &Store) {
+    if let Err(e) = store.sweep() {
+        log::warn!("cannot clean up what an earlier process left: {e}");
+    }
+}

@@ -1,1 +1,241 @@
-//! The truth on disk: blobs, layers, images and containers.
+//! The truth on disk: blobs, unpacked layers, images, containers, and the locks between processes.
+//! Called by `ops`, and `containers` also by `monitor`; calls nothing above it, and of its
+//! neighbours only `layer::remove_tree`.
+//!
+//! # The tree
+//!
+//! ```text
+//! ROOT/                          0700: images hold set-id files that would be the user's
+//!   meta.json                    {"version":1}; another version is refused
+//!   lock                         flock: shared to add or to look and use, exclusive to delete
+//!   blobs/sha256/HEX             manifests, configs, compressed layers; immutable, named by content
+//!   layers/HEX/                  HEX of the diff_id; immutable, published by rename
+//!     diff/                      the tree
+//!     owners                     sidecar of `layer`: owners, devices, xattrs that the tree cannot hold
+//!     info.json                  sizes
+//!   images/tag-HEX.json          one image name; HEX = sha256 of the name; atomic rename
+//!   images/id-HEX.json           an image that lost its last name; HEX = its id
+//!   containers/ID/               one container; its directory is flocked while somebody runs it
+//!     image.json                 its image as it was at the start: pins layers and blobs
+//!   containers/.names/NAME       symlink to ID: claimed by symlink(2), which is exclusive
+//!   autoremove/ID                empty: remove the container once nobody holds its lock
+//!   tmp/                         drafts and trash, each locked by its maker
+//!     partial-ALGORITHM-HEX      blob that is being fetched; kept a day when its fetch dies
+//!     lease-*                    digests that a pull under way is about to need
+//! ```
+//!
+//! # Invariants
+//!
+//! - Whatever has its final name is complete. All else is in `tmp/`, and an entry of `tmp/` whose lock
+//!   can be taken is garbage (`partial-*` only after a day). So a process may die anywhere.
+//! - Garbage collection starts from `images/*`, `containers/*/image.json`, and leases that are locked.
+//! - An image is written last, after its blobs and layers.
+//! - Nothing is deleted in place: it is renamed into `tmp/` under the exclusive lock, and the slow
+//!   removal happens after the lock is gone.
+//!
+//! # Lock order
+//!
+//! `lock` → directory `images` or `containers/.names` (short, only to change names) → one container's
+//! directory → one blob. A lock further left is never awaited while one further right is held. Long
+//! work (a download) holds a lease and its blob's lock, and never `lock`.
+//!
+//! What is not promised: unpacked layers and large blobs are not synced one by one, so after a power
+//! cut (not: a killed process) the youngest layers may lack data; blobs are checked when read.
+
+mod atomic;
+mod blobs;
+mod containers;
+mod error;
+mod gc;
+mod images;
+mod layers;
+mod lock;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+pub use blobs::{BlobIngest, Blobs, IngestReader};
+pub use containers::{ContainerDir, ContainerEntry, Containers};
+pub use error::Error;
+pub use gc::{Collected, Lease};
+pub use images::{ImageLayer, ImageRecord, Images};
+pub use layers::{LayerDraft, LayerInfo, Layers};
+pub use lock::Guard;
+
+use crate::oci::Digest;
+use error::io as failed;
+use lock::Kind;
+
+/// The version of the format above.
+const VERSION: u64 = 1;
+
+const META: &str = "meta.json";
+const LOCK: &str = "lock";
+const DIRS: [&str; 9] = [
+    "tmp",
+    "blobs",
+    "blobs/sha256",
+    "blobs/sha512",
+    "layers",
+    "images",
+    "containers",
+    "containers/.names",
+    "autoremove",
+];
+
+#[derive(Serialize, Deserialize)]
+struct Meta {
+    version: u64,
+}
+
+/// An open store. Cheap to make (three system calls), and holds no lock by itself.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    timeout: Duration,
+}
+
+impl Store {
+    /// Open the store at `root`, and make it there if the directory is empty or missing.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let root = std::path::absolute(root).map_err(failed("resolve", root))?;
+        let store = Self {
+            timeout: lock::timeout()?,
+            root,
+        };
+        if !store.check_version()? {
+            store.create()?;
+        }
+        Ok(store)
+    }
+
+    /// Absolute path of the store's root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Hold off deletions: for looking something up and using it, and for adding. Keep it short.
+    pub fn shared(&self) -> Result<Guard, Error> {
+        lock::lock_file(&self.path(LOCK), Kind::Shared, self.timeout)
+    }
+
+    /// Be alone: for deleting. Keep it short.
+    pub fn exclusive(&self) -> Result<Guard, Error> {
+        lock::lock_file(&self.path(LOCK), Kind::Exclusive, self.timeout)
+    }
+
+    /// The images by name and id.
+    pub fn images(&self) -> Images<'_> {
+        Images { store: self }
+    }
+
+    /// The blobs by digest.
+    pub fn blobs(&self) -> Blobs<'_> {
+        Blobs { store: self }
+    }
+
+    /// The unpacked layers by diff_id.
+    pub fn layers(&self) -> Layers<'_> {
+        Layers { store: self }
+    }
+
+    /// The containers by id and name.
+    pub fn containers(&self) -> Containers<'_> {
+        Containers { store: self }
+    }
+
+    /// Directory of the unpacked layer, whether or not it is there.
+    pub fn layer_path(&self, diff_id: &Digest) -> PathBuf {
+        self.layers().path(diff_id).join("diff")
+    }
+
+    /// Is the layer unpacked and complete?
+    pub fn has_layer(&self, diff_id: &Digest) -> bool {
+        self.layers().has(diff_id)
+    }
+
+    /// An unnamed file in the store's file system, for data that has to be read more than once. It is
+    /// gone when it is closed.
+    pub fn spool(&self) -> Result<File, Error> {
+        atomic::DraftFile::new(&self.tmp(), "spool")?.into_unnamed()
+    }
+
+    /// The error for a write to a [`Store::spool`] that failed.
+    pub fn spool_failed(&self, e: io::Error) -> Error {
+        failed("write a temporary file in", &self.tmp())(e)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.path("tmp")
+    }
+
+    /// `false` when there is no `meta.json`.
+    fn check_version(&self) -> Result<bool, Error> {
+        let path = self.path(META);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) => {
+                return match Errno::from_io_error(&e) {
+                    Some(Errno::NOENT) => Ok(false),
+                    _ => Err(failed("open", &path)(e)),
+                };
+            }
+        };
+        // On the way of every `run`: one read, where fs::read would make four calls.
+        let mut buffer = [0u8; 256];
+        let n = file.read(&mut buffer).map_err(failed("read", &path))?;
+        let meta: Meta =
+            serde_json::from_slice(&buffer[..n]).map_err(|source| Error::Meta { path, source })?;
+        if meta.version != VERSION {
+            return Err(Error::Version {
+                path: self.root.clone(),
+                found: meta.version,
+            });
+        }
+        Ok(true)
+    }
+
+    /// Any number of processes may do this at once; `meta.json` comes last and says it is complete.
+    fn create(&self) -> Result<(), Error> {
+        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
+            .create(&self.root)
+            .map_err(failed("create the directory", &self.root))?;
+        for name in atomic::names(&self.root)? {
+            if name != META && name != LOCK && !DIRS.contains(&name.as_str()) {
+                return Err(Error::NotAStore {
+                    path: self.root.clone(),
+                    stranger: name,
+                });
+            }
+        }
+        for dir in DIRS {
+            atomic::make_dir(&self.path(dir))?;
+        }
+        atomic::write_json(&self.tmp(), &self.path(META), &Meta { version: VERSION })
+    }
+}
+
+/// Remove a tree that a stranger made, and that may shut out its owner.
+fn remove_tree(path: &Path) -> Result<(), Error> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    let parent = atomic::open_dir(parent)?;
+    crate::layer::remove_tree(parent.as_fd(), name).map_err(|source| Error::RemoveTree {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! How an operation tells what it is doing, without knowing who looks on.
+
+use crate::oci::Digest;
+
+/// A layer that an image needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Digest of its blob.
+    pub digest: Digest,
+    /// Bytes of its blob.
+    pub size: u64,
+    /// It is in the store already.
+    pub present: bool,
+}
+
+/// Receives events; called by several threads at once.
+pub trait Progress: Sync {
+    /// Before the first layer: all of them, bottom first.
+    fn plan(&self, layers: &[Planned]) {
+        let _ = layers;
+    }
+
+    /// A layer begins, with `have` of its bytes on disk from an earlier attempt.
+    fn begin(&self, layer: &Digest, have: u64) {
+        let _ = (layer, have);
+    }
+
+    /// The next `bytes` of the layer's blob have been read.
+    fn advance(&self, layer: &Digest, bytes: u64) {
+        let _ = (layer, bytes);
+    }
+
+    /// The layer is unpacked and in the store.
+    fn done(&self, layer: &Digest) {
+        let _ = layer;
+    }
+
+    /// Something the user should know that is no error.
+    fn warn(&self, message: &str) {
+        let _ = message;
+    }
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {}

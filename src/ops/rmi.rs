@@ -1,0 +1,115 @@
+//! `rmi`: take names away from images, and remove those that have none left. docker-image-rm(1).
+
+use super::Error;
+use crate::oci::{Digest, Reference};
+use crate::store::{self, ImageRecord, Store};
+
+/// Why an image stays.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// A container was made from it.
+    #[error("image {image} is in use by container {container}{}", if *.running { ", which is running" } else { "" })]
+    InUse {
+        /// Short id of the image.
+        image: String,
+        /// Short id of the container.
+        container: String,
+        /// Somebody holds the container's lock.
+        running: bool,
+    },
+    /// An id stands for all its names.
+    #[error("image {image} has several names: {}", .names.join(", "))]
+    SeveralNames {
+        /// Short id of the image.
+        image: String,
+        /// Its names.
+        names: Vec<String>,
+    },
+}
+
+impl RemoveError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::InUse { running: true, .. } => "stop the container first".to_owned(),
+            Self::InUse { .. } => "remove the container first, or use --force".to_owned(),
+            Self::SeveralNames { .. } => "name the one to remove, or use --force".to_owned(),
+        })
+    }
+}
+
+/// What was done for one argument.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Names taken away.
+    pub untagged: Vec<Reference>,
+    /// The image, if it is gone.
+    pub deleted: Option<Digest>,
+}
+
+/// Remove one image or one of its names. What it held is freed by [`collect`].
+pub fn remove(store: &Store, name: &str, force: bool) -> Result<Removed, Error> {
+    let images = store.images();
+    let image = images.find(name)?;
+    let all: Vec<Reference> = images
+        .list()?
+        .into_iter()
+        .filter(|r| r.id == image.id)
+        .filter_map(|r| r.reference)
+        .collect();
+    let by_name = name
+        .parse::<Reference>()
+        .is_ok_and(|n| image.reference.as_ref() == Some(&n) || n.digest().is_some());
+    if by_name && all.len() > 1 {
+        let mut removed = Removed::default();
+        if let Some(reference) = image.reference
+            && images.untag(&reference, false)?
+        {
+            removed.untagged.push(reference);
+        }
+        return Ok(removed);
+    }
+    if all.len() > 1 && !force {
+        let names = all.iter().map(Reference::to_string).collect();
+        return Err(RemoveError::SeveralNames {
+            image: image.id.short().to_owned(),
+            names,
+        }
+        .into());
+    }
+    check_unused(store, &image, force)?;
+    Ok(Removed {
+        untagged: images.remove(&image.id)?,
+        deleted: Some(image.id),
+    })
+}
+
+/// A container that is made at this very moment is safe as well: it pins what it needs.
+fn check_unused(store: &Store, image: &ImageRecord, force: bool) -> Result<(), Error> {
+    let containers = store.containers();
+    for entry in containers.list()? {
+        if containers.image(&entry)?.is_none_or(|i| i.id != image.id) {
+            continue;
+        }
+        let running = containers.is_locked(&entry)?;
+        if running || !force {
+            return Err(RemoveError::InUse {
+                image: image.id.short().to_owned(),
+                container: entry.name.unwrap_or_else(|| short(&entry.id)),
+                running,
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+fn short(id: &str) -> String {
+    id.chars().take(12).collect()
+}
+
+/// Free what no image refers to any more.
+pub fn collect(store: &Store) -> Result<store::Collected, Error> {
+    super::sweep(store);
+    Ok(store.gc(&[])?)
+}

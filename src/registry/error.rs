@@ -1,0 +1,473 @@
+//! Everything that can go wrong between us and a registry.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::oci::{Digest, MANIFEST_MAX};
+
+/// What a registry said in an error reply is shown up to this many bytes.
+const MESSAGE_MAX: usize = 1024;
+
+/// The error of every request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection.
+    #[error("cannot connect to {host}")]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The name has no address.
+    #[error("cannot find the address of {host}")]
+    HostNotFound {
+        /// Host and port.
+        host: String,
+    },
+    /// The connection could not be made secure.
+    #[error("no secure connection to {host}")]
+    Tls {
+        /// Host and port.
+        host: String,
+        /// What the TLS library said.
+        source: io::Error,
+    },
+    /// A connection that was there broke.
+    #[error("the connection to {host} broke")]
+    Broken {
+        /// Host and port.
+        host: String,
+        /// How.
+        source: io::Error,
+    },
+    /// Connected, and then no byte came.
+    #[error("{host} sent nothing for {} s", .after.as_secs_f32())]
+    Stalled {
+        /// Host and port.
+        host: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// Bytes kept trickling in, but a short reply was not complete after a long time.
+    #[error("{host} was too slow: a short reply was not complete after {} s", .after.as_secs_f32())]
+    TooSlow {
+        /// Host and port.
+        host: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The reply is not HTTP.
+    #[error("{host} does not answer in HTTP")]
+    Protocol {
+        /// Host and port.
+        host: String,
+        /// What the HTTP library said.
+        source: Box<ureq::Error>,
+    },
+    /// The head of a reply is too large.
+    #[error("{host} sent a reply with more than {limit} bytes of headers")]
+    HeaderTooLarge {
+        /// Host and port.
+        host: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A header that we need has a value that makes no sense.
+    #[error("{host} sent a {header} header that makes no sense: {value:?}")]
+    BadHeader {
+        /// Host and port.
+        host: String,
+        /// Name of the header.
+        header: &'static str,
+        /// Its value, shortened.
+        value: String,
+    },
+    /// The proxy of the environment refuses or cannot be used.
+    #[error("the proxy does not connect to {host}")]
+    Proxy {
+        /// Host and port.
+        host: String,
+        /// What the HTTP library said.
+        source: Box<ureq::Error>,
+    },
+    /// A URL that cannot be requested.
+    #[error("{url:?} is not a URL that can be asked for")]
+    Url {
+        /// The URL, shortened.
+        url: String,
+    },
+
+    /// 401. Some registries answer so for what does not exist.
+    #[error("{registry} refuses access to {repository}: it does not exist, or needs a login{said}")]
+    LoginNeeded {
+        /// The registry as the user names it.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// Whether a login was sent, and refused.
+        had_login: bool,
+        /// A helper that has the credentials, which we did not ask.
+        helper: Option<String>,
+        /// The registry's words.
+        said: Message,
+    },
+    /// 403.
+    #[error("{host} denies access to {what}{said}")]
+    Denied {
+        /// Host and port.
+        host: String,
+        /// What was asked for.
+        what: String,
+        /// The registry's words.
+        said: Message,
+    },
+    /// 404.
+    #[error("{what} is not there{said}")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+        /// The registry's words.
+        said: Message,
+    },
+    /// 429, and it stayed so, or the registry wants us to wait too long.
+    #[error("{host} says that there were too many requests{said}")]
+    RateLimited {
+        /// Host and port.
+        host: String,
+        /// How long the registry wants us to wait.
+        wait: Option<Duration>,
+        /// The registry's words.
+        said: Message,
+    },
+    /// 5xx, and it stayed so.
+    #[error("{host} answered {status}{said}")]
+    Server {
+        /// Host and port.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// The registry's words.
+        said: Message,
+    },
+    /// Any other status.
+    #[error("{host} answered {status} when asked for {what}{said}")]
+    Status {
+        /// Host and port.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// What was asked for.
+        what: String,
+        /// The registry's words.
+        said: Message,
+    },
+
+    /// The registry wants a login, but not in a way we know.
+    #[error("{host} wants a login of a kind that is not supported: {challenge:?}")]
+    Challenge {
+        /// Host and port.
+        host: String,
+        /// The `WWW-Authenticate` header, shortened.
+        challenge: String,
+    },
+    /// The token service that a registry names would get credentials in the clear.
+    #[error("{registry} sends us for a token to {realm:?}, which is not https")]
+    RealmNotHttps {
+        /// The registry.
+        registry: String,
+        /// The URL, shortened.
+        realm: String,
+    },
+    /// The token service's reply has no token.
+    #[error("the token service {host} gave no usable token")]
+    NoToken {
+        /// Host and port.
+        host: String,
+    },
+
+    /// More redirects than anyone needs.
+    #[error("{host} redirects in a circle: gave up after {limit} redirects")]
+    RedirectLoop {
+        /// Where it began.
+        host: String,
+        /// How many were followed.
+        limit: usize,
+    },
+    /// A redirect from https to http.
+    #[error("{host} redirects from https to plain http ({target}): refused")]
+    RedirectDowngrade {
+        /// Who sent it.
+        host: String,
+        /// Where to, without the query.
+        target: String,
+    },
+    /// A redirect to something that is no URL.
+    #[error("{host} redirects to {target:?}, which makes no sense")]
+    RedirectTarget {
+        /// Who sent it.
+        host: String,
+        /// The header, shortened.
+        target: String,
+    },
+
+    /// The bytes are not the ones that were asked for.
+    #[error("{what} is damaged: its digest is {got}, not {want}")]
+    Digest {
+        /// What was asked for.
+        what: String,
+        /// The promise.
+        want: Digest,
+        /// What came.
+        got: Digest,
+    },
+    /// A manifest over the limit.
+    #[error("{what} is too large for a manifest: the limit is {MANIFEST_MAX} bytes")]
+    ManifestTooLarge {
+        /// What was asked for.
+        what: String,
+    },
+    /// A reply of the token service over the limit.
+    #[error("the reply of {host} is larger than {limit} bytes")]
+    ReplyTooLarge {
+        /// Host and port.
+        host: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The registry's idea of a blob's size is not the manifest's.
+    #[error("{what} should have {want} bytes; the registry sends {got}")]
+    Size {
+        /// The blob.
+        what: String,
+        /// From the manifest.
+        want: u64,
+        /// From the reply.
+        got: u64,
+    },
+    /// More bytes came than the manifest allows.
+    #[error("{what} should have {want} bytes; the registry sends more")]
+    TooLong {
+        /// The blob.
+        what: String,
+        /// From the manifest.
+        want: u64,
+    },
+    /// The reply ended early, and resuming did not help.
+    #[error("{what} ended after {at} of {want} bytes")]
+    Short {
+        /// The blob.
+        what: String,
+        /// Bytes that came.
+        at: u64,
+        /// From the manifest.
+        want: u64,
+    },
+    /// A partial reply that is not the part that was asked for.
+    #[error("{what}: asked for the bytes from {at}, got {range:?}")]
+    Range {
+        /// The blob.
+        what: String,
+        /// First byte asked for.
+        at: u64,
+        /// The `Content-Range` header, shortened.
+        range: String,
+    },
+}
+
+/// Whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transient {
+    /// It cannot.
+    No,
+    /// It can, at once or a little later.
+    Yes,
+    /// It can, but each try costs a whole time limit.
+    Slow,
+    /// It can if the peer was there a moment ago.
+    IfSeen,
+    /// It can after this time.
+    After(Duration),
+}
+
+impl Error {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Connect { .. } => {
+                "is the registry running, and can it be reached from here? A proxy is taken from HTTPS_PROXY and NO_PROXY".into()
+            }
+            Self::HostNotFound { host } => format!("check the spelling of {host:?} and the network"),
+            Self::Tls { .. } => "a certificate authority of your site goes into a file named by SSL_CERT_FILE; --tls-verify=false goes without the check".into(),
+            Self::LoginNeeded { helper: Some(helper), .. } => format!(
+                "credentials are with docker-credential-{helper}, which coracle cannot ask yet: put them into the file that REGISTRY_AUTH_FILE names"
+            ),
+            Self::LoginNeeded { had_login: true, .. } => {
+                "the stored credentials were refused: check the name, and log in again".into()
+            }
+            Self::LoginNeeded { registry, .. } => format!(
+                "check the name; credentials for {registry} are read from REGISTRY_AUTH_FILE, containers/auth.json or ~/.docker/config.json"
+            ),
+            Self::RateLimited { wait: Some(wait), .. } => format!(
+                "try again in {} s, or log in: registries allow more to those they know",
+                wait.as_secs()
+            ),
+            Self::RateLimited { wait: None, .. } => {
+                "try again later, or log in: registries allow more to those they know".into()
+            }
+            Self::RealmNotHttps { .. } => {
+                "--tls-verify=false allows it, for a registry that you trust on a network that you trust".into()
+            }
+            Self::Stalled { .. } | Self::Broken { .. } | Self::TooSlow { .. } | Self::Short { .. } => {
+                "pull again: what is complete is kept".into()
+            }
+            Self::Server { .. } => "the fault is the registry's: try again later".into(),
+            Self::Digest { .. } => {
+                "do not use this image: the registry, or something on the way, changed it".into()
+            }
+            Self::Proxy { .. } => "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY".into(),
+            _ => return None,
+        })
+    }
+
+    /// Take our error out of the [`io::Error`] that a [`super::Blob`] returned; any other
+    /// [`io::Error`] comes back as it was.
+    pub fn from_io(e: io::Error) -> Result<Self, io::Error> {
+        e.downcast()
+    }
+
+    pub(super) fn transient(&self) -> Transient {
+        match self {
+            Self::Broken { .. } | Self::Short { .. } | Self::Server { .. } => Transient::Yes,
+            Self::Stalled { .. } => Transient::Slow,
+            Self::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+                Transient::Slow
+            }
+            Self::Connect { .. } | Self::HostNotFound { .. } => Transient::IfSeen,
+            Self::RateLimited { wait, .. } => match wait {
+                Some(wait) => Transient::After(*wait),
+                None => Transient::Yes,
+            },
+            _ => Transient::No,
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(e: Error) -> Self {
+        Self::other(e)
+    }
+}
+
+/// What a registry said, shortened, with control characters escaped. Displays as nothing when it
+/// said nothing, else as `: "..."`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message(String);
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": \"{}\"", self.0)
+    }
+}
+
+impl Message {
+    /// Any text of a stranger.
+    pub(super) fn new(text: &str) -> Self {
+        Self(shorten(text.trim(), MESSAGE_MAX))
+    }
+
+    /// The body of an error reply: the distribution specification's `errors` list, the token
+    /// service's `details`, or a line of plain text. Anything else (pages of HTML) says nothing.
+    pub(super) fn of_body(body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Body {
+            #[serde(default)]
+            errors: Vec<Item>,
+            details: Option<String>,
+            error_description: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Item {
+            code: Option<String>,
+            message: Option<String>,
+        }
+        if let Ok(body) = serde_json::from_slice::<Body>(body) {
+            let mut parts: Vec<String> = body
+                .errors
+                .into_iter()
+                .filter_map(|e| e.message.filter(|m| !m.is_empty()).or(e.code))
+                .collect();
+            parts.extend(body.details);
+            parts.extend(body.error_description);
+            return Self::new(&parts.join("; "));
+        }
+        match std::str::from_utf8(body) {
+            Ok(text) if !text.trim_start().starts_with(['<', '{', '[']) => {
+                Self::new(text.trim().lines().next().unwrap_or_default())
+            }
+            _ => Self::default(),
+        }
+    }
+}
+
+/// At most `max` bytes of `text`, with what could drive a terminal escaped.
+pub(super) fn shorten(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        let at = out.len();
+        // `escape_debug` also escapes the invisible characters that reorder text.
+        if c == '"' || c == '\'' || c == '\\' {
+            out.push(c);
+        } else {
+            out.extend(c.escape_debug());
+        }
+        if out.len() > max {
+            out.truncate(at);
+            out.push('…');
+            break;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_short_and_harmless() {
+        let body = br#"{"errors":[{"code":"X","message":"no \u001b[2J\u202ename"},{"code":"Y"}]}"#;
+        assert_eq!(
+            Message::of_body(body).to_string(),
+            ": \"no \\u{1b}[2J\\u{202e}name; Y\""
+        );
+        let long = format!(r#"{{"errors":[{{"message":"{}"}}]}}"#, "ü".repeat(5000));
+        let said = Message::of_body(long.as_bytes()).to_string();
+        assert!(said.len() < MESSAGE_MAX + 10 && said.contains('…'));
+        assert_eq!(Message::of_body(b"<html>no</html>").to_string(), "");
+        assert_eq!(Message::of_body(b"\xff\xfe").to_string(), "");
+        assert_eq!(Message::of_body(b"one\ntwo").to_string(), ": \"one\"");
+        assert_eq!(Message::of_body(b"").to_string(), "");
+        assert_eq!(
+            Message::of_body(br#"{"details":"incorrect password"}"#).to_string(),
+            ": \"incorrect password\""
+        );
+    }
+
+    #[test]
+    fn our_error_survives_io() {
+        let e = io::Error::from(Error::HostNotFound { host: "h".into() });
+        assert!(matches!(Error::from_io(e), Ok(Error::HostNotFound { .. })));
+        let e = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            Error::from_io(e).unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
+    }
+}

@@ -1,0 +1,474 @@
+//! One request, one reply, and the redirects between them. Everything that `ureq` is asked to do is
+//! asked here: time limits, TLS, proxies, and what its errors mean.
+
+use std::io::{self, Read};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use ureq::http::{HeaderValue, Method, Request, Response, Uri, header};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::{Agent, Body, BodyReader, Timeout};
+
+use super::endpoint::is_loopback;
+use super::error::{Error, shorten};
+use super::redirect;
+
+/// A reply's head may have this many bytes (signed URLs and cookies are long).
+const HEAD_MAX: usize = 64 << 10;
+/// A short reply (manifest, token) must be complete after this many stall time-outs.
+const SHORT_REPLY_STALLS: u32 = 4;
+/// Of the body of an error reply, this much is read.
+const ERROR_BODY_MAX: u64 = 64 << 10;
+/// The body of a redirect is read only if it is as short as this.
+const REDIRECT_BODY_MAX: u64 = 4 << 10;
+/// Nobody waits longer than this for the words of an error.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
+/// Of a header that makes no sense, and of a URL, this much is shown.
+pub(super) const SHOWN_MAX: usize = 256;
+/// Bytes that one read from a socket can bring; ureq copies from there to the caller.
+const INPUT_BUFFER: usize = 256 << 10;
+/// Requests have no body but for the token service's form.
+const OUTPUT_BUFFER: usize = 16 << 10;
+/// Connections kept per host: as many as a pull has threads.
+const IDLE_PER_HOST: usize = 8;
+
+/// The part of the options that concerns a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) tls_verify: bool,
+    pub(super) connect_timeout: Duration,
+    pub(super) stall_timeout: Duration,
+    pub(super) user_agent: String,
+}
+
+/// Connections. Each kind of agent is made when the first request needs it: the one for https reads
+/// a few hundred certificates.
+#[derive(Debug)]
+pub(super) struct Transport {
+    settings: Settings,
+    plain: OnceLock<Agent>,
+    plain_loopback: OnceLock<Agent>,
+    tls: OnceLock<Agent>,
+    tls_loopback: OnceLock<Agent>,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) uri: Uri,
+    pub(super) accept: Option<&'a str>,
+    pub(super) authorization: Option<&'a HeaderValue>,
+    /// First byte wanted, if not the first of all.
+    pub(super) from: Option<u64>,
+    /// Body of a POST; a GET without.
+    pub(super) form: Option<&'a str>,
+}
+
+impl Call<'_> {
+    /// A GET of this URL, with nothing else.
+    pub(super) fn get(uri: Uri) -> Self {
+        Self {
+            uri,
+            accept: None,
+            authorization: None,
+            from: None,
+            form: None,
+        }
+    }
+}
+
+/// The head of a reply, and the body to be read.
+pub(super) struct Reply {
+    /// Who replied: host and port.
+    pub(super) host: String,
+    /// Whether it is the origin that was asked, all redirects considered.
+    pub(super) home: bool,
+    stall: Duration,
+    tls: bool,
+    response: Response<Body>,
+}
+
+impl Transport {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            plain: OnceLock::new(),
+            plain_loopback: OnceLock::new(),
+            tls: OnceLock::new(),
+            tls_loopback: OnceLock::new(),
+        }
+    }
+
+    /// Ask, and follow redirects. `authorization` is dropped at the first step to another origin and
+    /// does not come back.
+    pub(super) fn follow(&self, mut call: Call<'_>) -> Result<Reply, Error> {
+        let origin = call.uri.clone();
+        let mut home = true;
+        for _ in 0..=redirect::LIMIT {
+            let mut reply = self.once(&call)?;
+            reply.home = home;
+            if !matches!(reply.status(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(reply);
+            }
+            let location = reply.header(header::LOCATION).unwrap_or_default();
+            let next = redirect::target(&call.uri, location).map_err(|refused| {
+                let host = reply.host.clone();
+                match refused {
+                    redirect::Refused::Downgrade => Error::RedirectDowngrade {
+                        host,
+                        target: without_query(location),
+                    },
+                    redirect::Refused::Target => Error::RedirectTarget {
+                        host,
+                        target: without_query(location),
+                    },
+                }
+            })?;
+            // The connection can be used again once the body is gone, if it is a short one.
+            if reply
+                .content_length()
+                .is_some_and(|n| n <= REDIRECT_BODY_MAX)
+            {
+                reply.words();
+            }
+            home = home && redirect::same_origin(&origin, &next);
+            if !home {
+                call.authorization = None;
+            }
+            // A form holds a token. It goes nowhere but where it was meant to go.
+            call.form = None;
+            call.uri = next;
+        }
+        Err(Error::RedirectLoop {
+            host: host_of(&origin),
+            limit: redirect::LIMIT,
+        })
+    }
+
+    fn once(&self, call: &Call<'_>) -> Result<Reply, Error> {
+        let host = host_of(&call.uri);
+        let tls = call.uri.scheme_str() == Some("https");
+        let mut request = Request::builder()
+            .method(if call.form.is_some() {
+                Method::POST
+            } else {
+                Method::GET
+            })
+            .uri(call.uri.clone());
+        if let Some(accept) = call.accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        if let Some(authorization) = call.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        if let Some(from) = call.from {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        if call.form.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        }
+        let agent = self.agent(tls, &host);
+        let sent = match call.form {
+            Some(form) => request
+                .body(form)
+                .map_err(ureq::Error::from)
+                .and_then(|r| agent.run(r)),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|r| agent.run(r)),
+        };
+        match sent {
+            Ok(response) => Ok(Reply {
+                host,
+                home: true,
+                stall: self.settings.stall_timeout,
+                tls,
+                response,
+            }),
+            Err(e) => Err(fault(host, tls, &self.settings, e)),
+        }
+    }
+
+    /// A loopback address is never asked for through a proxy: the proxy's loopback is not ours.
+    fn agent(&self, tls: bool, host: &str) -> &Agent {
+        let loopback = is_loopback(host);
+        let cell = match (tls, loopback) {
+            (false, false) => &self.plain,
+            (false, true) => &self.plain_loopback,
+            (true, false) => &self.tls,
+            (true, true) => &self.tls_loopback,
+        };
+        cell.get_or_init(|| {
+            let s = &self.settings;
+            agent(s, !loopback, tls.then(|| tls_config(s.tls_verify)))
+        })
+    }
+}
+
+fn agent(s: &Settings, proxy: bool, tls: Option<TlsConfig>) -> Agent {
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .user_agent(s.user_agent.as_str())
+        // A blob is wanted as it is stored, byte for byte.
+        .accept_encoding("identity")
+        .timeout_resolve(Some(s.connect_timeout))
+        .timeout_connect(Some(s.connect_timeout))
+        // A head is short: all of it within the time in which at least one byte must come.
+        .timeout_recv_response(Some(s.stall_timeout))
+        .timeout_send_request(Some(s.stall_timeout))
+        .timeout_per_read(Some(s.stall_timeout))
+        .timeout_per_write(Some(s.stall_timeout))
+        .max_response_header_size(HEAD_MAX)
+        .input_buffer_size(INPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER)
+        .max_idle_connections(2 * IDLE_PER_HOST)
+        .max_idle_connections_per_host(IDLE_PER_HOST);
+    if !proxy {
+        config = config.proxy(None);
+    }
+    if let Some(tls) = tls {
+        config = config.tls_config(tls);
+    }
+    config.build().into()
+}
+
+/// The system's certificate authorities, so that a site's own are accepted; Mozilla's list where the
+/// system has none.
+fn tls_config(verify: bool) -> TlsConfig {
+    let builder = TlsConfig::builder();
+    if !verify {
+        return builder.disable_verification(true).build();
+    }
+    let native = rustls_native_certs::load_native_certs();
+    for e in &native.errors {
+        log::debug!("certificate authorities: {e}");
+    }
+    if native.certs.is_empty() {
+        return builder.root_certs(RootCerts::WebPki).build();
+    }
+    let certs: Vec<Certificate<'static>> = native
+        .certs
+        .iter()
+        .map(|c| Certificate::from_der(c).to_owned())
+        .collect();
+    builder
+        .root_certs(RootCerts::Specific(certs.into()))
+        .build()
+}
+
+/// What an error of ureq means to us.
+fn fault(host: String, tls: bool, s: &Settings, e: ureq::Error) -> Error {
+    use io::ErrorKind as Kind;
+    match e {
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => Error::Connect {
+            host,
+            source: io::Error::new(
+                Kind::TimedOut,
+                format!("no answer in {} s", s.connect_timeout.as_secs_f32()),
+            ),
+        },
+        ureq::Error::Timeout(_) => Error::Stalled {
+            host,
+            after: s.stall_timeout,
+        },
+        ureq::Error::HostNotFound => Error::HostNotFound { host },
+        ureq::Error::LargeResponseHeader(_, limit) => Error::HeaderTooLarge { host, limit },
+        ureq::Error::Rustls(_)
+        | ureq::Error::Tls(_)
+        | ureq::Error::Pem(_)
+        | ureq::Error::TlsRequired => Error::Tls {
+            host,
+            source: io::Error::other(e),
+        },
+        ureq::Error::Io(source) => match source.kind() {
+            Kind::InvalidData if tls => Error::Tls { host, source },
+            Kind::UnexpectedEof
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::BrokenPipe
+            | Kind::NotConnected => Error::Broken { host, source },
+            _ => Error::Connect { host, source },
+        },
+        ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl => Error::Proxy {
+            host,
+            source: Box::new(e),
+        },
+        ureq::Error::BadUri(url) => Error::Url {
+            url: without_query(&url),
+        },
+        ureq::Error::BodyStalled => Error::Broken {
+            host,
+            source: io::Error::other(e),
+        },
+        e => Error::Protocol {
+            host,
+            source: Box::new(e),
+        },
+    }
+}
+
+/// A running body.
+pub(super) struct Bytes {
+    host: String,
+    tls: bool,
+    stall: Duration,
+    reader: BodyReader<'static>,
+}
+
+impl Bytes {
+    /// The next bytes, straight into `buf`; 0 at the end.
+    pub(super) fn read(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            match self.reader.read(buf) {
+                Ok(n) => return Ok(n),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.fault(e)),
+            }
+        }
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn fault(&self, e: io::Error) -> Error {
+        let host = self.host.clone();
+        match ureq::Error::from(e) {
+            ureq::Error::Io(source) if self.tls && source.kind() == io::ErrorKind::InvalidData => {
+                Error::Tls { host, source }
+            }
+            ureq::Error::Timeout(_) => Error::Stalled {
+                host,
+                after: self.stall,
+            },
+            ureq::Error::Io(source) => Error::Broken { host, source },
+            e => Error::Protocol {
+                host,
+                source: Box::new(e),
+            },
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The first header of this name, if it is text.
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// All headers of this name that are text.
+    pub(super) fn headers(&self, name: impl header::AsHeaderName) -> impl Iterator<Item = &str> {
+        self.response
+            .headers()
+            .get_all(name)
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+    }
+
+    /// The header makes no sense.
+    pub(super) fn bad_header(&self, header: &'static str) -> Error {
+        Error::BadHeader {
+            host: self.host.clone(),
+            header,
+            value: shorten(self.header(header).unwrap_or_default(), SHOWN_MAX),
+        }
+    }
+
+    /// Bytes of the body, if the head says so.
+    pub(super) fn content_length(&self) -> Option<u64> {
+        self.response.body().content_length()
+    }
+
+    /// The body as a stream.
+    pub(super) fn into_bytes(self) -> Bytes {
+        Bytes {
+            host: self.host,
+            tls: self.tls,
+            stall: self.stall,
+            reader: self.response.into_body().into_reader(),
+        }
+    }
+
+    /// The whole of a short body; `None` if it is longer than `limit`, of which no more is read than
+    /// it takes to know.
+    pub(super) fn into_vec(self, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        if self.content_length().is_some_and(|n| n > limit) {
+            return Ok(None);
+        }
+        let patience = self.stall.saturating_mul(SHORT_REPLY_STALLS);
+        let host = self.host.clone();
+        let length = self.content_length();
+        let mut bytes = self.into_bytes();
+        let read = collect(limit, patience, length, &mut |buf| bytes.read(buf))?;
+        match read {
+            Collected::All(v) => Ok(Some(v)),
+            Collected::TooLong(_) => Ok(None),
+            Collected::TooSlow(_) => Err(Error::TooSlow {
+                host,
+                after: patience,
+            }),
+        }
+    }
+
+    /// The body of a reply whose status is the news: as much of it as comes easily. Reading to the
+    /// end lets the connection be used again.
+    pub(super) fn words(&mut self) -> Vec<u8> {
+        let mut reader = self.response.body_mut().as_reader();
+        let read = collect(ERROR_BODY_MAX, ERROR_BODY_TIME, None, &mut |buf| {
+            reader.read(buf)
+        });
+        match read {
+            Ok(Collected::All(v) | Collected::TooLong(v) | Collected::TooSlow(v)) => v,
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+enum Collected {
+    All(Vec<u8>),
+    TooLong(Vec<u8>),
+    TooSlow(Vec<u8>),
+}
+
+fn collect<E>(
+    limit: u64,
+    patience: Duration,
+    length: Option<u64>,
+    read: &mut dyn FnMut(&mut [u8]) -> Result<usize, E>,
+) -> Result<Collected, E> {
+    let start = Instant::now();
+    // The limit holds for what is promised too: no more than it is ever set aside.
+    let capacity = length.unwrap_or(0).min(limit);
+    let mut out = Vec::with_capacity(usize::try_from(capacity).unwrap_or(0));
+    let mut buf = [0; 16 << 10];
+    loop {
+        let n = read(&mut buf)?;
+        if n == 0 {
+            return Ok(Collected::All(out));
+        }
+        out.extend_from_slice(&buf[..n]);
+        if out.len() as u64 > limit {
+            return Ok(Collected::TooLong(out));
+        }
+        if start.elapsed() > patience {
+            return Ok(Collected::TooSlow(out));
+        }
+    }
+}
+
+/// Host and port, for messages.
+pub(super) fn host_of(uri: &Uri) -> String {
+    uri.authority().map(ToString::to_string).unwrap_or_default()
+}
+
+/// A URL for messages: the query may hold a signature that is as good as a password.
+pub(super) fn without_query(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    shorten(&url[..end], SHOWN_MAX)
+}

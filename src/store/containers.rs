@@ -1,0 +1,363 @@
+//! Container directories: identity, name, liveness. What stands in them is `runtime`'s and `ops`'
+//! business, except `image.json`, which pins the image against garbage collection.
+//!
+//! Liveness is a flock on the directory, held through an open descriptor by whoever runs or changes
+//! the container: it ends with the last process that has the descriptor, however that dies. Take a
+//! shared [`Guard`](super::Guard) before looking up the image, and keep it until
+//! [`ContainerDir::pin`] has returned.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::atomic;
+use super::error::io;
+use super::lock::{self, Guard, Kind};
+use super::{Error, ImageRecord, Store, remove_tree};
+
+const IMAGE: &str = "image.json";
+/// Written by `ops` when the container is complete; see DESIGN.md, "State on disk".
+const CONFIG: &str = "config.json";
+const NAMES: &str = ".names";
+const NAME_MAX: usize = 200;
+
+/// View of the store's containers.
+#[derive(Debug, Clone, Copy)]
+pub struct Containers<'a> {
+    pub(super) store: &'a Store,
+}
+
+/// A container that exists, as [`Containers::list`] saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerEntry {
+    /// Its id.
+    pub id: String,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Its directory.
+    pub path: PathBuf,
+}
+
+/// A container's directory, locked by us.
+#[derive(Debug)]
+pub struct ContainerDir {
+    store: Store,
+    id: String,
+    name: Option<String>,
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Containers<'_> {
+    fn dir(&self) -> PathBuf {
+        self.store.path("containers")
+    }
+
+    fn names_dir(&self) -> PathBuf {
+        self.dir().join(NAMES)
+    }
+
+    fn marker(&self, id: &str) -> PathBuf {
+        self.store.path("autoremove").join(id)
+    }
+
+    /// Make the directory of a new container, 0700 and locked. `autoremove`: once nobody holds its
+    /// lock, any coracle process may remove it (`--rm`, also after kill -9).
+    pub fn create(
+        &self,
+        id: &str,
+        name: Option<&str>,
+        autoremove: bool,
+    ) -> Result<ContainerDir, Error> {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if !(12..=64).contains(&id.len()) || !id.bytes().all(hex) {
+            return Err(Error::BadContainerId(id.to_owned()));
+        }
+        if let Some(name) = name
+            && !is_name(name)
+        {
+            return Err(Error::BadContainerName(name.to_owned()));
+        }
+        let path = self.dir().join(id);
+        match rustix::fs::mkdir(&path, Mode::RWXU) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                return Err(Error::NameTaken {
+                    name: id.to_owned(),
+                    id: id.to_owned(),
+                });
+            }
+            Err(e) => return Err(io("create the directory", &path)(e)),
+        }
+        let fd = atomic::open_dir(&path)?;
+        // Nobody locks a container without a marker, except to look whether it lives.
+        lock::wait(&fd, &path, Kind::Exclusive, self.store.timeout, || 0)?;
+        let mut container = ContainerDir {
+            store: self.store.clone(),
+            id: id.to_owned(),
+            name: None,
+            path,
+            fd,
+        };
+        // After the directory, so that a name or a marker without one is always stale.
+        let rest = (|| {
+            if let Some(name) = name {
+                self.claim(name, id)?;
+                container.name = Some(name.to_owned());
+            }
+            if autoremove {
+                let marker = self.marker(id);
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+                rustix::fs::open(&marker, flags, Mode::RUSR | Mode::WUSR)
+                    .map_err(io("create", &marker))?;
+            }
+            Ok(())
+        })();
+        match rest {
+            Ok(()) => Ok(container),
+            Err(e) => {
+                // The first failure is the one to tell.
+                let _ = container.remove();
+                Err(e)
+            }
+        }
+    }
+
+    fn claim(&self, name: &str, id: &str) -> Result<(), Error> {
+        let link = self.names_dir().join(name);
+        loop {
+            match rustix::fs::symlink(id, &link) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(io("create the name", &link)(e)),
+            }
+            // Taken, or left behind by a process that died while it removed the container. Names go
+            // away only under this lock, so what we judge is what we unlink.
+            let _names = self.lock_names()?;
+            let Some(owner) = self.owner(name)? else {
+                continue;
+            };
+            // Our own directory is new: a link to it is from a container of the same id, long gone.
+            if owner != id && rustix::fs::lstat(self.dir().join(&owner)).is_ok() {
+                return Err(Error::NameTaken {
+                    name: name.to_owned(),
+                    id: owner,
+                });
+            }
+            atomic::unlink(&link)?;
+        }
+    }
+
+    fn lock_names(&self) -> Result<Guard, Error> {
+        lock::lock_dir(&self.names_dir(), Kind::Exclusive, self.store.timeout)
+    }
+
+    /// Id that a name belongs to.
+    fn owner(&self, name: &str) -> Result<Option<String>, Error> {
+        let link = self.names_dir().join(name);
+        match std::fs::read_link(&link) {
+            Ok(target) => Ok(target.into_os_string().into_string().ok()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io("read", &link)(e)),
+        }
+    }
+
+    /// All containers, in the order of their ids.
+    pub fn list(&self) -> Result<Vec<ContainerEntry>, Error> {
+        let dir = self.dir();
+        let mut names = std::collections::HashMap::new();
+        for name in atomic::names(&self.names_dir())? {
+            if let Some(id) = self.owner(&name)? {
+                names.insert(id, name);
+            }
+        }
+        let mut entries: Vec<ContainerEntry> = atomic::names(&dir)?
+            .into_iter()
+            .filter(|id| id != NAMES)
+            .map(|id| ContainerEntry {
+                name: names.remove(&id),
+                path: dir.join(&id),
+                id,
+            })
+            .collect();
+        entries.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(entries)
+    }
+
+    /// The container that the user means: a name, or the start of an id.
+    pub fn find(&self, name: &str) -> Result<ContainerEntry, Error> {
+        let all = self.list()?;
+        if let Some(entry) = all.iter().find(|e| e.name.as_deref() == Some(name)) {
+            return Ok(entry.clone());
+        }
+        let mut fits: Vec<ContainerEntry> = all
+            .into_iter()
+            .filter(|e| !name.is_empty() && e.id.starts_with(name))
+            .collect();
+        match fits.len() {
+            0 => Err(Error::NoSuchContainer(name.to_owned())),
+            1 => Ok(fits.swap_remove(0)),
+            _ => Err(Error::AmbiguousContainer {
+                prefix: name.to_owned(),
+                matches: fits
+                    .iter()
+                    .map(|e| e.id.chars().take(12).collect())
+                    .collect(),
+            }),
+        }
+    }
+
+    /// Lock an existing container; `None` while another process has it, that is, while it lives.
+    pub fn try_lock(&self, entry: &ContainerEntry) -> Result<Option<ContainerDir>, Error> {
+        let gone = || Error::NoSuchContainer(entry.id.clone());
+        let fd = match rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Err(gone()),
+            Err(e) => return Err(io("open", &entry.path)(e)),
+        };
+        if !lock::try_lock(&fd, Kind::Exclusive).map_err(io("lock", &entry.path))? {
+            return Ok(None);
+        }
+        if !lock::still_named(&fd, &entry.path) {
+            return Err(gone());
+        }
+        Ok(Some(ContainerDir {
+            store: self.store.clone(),
+            id: entry.id.clone(),
+            name: entry.name.clone(),
+            path: entry.path.clone(),
+            fd,
+        }))
+    }
+
+    /// Does some process hold the container's lock? Only for display: it may change at once.
+    pub fn is_locked(&self, entry: &ContainerEntry) -> Result<bool, Error> {
+        match self.try_lock(entry) {
+            Ok(dir) => Ok(dir.is_none()),
+            Err(Error::NoSuchContainer(_)) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The image that a container was made from; `None` when it was made from none.
+    pub fn image(&self, entry: &ContainerEntry) -> Result<Option<ImageRecord>, Error> {
+        atomic::read_json(&entry.path.join(IMAGE))
+    }
+
+    /// Remove a container that does not live.
+    pub fn remove(&self, id: &str) -> Result<(), Error> {
+        let entry = self.find(id)?;
+        match self.try_lock(&entry)? {
+            Some(dir) => dir.remove(),
+            None => Err(Error::ContainerBusy(entry.id)),
+        }
+    }
+
+    /// Remove what `--rm` containers left that nobody holds any more.
+    pub(super) fn sweep(&self) -> Result<(), Error> {
+        for id in atomic::names(&self.store.path("autoremove"))? {
+            let entry = ContainerEntry {
+                path: self.dir().join(&id),
+                name: None,
+                id,
+            };
+            match self.try_lock(&entry) {
+                Ok(Some(mut dir)) => {
+                    dir.name = self.name_of(&dir.id)?;
+                    dir.remove()?;
+                }
+                Ok(None) => {}
+                Err(Error::NoSuchContainer(id)) => atomic::unlink(&self.marker(&id))?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Remove directories whose maker died before the container was complete. Under the exclusive
+    /// lock, when nobody is about to make one.
+    pub(super) fn sweep_unfinished(&self, _alone: &Guard) -> Result<(), Error> {
+        for entry in self.list()? {
+            let has = |name: &str| rustix::fs::lstat(entry.path.join(name)).is_ok();
+            if has(IMAGE) || has(CONFIG) {
+                continue;
+            }
+            if let Some(dir) = self.try_lock(&entry)? {
+                dir.remove()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn name_of(&self, id: &str) -> Result<Option<String>, Error> {
+        Ok(self
+            .list()?
+            .into_iter()
+            .find(|e| e.id == id)
+            .and_then(|e| e.name))
+    }
+}
+
+impl ContainerDir {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Absolute path of the directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keep the image's layers and blobs as long as this container exists, also after `rmi -f`.
+    pub fn pin(&self, image: &ImageRecord) -> Result<(), Error> {
+        let path = self.path.join(IMAGE);
+        let bytes = serde_json::to_vec(image).map_err(|source| Error::Record {
+            path: path.clone(),
+            source,
+        })?;
+        std::fs::write(&path, bytes).map_err(io("write", &path))
+    }
+
+    /// Remove the container: gone at once for everybody else, then the slow part.
+    pub fn remove(self) -> Result<(), Error> {
+        let containers = self.store.containers();
+        let trash = self
+            .store
+            .tmp()
+            .join(format!("trash-{}", atomic::random_name()?));
+        // Our lock moves along, so nobody sweeps the trash under our feet.
+        rustix::fs::rename(&self.path, &trash).map_err(io("remove", &self.path))?;
+        if let Some(name) = &self.name {
+            let _names = containers.lock_names()?;
+            if containers.owner(name)?.as_deref() == Some(&self.id) {
+                atomic::unlink(&containers.names_dir().join(name))?;
+            }
+        }
+        atomic::unlink(&containers.marker(&self.id))?;
+        remove_tree(&trash)
+    }
+}
+
+/// The descriptor that carries the lock. It is close-on-exec: a process that shall keep the container
+/// alive needs a duplicate that is not.
+impl AsFd for ContainerDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, as docker has it. So it is a safe file name, too.
+fn is_name(s: &str) -> bool {
+    let mut bytes = s.bytes();
+    s.len() <= NAME_MAX
+        && bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}

@@ -1,0 +1,270 @@
+//! Images: names that point to a manifest, a configuration and layers. One small file a name, so that
+//! `run` reads one file and nothing else.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::atomic;
+use super::lock::{self, Guard, Kind};
+use super::{Error, Store};
+use crate::oci::{Digest, Reference};
+
+/// View of the store's images.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    pub(super) store: &'a Store,
+}
+
+/// One layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageLayer {
+    /// Digest of the plain tar: names the unpacked layer.
+    pub diff_id: Digest,
+    /// Digest of the blob as the manifest names it.
+    pub blob: Digest,
+    /// Bytes of the blob.
+    pub blob_size: u64,
+    /// Bytes of all regular files, unpacked.
+    pub size: u64,
+}
+
+/// All that is known about an image without reading its blobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Its name; `None` for an image that lost its last one.
+    pub reference: Option<Reference>,
+    /// Digest of the configuration: the image id.
+    pub id: Digest,
+    /// Digest of the manifest, for this platform.
+    pub manifest: Digest,
+    /// Digest of the index that the manifest was chosen from, if there was one.
+    pub index: Option<Digest>,
+    /// `linux/amd64`, `linux/arm64/v8` …
+    pub platform: String,
+    /// Layers, bottom first.
+    pub layers: Vec<ImageLayer>,
+    /// When it was made (RFC 3339), as its configuration says.
+    pub created: Option<String>,
+    /// Repositories it was pulled from, `registry/repository`: what RepoDigests shows.
+    #[serde(default)]
+    pub repositories: Vec<String>,
+}
+
+impl ImageRecord {
+    /// diff_ids of the layers, bottom first.
+    pub fn diff_ids(&self) -> impl DoubleEndedIterator<Item = &Digest> + ExactSizeIterator {
+        self.layers.iter().map(|l| &l.diff_id)
+    }
+
+    /// Bytes of all regular files in all layers.
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|l| l.size).sum()
+    }
+
+    /// What a registry calls it: the digest of the index, else of the manifest.
+    pub fn repo_digest(&self) -> &Digest {
+        self.index.as_ref().unwrap_or(&self.manifest)
+    }
+
+    /// Everything that must stay in the store for it.
+    pub fn roots(&self) -> impl Iterator<Item = &Digest> {
+        [&self.id, &self.manifest]
+            .into_iter()
+            .chain(&self.index)
+            .chain(self.layers.iter().flat_map(|l| [&l.diff_id, &l.blob]))
+    }
+}
+
+/// A digest says it all: a tag beside it names nothing (docker and podman drop it as well).
+fn canonical(reference: &Reference) -> Reference {
+    match reference.digest() {
+        Some(digest) => reference.with_digest(digest.clone()),
+        None => reference.clone(),
+    }
+}
+
+impl Images<'_> {
+    fn dir(&self) -> PathBuf {
+        self.store.path("images")
+    }
+
+    /// A name has up to 384 bytes and slashes, a file name 255 and none: hence its hash.
+    fn tag_path(&self, reference: &Reference) -> PathBuf {
+        let hash = Digest::of(canonical(reference).to_string().as_bytes());
+        self.dir().join(format!("tag-{}.json", hash.hex()))
+    }
+
+    fn id_path(&self, id: &Digest) -> PathBuf {
+        self.dir().join(format!("id-{}.json", id.hex()))
+    }
+
+    /// All images, one entry a name, sorted by name; those without a name come last.
+    pub fn list(&self) -> Result<Vec<ImageRecord>, Error> {
+        let dir = self.dir();
+        let mut records: Vec<ImageRecord> = Vec::new();
+        for name in atomic::names(&dir)? {
+            // `None`: removed since the directory was read.
+            records.extend(atomic::read_json::<ImageRecord>(&dir.join(name))?);
+        }
+        records.sort_by(|a, b| {
+            let key = |r: &ImageRecord| (r.reference.is_none(), r.reference.clone(), r.id.clone());
+            key(a).cmp(&key(b))
+        });
+        Ok(records)
+    }
+
+    /// The image of exactly this name.
+    pub fn get(&self, reference: &Reference) -> Result<Option<ImageRecord>, Error> {
+        atomic::read_json(&self.tag_path(reference))
+    }
+
+    /// The image that the user means: a name, a name with a digest, or the start of an id.
+    pub fn find(&self, name: &str) -> Result<ImageRecord, Error> {
+        let reference = name.parse::<Reference>().ok();
+        if let Some(r) = &reference
+            && let Some(record) = self.get(r)?
+        {
+            return Ok(record);
+        }
+        let records = self.list()?;
+        if let Some(r) = &reference
+            && let Some(digest) = r.digest()
+        {
+            let repository = r.name();
+            let fits = |i: &&ImageRecord| {
+                (&i.manifest == digest || i.index.as_ref() == Some(digest))
+                    && i.repositories.contains(&repository)
+            };
+            if let Some(record) = records.iter().find(fits) {
+                return Ok(record.clone());
+            }
+        }
+        let hex = name.strip_prefix("sha256:").unwrap_or(name);
+        let is_hex = !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        let mut fits: Vec<ImageRecord> = records
+            .into_iter()
+            .filter(|r| is_hex && r.id.hex().starts_with(hex))
+            .collect();
+        let mut ids: Vec<&Digest> = fits.iter().map(|r| &r.id).collect();
+        ids.sort();
+        ids.dedup();
+        match ids.len() {
+            0 => Err(Error::NoSuchImage(name.to_owned())),
+            1 => Ok(fits.swap_remove(0)),
+            _ => Err(Error::AmbiguousImage {
+                prefix: name.to_owned(),
+                matches: ids.iter().map(|d| d.short().to_owned()).collect(),
+            }),
+        }
+    }
+
+    /// Store an image under the name that it carries, or under its id if it carries none. An image
+    /// that loses its last name to this one stays, nameless. All that it refers to must be there, and
+    /// a lease or a shared guard must have held it since before it was looked for.
+    pub fn put(&self, record: &ImageRecord) -> Result<(), Error> {
+        let _guard = self.store.shared()?;
+        let _names = self.lock_names()?;
+        self.put_locked(record)
+    }
+
+    /// Give an image another name, and return the record under that name.
+    pub fn tag(&self, image: &ImageRecord, name: &Reference) -> Result<ImageRecord, Error> {
+        let record = ImageRecord {
+            reference: Some(name.clone()),
+            ..image.clone()
+        };
+        let _guard = self.store.shared()?;
+        let _names = self.lock_names()?;
+        if !self.list()?.iter().any(|r| r.id == image.id) {
+            // Removed between look-up and now.
+            return Err(Error::NoSuchImage(image.id.short().to_owned()));
+        }
+        self.put_locked(&record)?;
+        Ok(record)
+    }
+
+    /// Take a name away. `keep`: an image that loses its last name stays, nameless; else nothing
+    /// refers to it any more and the next [`Store::gc`] removes it. `false`: there was no such name.
+    pub fn untag(&self, name: &Reference, keep: bool) -> Result<bool, Error> {
+        let _guard = self.store.shared()?;
+        let _names = self.lock_names()?;
+        let Some(record) = self.get(name)? else {
+            return Ok(false);
+        };
+        if keep {
+            self.keep_nameless(&record)?;
+        }
+        atomic::unlink(&self.tag_path(name))?;
+        Ok(true)
+    }
+
+    /// Take all names of an image away; returns those it had. The next [`Store::gc`] removes it.
+    pub fn remove(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
+        let _guard = self.store.shared()?;
+        let _names = self.lock_names()?;
+        let mut gone = Vec::new();
+        for record in self.list()? {
+            if record.id == *id
+                && let Some(name) = record.reference
+            {
+                atomic::unlink(&self.tag_path(&name))?;
+                gone.push(name);
+            }
+        }
+        atomic::unlink(&self.id_path(id))?;
+        Ok(gone)
+    }
+
+    fn lock_names(&self) -> Result<Guard, Error> {
+        lock::lock_dir(&self.dir(), Kind::Exclusive, self.store.timeout)
+    }
+
+    fn put_locked(&self, record: &ImageRecord) -> Result<(), Error> {
+        let mut record = ImageRecord {
+            reference: record.reference.as_ref().map(canonical),
+            ..record.clone()
+        };
+        let records = self.list()?;
+        // The repositories belong to the image, not to one of its names.
+        for other in records.iter().filter(|r| r.id == record.id) {
+            for repository in &other.repositories {
+                if !record.repositories.contains(repository) {
+                    record.repositories.push(repository.clone());
+                }
+            }
+        }
+        let path = match &record.reference {
+            Some(name) => {
+                if let Some(old) = self.get(name)?
+                    && old.id != record.id
+                {
+                    self.keep_nameless(&old)?;
+                }
+                self.tag_path(name)
+            }
+            None => self.id_path(&record.id),
+        };
+        atomic::write_json(&self.store.tmp(), &path, &record)?;
+        if record.reference.is_some() {
+            atomic::unlink(&self.id_path(&record.id))?;
+        }
+        Ok(())
+    }
+
+    /// `record` is about to lose its name: keep the image if that is its only one.
+    fn keep_nameless(&self, record: &ImageRecord) -> Result<(), Error> {
+        let others = self
+            .list()?
+            .iter()
+            .any(|r| r.id == record.id && r.reference != record.reference);
+        if others {
+            return Ok(());
+        }
+        let nameless = ImageRecord {
+            reference: None,
+            ..record.clone()
+        };
+        atomic::write_json(&self.store.tmp(), &self.id_path(&record.id), &nameless)
+    }
+}

@@ -1,0 +1,129 @@
+//! Unpacked layers, named by diff_id (the digest of the plain tar). A layer is written in a draft and
+//! appears by one rename, complete; afterwards it never changes, since any number of containers may
+//! have it as an overlay's lower directory.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::Mode;
+use serde::{Deserialize, Serialize};
+
+use super::atomic::{self, DraftDir};
+use super::error::io;
+use super::{Error, Store};
+use crate::oci::Digest;
+
+const DIFF: &str = "diff";
+const OWNERS: &str = "owners";
+const INFO: &str = "info.json";
+
+/// View of the store's layers.
+#[derive(Debug, Clone, Copy)]
+pub struct Layers<'a> {
+    pub(super) store: &'a Store,
+}
+
+/// What is worth knowing about a layer without walking it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// Its diff_id.
+    pub diff_id: Digest,
+    /// Bytes of all regular files.
+    pub size: u64,
+    /// Entries in the tar.
+    pub entries: u64,
+    /// Bytes of the plain tar.
+    pub tar_bytes: u64,
+}
+
+impl Layers<'_> {
+    /// The layer's directory, which holds `diff/`, the owners and the info.
+    pub(super) fn path(&self, diff_id: &Digest) -> PathBuf {
+        self.store.path("layers").join(diff_id.hex())
+    }
+
+    /// Is it there? What is there is complete.
+    pub fn has(&self, diff_id: &Digest) -> bool {
+        rustix::fs::stat(self.path(diff_id)).is_ok()
+    }
+
+    /// The sidecar that `layer` wrote: owners and all that the tree cannot hold.
+    pub fn owners(&self, diff_id: &Digest) -> PathBuf {
+        self.path(diff_id).join(OWNERS)
+    }
+
+    /// Sizes of a layer; `None` when it is not there.
+    pub fn info(&self, diff_id: &Digest) -> Result<Option<LayerInfo>, Error> {
+        atomic::read_json(&self.path(diff_id).join(INFO))
+    }
+
+    /// Start to unpack a layer. Two drafts of the same layer do not disturb each other.
+    pub fn begin(&self, diff_id: &Digest) -> Result<LayerDraft, Error> {
+        let draft = DraftDir::new(&self.store.tmp(), "layer")?;
+        // The mode of a container's `/` when the layer does not say; the 0700 above it guards it.
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mkdirat(draft.fd(), DIFF, mode)
+            .map_err(io("create the directory", draft.path()))?;
+        let diff = rustix::fs::openat(draft.fd(), DIFF, atomic::DIR_FLAGS, Mode::empty())
+            .map_err(io("open", draft.path()))?;
+        // mkdir obeys the umask, the image must not.
+        rustix::fs::fchmod(&diff, mode).map_err(io("set the mode of", draft.path()))?;
+        Ok(LayerDraft {
+            target: self.path(diff_id),
+            diff_id: diff_id.clone(),
+            diff,
+            draft,
+        })
+    }
+}
+
+/// A layer that is being unpacked; dropped unpublished, it is removed.
+#[derive(Debug)]
+pub struct LayerDraft {
+    diff_id: Digest,
+    target: PathBuf,
+    diff: OwnedFd,
+    draft: DraftDir,
+}
+
+impl LayerDraft {
+    /// The empty directory to unpack into.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.diff.as_fd()
+    }
+
+    /// Where the sidecar belongs.
+    pub fn sidecar(&self) -> PathBuf {
+        self.draft.path().join(OWNERS)
+    }
+
+    /// Make it visible, if it is what it was meant to be: `info.diff_id` is what unpacking computed.
+    /// A layer that somebody else published meanwhile is as good.
+    pub fn publish(self, info: &LayerInfo) -> Result<(), Error> {
+        if info.diff_id != self.diff_id {
+            return Err(Error::WrongDigest {
+                digest: self.diff_id,
+                actual: info.diff_id.clone(),
+            });
+        }
+        let mut bytes = serde_json::to_vec(info).map_err(|source| Error::Record {
+            path: self.target.clone(),
+            source,
+        })?;
+        bytes.push(b'\n');
+        let path = self.draft.path().join(INFO);
+        std::fs::write(&path, &bytes).map_err(io("write", &path))?;
+        self.draft.publish(&self.target)?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Size on disk as recorded, for layers that are there.
+    pub(super) fn layer_size(&self, diff_id: &Digest) -> u64 {
+        match self.layers().info(diff_id) {
+            Ok(Some(info)) => info.size,
+            _ => 0,
+        }
+    }
+}
