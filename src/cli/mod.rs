@@ -99,8 +99,15 @@ mod completion {
 /// Parse the arguments, do what they say, and return the exit code.
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os();
-    if std::env::args_os().next().is_some_and(|name| name == ops::INIT_NAME) {
-        let args: Vec<_> = args.by_ref().skip(1).filter_map(|a| CString::new(a.into_encoded_bytes()).ok()).collect();
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name == ops::INIT_NAME)
+    {
+        let args: Vec<_> = args
+            .by_ref()
+            .skip(1)
+            .filter_map(|a| CString::new(a.into_encoded_bytes()).ok())
+            .collect();
         return ExitCode::from(ops::init_main(&args));
     }
     run(args)

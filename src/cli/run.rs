@@ -4,18 +4,22 @@ use std::path::PathBuf;
 
 use clap::ArgAction;
 
+use super::intake::{IntakeArgs, RegistryArgs};
 use super::run_values as values;
 use super::{Failure, Global, progress};
-use crate::oci::Platform;
-use crate::ops::{self, pull::PullPolicy};
+use crate::ops::pull::{self, PullPolicy};
 use crate::ops::run::{
-    self, Device, EnvVar, Namespace, Network, Options, Security, Ulimit, UserNamespace, Volume, What,
+    self, Device, EnvVar, Namespace, Network, Options, Security, Ulimit, UserNamespace, Volume,
+    What,
 };
 use crate::rootfs::Driver;
 
 /// Run a program in a new container
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true, after_help = "Exit status: that of the program; 125 if coracle failed, 126 if the program cannot be executed, 127 if it was not found, 128+n if signal n ended it.")]
+#[command(
+    disable_help_flag = true,
+    after_help = "Exit status: that of the program; 125 if coracle failed, 126 if the program cannot be executed, 127 if it was not found, 128+n if signal n ended it."
+)]
 pub(super) struct Args {
     /// Keep standard input open
     #[arg(short, long)]
@@ -130,18 +134,16 @@ pub(super) struct Args {
     /// Annotate the container: NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair, help_heading = "Image and metadata")]
     annotation: Vec<(String, String)>,
-    /// Platform of the image: OS/ARCH[/VARIANT]
-    #[arg(long, help_heading = "Image and metadata")]
-    platform: Option<Platform>,
     /// When to pull: missing, always, newer or never
     #[arg(long, value_name = "POLICY", default_value = "missing", value_parser = values::pull, help_heading = "Image and metadata")]
     pull: PullPolicy,
     /// Pull without progress
     #[arg(short, long, help_heading = "Image and metadata")]
     quiet: bool,
-    /// Verify certificates when pulling; false also allows plain HTTP
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Image and metadata")]
-    tls_verify: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[command(flatten)]
+    intake: IntakeArgs,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -155,9 +157,11 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     let quiet = args.quiet;
     let options = options(args)?;
     if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {
-        super::text::stderr("warning: standard input is not a terminal: keys and window size have nowhere to come from");
+        super::text::stderr(
+            "warning: standard input is not a terminal: keys and window size have nowhere to come from",
+        );
     }
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = crate::ops::open_store(global.root.as_deref())?;
     let progress = progress::new(quiet);
     let ended = run::run(&store, &options, &*progress)?;
     Ok(ended.exit_code())
@@ -176,14 +180,20 @@ fn options(a: Args) -> Result<Options, Failure> {
     volumes.extend(a.tmpfs);
     values::no_duplicate_targets(&volumes)?;
     if a.userns == Some(UserNamespace::KeepId) && a.user.is_some() {
-        return Err(Failure::usage("--userns keep-id and --user exclude each other: the one id has one name"));
+        return Err(Failure::usage(
+            "--userns keep-id and --user exclude each other: the one id has one name",
+        ));
     }
     let mut security = Security::default();
     for word in &a.security_opt {
         values::security(word, &mut security)?;
     }
     Ok(Options {
-        what: if a.rootfs { What::Directory(image.into()) } else { What::Image(image) },
+        what: if a.rootfs {
+            What::Directory(image.into())
+        } else {
+            What::Image(image)
+        },
         command: words.collect(),
         entrypoint: a.entrypoint,
         interactive: a.interactive,
@@ -215,9 +225,11 @@ fn options(a: Args) -> Result<Options, Failure> {
         annotations: a.annotation,
         stop_signal: a.stop_signal,
         sysctls: a.sysctl,
-        platform: a.platform,
         pull: a.pull,
-        tls_verify: a.tls_verify,
+        pulling: pull::Options {
+            tls_verify: a.registry.tls_verify,
+            intake: a.intake.options()?,
+        },
         driver: a.storage_driver,
     })
 }

@@ -55,13 +55,19 @@ pub fn prepare_self(
     let mut copy = std::fs::File::from(memfd()?);
     io::copy(&mut std::fs::File::open("/proc/self/exe")?, &mut copy)?;
     fcntl_setfd(report, FdFlags::empty())?;
-    Ok(Prepared { stub: copy.into(), argv, envp })
+    Ok(Prepared {
+        stub: copy.into(),
+        argv,
+        envp,
+    })
 }
 
 /// MFD_EXEC (Linux 6.3) says what we mean; older kernels do not know it.
 fn memfd() -> io::Result<OwnedFd> {
-    Ok(rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
-        .or_else(|_| rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC))?)
+    Ok(
+        rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
+            .or_else(|_| rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC))?,
+    )
 }
 
 /// Take over a descriptor that was handed to this program by its number; close-on-exec from now on.

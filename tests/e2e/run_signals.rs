@@ -33,7 +33,9 @@ fn forwarded(e: &Env) -> Done {
         let p = e.run_cmd(&[], "busybox", &["sh", "-c", &script]).spawn();
         p.wait_for("ready");
         p.signal(signal);
-        if e.runtime == Runtime::Podman && [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].contains(&signal) {
+        if e.runtime == Runtime::Podman
+            && [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].contains(&signal)
+        {
             // podman 4.3 ends at once on these.
             continue;
         }

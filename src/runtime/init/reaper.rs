@@ -25,7 +25,12 @@ use crate::sys::exec::Prepared;
 pub(crate) const NAME: &str = "coracle-init";
 
 /// Ready to become process 1, which will execute `path` with `argv`.
-pub(super) fn prepare(path: CString, argv: Vec<CString>, env: Vec<CString>, channel: &Channel) -> Result<Prepared> {
+pub(super) fn prepare(
+    path: CString,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    channel: &Channel,
+) -> Result<Prepared> {
     let report = channel.fd().as_raw_fd().to_string();
     let words = [CString::new(NAME), CString::new(report), Ok(path)]
         .into_iter()
@@ -38,8 +43,14 @@ pub(super) fn prepare(path: CString, argv: Vec<CString>, env: Vec<CString>, chan
 
 /// `main` of that process: `args` are the descriptor to report on, the program, and its argv.
 pub(crate) fn main(args: &[CString]) -> u8 {
-    let [report, path, argv @ ..] = args else { return 125 };
-    let Some(report) = report.to_str().ok().and_then(|n| sys::exec::inherited(n.parse().ok()?)) else {
+    let [report, path, argv @ ..] = args else {
+        return 125;
+    };
+    let Some(report) = report
+        .to_str()
+        .ok()
+        .and_then(|n| sys::exec::inherited(n.parse().ok()?))
+    else {
         return 125;
     };
     let all = SigSet::all();
@@ -94,7 +105,9 @@ fn serve(program: Pid, all: &SigSet) -> u8 {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) if pid == program => return code as u8,
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => return 128 + signal as u8,
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
+                    return 128 + signal as u8;
+                }
                 Ok(WaitStatus::StillAlive) | Err(_) => break,
                 Ok(_) => {}
             }
