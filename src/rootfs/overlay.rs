@@ -16,7 +16,7 @@ use super::{Error, Stack};
 ///
 /// Layers are handed over one by one (`lowerdir+`, Linux 6.8): no limit on the length of all their
 /// names, and nothing to escape. Older kernels get the classic option string.
-pub fn attach(stack: &Stack, target: &Path) -> Result<(), Error> {
+pub(super) fn attach(stack: &Stack, target: &Path) -> Result<(), Error> {
     match with_fsconfig(stack) {
         Ok(mount) => move_mount(
             &mount,

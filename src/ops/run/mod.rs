@@ -194,7 +194,11 @@ fn start(o: &Options, source: &Source, container: &ContainerDir) -> Result<Ended
             },
             init: o.init,
             die_with_parent: true,
-            window: window(),
+            window: if o.tty {
+                window()
+            } else {
+                WindowSize::default()
+            },
             preserve_fds: 0,
         },
     )
@@ -260,9 +264,12 @@ fn annotations(o: &Options, source: &Source) -> HashMap<String, String> {
 }
 
 fn write_files(o: &Options, dir: &Path, hostname: &str) -> Result<(), Error> {
-    let host = |path: &str| read_host_file(Path::new(path));
-    let hosts = files::hosts(o, hostname, &host("/etc/hosts"));
-    let resolv = files::resolv_conf(&o.dns, &host("/etc/resolv.conf"));
+    let hosts = match o.network {
+        Network::Host => read_host_file("/etc/hosts"),
+        Network::None => String::new(),
+    };
+    let hosts = files::hosts(o, hostname, &hosts);
+    let resolv = files::resolv_conf(&o.dns, &read_host_file("/etc/resolv.conf"));
     for (name, text) in [
         ("hosts", hosts),
         ("resolv.conf", resolv),
@@ -274,7 +281,7 @@ fn write_files(o: &Options, dir: &Path, hostname: &str) -> Result<(), Error> {
 }
 
 /// A host without such a file gives its containers an empty one.
-fn read_host_file(path: &Path) -> String {
+fn read_host_file(path: &str) -> String {
     let mut text = String::new();
     let read = File::open(path).and_then(|f| f.take(HOST_FILE_MAX).read_to_string(&mut text));
     if read.is_ok() { text } else { String::new() }
