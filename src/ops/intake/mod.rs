@@ -437,24 +437,20 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self) -> Result<(), Error> {
-        let mut resumed = false;
-        let mut result = self.attempt(&mut resumed);
-        // Bytes of an earlier attempt that turned out bad are gone by now: this one starts at 0.
-        let stale = |e: &Error| {
-            matches!(
-                e,
-                Error::Store(store::Error::WrongDigest { .. } | store::Error::BlobCorrupt { .. })
-            )
-        };
-        if resumed && result.as_ref().is_err_and(stale) {
-            result = self.attempt(&mut resumed);
+        let mut stale = false;
+        let mut result = self.attempt(&mut stale);
+        if stale {
+            // Bytes of an earlier attempt were bad, and are gone by now: this one starts at 0.
+            result = self.attempt(&mut stale);
         }
         result?;
         self.progress.done(&self.layer.blob);
         Ok(())
     }
 
-    fn attempt(&self, resumed: &mut bool) -> Result<(), Error> {
+    /// `stale`: it failed, and bytes that were on disk before may be to blame; they were removed.
+    fn attempt(&self, stale: &mut bool) -> Result<(), Error> {
+        *stale = false;
         let Wanted {
             diff_id,
             blob,
@@ -466,7 +462,6 @@ impl Job<'_> {
             return Ok(());
         }
         let have = ingest.resume_offset();
-        *resumed = have > 0;
         self.progress.begin(blob, have);
         let rest: Box<dyn Read + Send + '_> = if have == *blob_size {
             Box::new(io::empty())
@@ -481,9 +476,21 @@ impl Job<'_> {
             stop: self.stop,
         };
         let applied = layer::apply(&mut reader, draft.dir(), &draft.sidecar(), self.limits)
-            .map_err(Error::from_layer)?;
-        // To the end in any case, since that is where the digest is checked.
-        io::copy(&mut reader, &mut io::sink()).map_err(Error::from_reader)?;
+            .map_err(Error::from_layer)
+            // To the end in any case, since that is where the digest is checked.
+            .and_then(|applied| match io::copy(&mut reader, &mut io::sink()) {
+                Ok(_) => Ok(applied),
+                Err(e) => Err(Error::from_reader(e)),
+            });
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(e) => {
+                if is_content(&e) {
+                    *stale = ingest.distrust()? && have > 0;
+                }
+                return Err(e);
+            }
+        };
         if applied.diff_id != *diff_id {
             return Err(IntakeError::DiffId {
                 blob: blob.clone(),
@@ -499,6 +506,24 @@ impl Job<'_> {
             tar_bytes: applied.tar_bytes,
         })?;
         Ok(())
+    }
+}
+
+/// Is the content of the blob to blame, and not the machine or the network?
+fn is_content(e: &Error) -> bool {
+    match e {
+        Error::Layer(e) => !matches!(
+            e,
+            layer::Error::Sys { .. }
+                | layer::Error::Sidecar { .. }
+                | layer::Error::Thread(_)
+                | layer::Error::Read(_)
+        ),
+        Error::Store(e) => matches!(
+            e,
+            store::Error::WrongDigest { .. } | store::Error::BlobCorrupt { .. }
+        ),
+        _ => false,
     }
 }
 
