@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::table::Table;
 use super::{Failure, Global, text};
-use crate::host::{Finding, Group, Report};
-use crate::ops::doctor::{Options, doctor};
+
+use crate::ops::doctor::{Finding, Group, Options, Report, doctor};
 
 /// Show what this machine allows, what is chosen instead, and what an admin could change
 ///

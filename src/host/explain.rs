@@ -155,7 +155,12 @@ pub(super) fn userns(failed: &Failed, facts: &Facts) -> Cause {
                     "ausearch -m avc -c coracle   # then allow user_namespace { create }",
                 )
             } else {
-                cause(format!("{said}: a security module forbids it"), None)
+                cause(
+                    format!(
+                        "{said}: nothing the kernel shows says why (a security module, or a chroot without /proc)"
+                    ),
+                    None,
+                )
             }
         }
         _ => cause(said, None),
@@ -257,7 +262,7 @@ mod tests {
                 "has no name",
                 None,
             ),
-            (Errno::PERM, plain.clone(), "security module", None),
+            (Errno::PERM, plain.clone(), "nothing the kernel shows", None),
             (
                 Errno::INVAL,
                 plain.clone(),

@@ -43,11 +43,14 @@ pub(super) fn lacks_userns(failed: &Failed) -> bool {
     })
 }
 
+/// What such a trial says.
+pub(super) const NEEDS_USERNS: &str = "needs a user namespace, and none can be made here";
+
 /// [`words`] for a trial inside a user namespace: says it once, under that heading, when it is the
 /// namespace itself that is missing.
 pub(super) fn reason(failed: &Failed) -> String {
     if lacks_userns(failed) {
-        "needs a user namespace, and none can be made here".into()
+        NEEDS_USERNS.into()
     } else {
         words(failed)
     }

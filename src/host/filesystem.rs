@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, XattrFlags, fgetxattr, fsetxattr, ioctl_ficlone, linkat,
-    makedev, mknodat, open, statfs,
+    AtFlags, CWD, FileType, Mode, OFlags, StatFs, XattrFlags, fgetxattr, fsetxattr, ioctl_ficlone,
+    linkat, makedev, mknodat, open, statfs,
 };
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
@@ -107,7 +107,7 @@ pub fn store(data_root: &Path) -> Finding {
             ));
         }
     };
-    let magic = u64::from_ne_bytes((fs.f_type as i64).to_ne_bytes());
+    let magic = magic(&fs);
     let name =
         file_system_name(magic).map_or_else(|| format!("unknown type {magic:#x}"), str::to_owned);
     let free = fs.f_bavail.saturating_mul(fs.f_frsize.unsigned_abs());
@@ -135,6 +135,15 @@ pub fn store(data_root: &Path) -> Finding {
         return STORE.limited(format!("{detail}: little room for an image"));
     }
     STORE.ok(detail)
+}
+
+/// The type of a file system. The kernel's field is a word of changing width and sign.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the field's type differs by architecture"
+)]
+fn magic(fs: &StatFs) -> u64 {
+    (fs.f_type as i64).cast_unsigned()
 }
 
 fn size(bytes: u64) -> String {
@@ -229,7 +238,7 @@ pub fn overlay(scratch: &Scratch) -> Finding {
         Err(failed) => OVERLAY
             .missing(overlay_why(
                 &failed,
-                statfs(scratch.path()).map_or(0, |f| f.f_type as i64),
+                statfs(scratch.path()).map_or(0, |fs| magic(&fs)),
             ))
             .instead(INSTEAD)
             .admin((failed.errno() == Some(Errno::NODEV)).then(|| "modprobe overlay".to_owned())),
@@ -237,12 +246,12 @@ pub fn overlay(scratch: &Scratch) -> Finding {
 }
 
 /// Why overlay failed on a file system with this magic number.
-fn overlay_why(failed: &Failed, magic: i64) -> String {
+fn overlay_why(failed: &Failed, magic: u64) -> String {
     let said = facts::reason(failed);
     if failed.stage() != Some("mount overlay") {
         return said;
     }
-    let name = file_system_name(u64::from_ne_bytes(magic.to_ne_bytes())).unwrap_or("this type");
+    let name = file_system_name(magic).unwrap_or("this type");
     match failed.errno() {
         Some(Errno::NODEV) => {
             format!("{said}: the kernel has no overlay, or may not load it for us")
@@ -409,7 +418,7 @@ mod tests {
         assert_eq!(file_system_name(0xffff_ffff_9123_683e), Some("btrfs"));
         assert_eq!(file_system_name(1), None);
         assert!(is_network_file_system(0x6969) && !is_network_file_system(0xef53));
-        let here = statfs("/proc").unwrap().f_type as u64;
+        let here = magic(&statfs("/proc").unwrap());
         assert_eq!(
             file_system_name(here),
             Some("proc"),

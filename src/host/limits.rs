@@ -22,6 +22,7 @@ const NAMESPACES_WANTED: u64 = 100;
 const PROCESSES_WANTED: u64 = 512;
 const FILES_WANTED: u64 = 1024;
 const INSTANCES_WANTED: u64 = 32;
+const KEYS_WANTED: u64 = 16;
 const WATCHES_WANTED: u64 = 8192;
 
 /// The kernel's version. Only a hint: the probes decide, and distributions add to old kernels.
@@ -68,10 +69,14 @@ pub fn namespace_limits() -> Finding {
             .filter(|(_, n)| *n < NAMESPACES_WANTED)
             .map(|(name, _)| format!("user.{name}=15000"))
             .collect();
-        return NAMESPACES
-            .limited(format!("user.{lowest} is {n}"))
-            .instead("that many containers at once, at most")
-            .admin(format!("sysctl -w {}", low.join(" ")));
+        let detail = format!("user.{lowest} is {n}");
+        let finding = match n {
+            0 => NAMESPACES.missing(detail),
+            _ => NAMESPACES
+                .limited(detail)
+                .instead("that many containers at once, at most"),
+        };
+        return finding.admin(format!("sysctl -w {}", low.join(" ")));
     }
     NAMESPACES.ok(format!("{n} of each kind or more for each user"))
 }
@@ -148,21 +153,24 @@ pub fn inotify() -> Finding {
     }
 }
 
-/// The kernel's keyrings. Only told: no keyring is made for a container.
+/// Whether the user may still have keys: every container takes a session keyring of its own.
 pub fn keys() -> Finding {
     let limit = |name: &str| facts::sysctl(&format!("kernel/keys/{name}"));
-    match (limit("maxkeys"), limit("maxbytes")) {
-        (Some(keys), Some(bytes)) => {
-            let used = fs::read_to_string("/proc/key-users")
-                .ok()
-                .and_then(|text| keys_used(&text, geteuid().as_raw()))
-                .map_or_else(String::new, |n| format!(", {n} in use"));
-            KEYS.ok(format!(
-                "{keys} keys, {bytes} bytes for each user{used}; containers get no keyring"
-            ))
-        }
-        _ => KEYS.ok("no keyrings in this kernel; containers get none"),
+    let (Some(most), Some(bytes)) = (limit("maxkeys"), limit("maxbytes")) else {
+        return KEYS.ok("no keyrings in this kernel, so that none can leak into a container");
+    };
+    let used = fs::read_to_string("/proc/key-users")
+        .ok()
+        .and_then(|text| keys_used(&text, geteuid().as_raw()))
+        .unwrap_or(0);
+    let detail = format!("{most} keys, {bytes} bytes for each user, {used} keys in use");
+    if used + KEYS_WANTED > most {
+        return KEYS
+            .limited(detail)
+            .instead("a container without a session keyring of its own; keyctl is filtered anyway")
+            .admin("sysctl -w kernel.keys.maxkeys=2000 kernel.keys.maxbytes=200000".to_owned());
     }
+    KEYS.ok(detail)
 }
 
 /// The third number of the user's line in /proc/key-users is `used/max`.

@@ -75,6 +75,9 @@ pub fn id_map() -> Finding {
             "uid {} is root inside; setgroups denied, as one id needs",
             geteuid().as_raw()
         )),
+        Err(failed) if failed.stage() == Some("unshare(CLONE_NEWUSER)") => {
+            ID_MAP.missing(facts::reason(&failed))
+        }
         Err(failed) => {
             let cause = explain::userns(&failed, &Facts::read());
             ID_MAP.missing(cause.why).admin(cause.admin)
@@ -124,7 +127,10 @@ pub fn many_ids() -> Finding {
     let have = total(&uids).min(total(&gids));
     if have <= 1 {
         return MANY_IDS
-            .missing("only one id exists in the user namespace we are in")
+            .missing(match have {
+                0 => "/proc/self/uid_map cannot be read",
+                _ => "only one id exists in the user namespace we are in",
+            })
             .instead(INSTEAD);
     }
     let (uid_lines, gid_lines) = (map_lines(&uids), map_lines(&gids));
@@ -152,11 +158,13 @@ pub fn many_ids() -> Finding {
         inner.finish(LIMIT).at("unshare(CLONE_NEWUSER)")
     });
     match tried {
-        Ok(mapped) if mapped >= u64::from(IDS_WANTED) => MANY_IDS.ok(format!(
-            "we may map {mapped} ids ourselves, in {} extent{}",
-            uids.len(),
-            if uids.len() == 1 { "" } else { "s" }
-        )),
+        Ok(mapped) if mapped >= u64::from(IDS_WANTED) => MANY_IDS
+            .ok(format!(
+                "we may map {mapped} ids ourselves, in {} extent{}",
+                uids.len(),
+                if uids.len() == 1 { "" } else { "s" }
+            ))
+            .instead("not used by this version of coracle: one id for every caller"),
         Ok(mapped) => MANY_IDS
             .limited(format!(
                 "only {mapped} ids are here to map, and images take {IDS_WANTED} for granted"

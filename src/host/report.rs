@@ -20,6 +20,8 @@
 
 use serde::Serialize;
 
+use super::facts::NEEDS_USERNS;
+
 /// How a probe ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -172,8 +174,6 @@ macro_rules! rung {
 rung! {
     /// Who the container's users are.
     Identity {
-        /// We may write a map of 65536 ids or more ourselves.
-        ManyIds = "many-ids",
         /// One id: the container's root is the caller.
         OneId = "one-id",
         /// No user namespace: no container.
@@ -276,6 +276,13 @@ impl Report {
     /// Order the findings by group, choose the rungs, and see what stands in the way of a container.
     pub(super) fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|f| f.group as u8);
+        for finding in &mut findings {
+            // Without a user namespace there is no container for which to choose something else.
+            if finding.detail == NEEDS_USERNS {
+                finding.instead = None;
+                finding.admin = None;
+            }
+        }
         let rungs = choose(&findings);
         let blockers = blockers(&findings, &rungs);
         Self {
@@ -305,9 +312,7 @@ fn choose(findings: &[Finding]) -> Rungs {
     let userns = ok("userns") && ok("id-map");
     let tun = ok("tun") && ok("ns-net");
     Rungs {
-        identity: if ok("many-ids") {
-            Identity::ManyIds
-        } else if userns {
+        identity: if userns {
             Identity::OneId
         } else {
             Identity::None
@@ -355,17 +360,20 @@ fn choose(findings: &[Finding]) -> Rungs {
 }
 
 fn blockers(findings: &[Finding], rungs: &Rungs) -> Vec<&'static str> {
+    // Whatever lacks only the user namespace is no obstacle of its own.
+    let stands = |id: &&'static str| {
+        findings
+            .iter()
+            .any(|f| f.id == *id && f.result != Outcome::Ok && f.detail != NEEDS_USERNS)
+    };
     let needed = ["userns", "id-map", "ns-mount", "ns-pid", "seccomp-filter"];
-    let mut blockers: Vec<_> = needed
-        .into_iter()
-        .filter(|id| !works(findings, id))
-        .collect();
-    for (stands, id) in [
+    let mut blockers: Vec<_> = needed.into_iter().filter(stands).collect();
+    for (missing, id) in [
         (rungs.proc == Proc::None, "proc-rbind"),
         (rungs.pivot == Pivot::None, "move-chroot"),
         (rungs.rootfs == Rootfs::None, "store-write"),
     ] {
-        if stands {
+        if missing && stands(&id) {
             blockers.push(id);
         }
     }
@@ -395,7 +403,6 @@ mod tests {
         "slirp4netns",
         "systemd-user",
         "cgroup",
-        "many-ids",
     ];
 
     /// A machine where all works but `missing`.
@@ -419,23 +426,15 @@ mod tests {
         let all = machine(&[]).rungs;
         assert_eq!(
             (all.identity, all.proc, all.rootfs),
-            (Identity::ManyIds, Proc::Fresh, Rootfs::Overlay)
+            (Identity::OneId, Proc::Fresh, Rootfs::Overlay)
         );
         assert_eq!(
             (all.pivot, all.network, all.limits),
             (Pivot::PivotRoot, Network::Pasta, Limits::Systemd)
         );
 
-        let second = machine(&[
-            "many-ids",
-            "proc",
-            "overlay",
-            "pivot-root",
-            "pasta",
-            "systemd-user",
-        ]);
+        let second = machine(&["proc", "overlay", "pivot-root", "pasta", "systemd-user"]);
         assert!(second.can_run);
-        assert_eq!(second.rungs.identity, Identity::OneId);
         assert_eq!(second.rungs.proc, Proc::Rbind);
         assert_eq!(second.rungs.rootfs, Rootfs::FuseOverlayfs);
         assert_eq!(second.rungs.pivot, Pivot::MoveChroot);
@@ -452,7 +451,7 @@ mod tests {
     #[test]
     fn what_stands_in_the_way_is_named() {
         for (missing, blocker) in [
-            (&["userns", "many-ids"][..], "userns"),
+            (&["userns"][..], "userns"),
             (&["proc", "proc-rbind"], "proc-rbind"),
             (&["pivot-root", "move-chroot"], "move-chroot"),
             (&["ns-pid"], "ns-pid"),
@@ -461,6 +460,8 @@ mod tests {
             let report = machine(missing);
             assert!(!report.can_run, "{missing:?}");
             assert_eq!(report.blockers, [blocker]);
+            let none = report.rungs.identity == Identity::None;
+            assert_eq!(none, blocker == "userns");
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::host::{self, Report};
+use crate::host;
+pub use crate::host::{Finding, Group, Outcome, Report, Rungs};
 
 /// What to look at.
 #[derive(Debug, Clone)]

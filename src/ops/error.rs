@@ -7,6 +7,11 @@ pub(crate) const EXIT_CANNOT_EXEC: u8 = 126;
 /// Exit code when the program was not found.
 pub(crate) const EXIT_NOT_FOUND: u8 = 127;
 
+use std::io;
+use std::path::PathBuf;
+
+use crate::oci::Digest;
+
 /// What any operation can fail with: the error of the room that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,9 +51,62 @@ pub enum Error {
     /// A stream that failed below all of them.
     #[error("cannot read the data")]
     Stream(#[source] std::io::Error),
+    /// Starting a container.
+    #[error(transparent)]
+    Runtime(#[from] crate::runtime::Error),
+    /// Watching a container.
+    #[error(transparent)]
+    Monitor(#[from] crate::monitor::Error),
+    /// Copying layers to a root file system.
+    #[error(transparent)]
+    Flatten(#[from] crate::rootfs::FlattenError),
+    /// Reading a file of an image.
+    #[error(transparent)]
+    View(#[from] crate::rootfs::ViewError),
+    /// A file of the user's or of a container.
+    #[error("cannot {what} {}: {source}", path.display())]
+    File {
+        /// A verb.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image's configuration blob.
+    #[error("the configuration of image {} is not valid: {source}", id.short())]
+    ImageConfig {
+        /// Image id.
+        id: Digest,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Building the runtime configuration.
+    #[error("cannot write the container's configuration: {0}")]
+    Spec(String),
+    /// The image's passwd file has no such user.
+    #[error("user {0:?} is not in the image's /etc/passwd")]
+    NoSuchUser(String),
+    /// The image's group file has no such group.
+    #[error("group {0:?} is not in the image's /etc/group")]
+    NoSuchGroup(String),
+    /// Neither the image nor the user names a program.
+    #[error("the image names no program to run")]
+    NoCommand,
+    /// signalfd(2) and the like.
+    #[error("cannot prepare to watch a container: {0}")]
+    Prepare(#[source] io::Error),
 }
 
 impl Error {
+    pub(super) fn file(what: &'static str, path: &std::path::Path, source: io::Error) -> Self {
+        Self::File {
+            what,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     /// From what the reader of a stream returned: the error of ours that is inside, if one is.
     pub(super) fn from_reader(e: std::io::Error) -> Self {
         let e = match e.downcast::<crate::store::Error>() {
@@ -69,15 +127,26 @@ impl Error {
         }
     }
 
-    /// The exit code for this error when it ends the program. `run` and `exec` use the docker codes;
-    /// every other verb ends with 1, except where docker and podman give 125.
+    /// The exit code for this error when it ends the program (docker-run(1), "Exit status").
     pub fn exit_code(&self) -> u8 {
-        EXIT_FAILED
+        match self {
+            Self::Runtime(crate::runtime::Error::NotFound(_)) => EXIT_NOT_FOUND,
+            Self::Runtime(crate::runtime::Error::CannotExecute { .. }) => EXIT_CANNOT_EXEC,
+            _ => EXIT_FAILED,
+        }
     }
 
     /// What the user can do about it, if we know.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Store(e) => e.hint(),
+            Self::Runtime(e) => e.hint(),
+            Self::NoCommand => {
+                Some("add one after the image: coracle run IMAGE PROGRAM".to_owned())
+            }
+            Self::NoSuchUser(_) | Self::NoSuchGroup(_) => {
+                Some("use a number, which need not be in the file".to_owned())
+            }
             Self::Dirs(e) => e.hint(),
             Self::Auth(e) => e.hint(),
             Self::Store(e) => e.hint(),

@@ -12,12 +12,15 @@ pub mod load;
 pub mod progress;
 pub mod pull;
 pub mod rmi;
+pub mod run;
 pub mod tag;
 
 use std::path::Path;
 
 pub use error::Error;
 pub use intake::{IntakeError, Options as IntakeOptions};
+
+pub(crate) use crate::runtime::{INIT_NAME, init_main};
 
 use crate::config::{Dirs, Env};
 use crate::store::Store;

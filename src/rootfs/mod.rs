@@ -1,1 +1,120 @@
-//! Layers and options to a root file system.
+//! Layers and options to a root file system: a kernel overlay, fuse-overlayfs, or a plain directory
+//! (a copy of the layers, or one that the user brings).
+//!
+//! [`Root`] is a plan, made outside; [`Root::attach`] carries it out inside the container's user and
+//! mount namespaces.
+
+mod flatten;
+mod lower;
+mod overlay;
+mod view;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use flatten::{Error as FlattenError, flatten};
+pub use view::{Error as ViewError, LayeredView};
+
+/// How layers become one tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// The kernel's overlay with `userxattr`, Linux 5.11.
+    Overlay,
+    /// The fuse-overlayfs program.
+    FuseOverlayfs,
+    /// A copy of all layers in a directory.
+    Copy,
+}
+
+impl Driver {
+    /// The word for `--storage-driver`, as podman's configuration has it where it has one.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::FuseOverlayfs => "fuse-overlayfs",
+            Self::Copy => "copy",
+        }
+    }
+}
+
+/// The directories of a stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Read-only layers, the topmost first. Never empty.
+    pub lowers: Vec<PathBuf>,
+    /// What the container writes.
+    pub upper: PathBuf,
+    /// Scratch space of the overlay, on the file system of `upper`.
+    pub work: PathBuf,
+    /// Skip all syncing: right for an upper that is deleted with the container.
+    pub volatile: bool,
+}
+
+/// A root file system to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// A kernel overlay.
+    Overlay(Stack),
+    /// A fuse-overlayfs mount, which the parent makes in our namespaces: the program must not be a
+    /// process of the container.
+    Fuse(Stack),
+    /// A directory as it is.
+    Directory(PathBuf),
+}
+
+/// Why a root file system could not be attached.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}({path}): {source}")]
+pub struct Error {
+    /// The system call that failed.
+    pub call: &'static str,
+    /// What it was about.
+    pub path: String,
+    /// The errno.
+    pub source: io::Error,
+}
+
+impl Error {
+    fn new(call: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self {
+            call,
+            path: path.display().to_string(),
+            source: source.into(),
+        }
+    }
+}
+
+impl Root {
+    /// Mount at `target`, an existing directory, in the mount namespace of the caller, which must be
+    /// the container's.
+    pub fn attach(&self, target: &Path) -> Result<(), Error> {
+        match self {
+            Self::Overlay(stack) => overlay::attach(stack, target),
+            // Already there: see `Root::Fuse`.
+            Self::Fuse(_) => Ok(()),
+            // Recursively, since mounts below that came from the outside are locked together.
+            Self::Directory(dir) => rustix::mount::mount_bind_recursive(dir, target)
+                .map_err(|e| Error::new("mount", dir, e)),
+        }
+    }
+}
+
+/// Arguments of fuse-overlayfs(1) for a stack mounted at `target`.
+pub fn fuse_arguments(stack: &Stack, target: &Path) -> Vec<OsString> {
+    let mut options = OsString::from("lowerdir=");
+    for (i, lower) in stack.lowers.iter().enumerate() {
+        if i > 0 {
+            options.push(":");
+        }
+        options.push(lower);
+    }
+    options.push(",upperdir=");
+    options.push(&stack.upper);
+    options.push(",workdir=");
+    options.push(&stack.work);
+    if stack.volatile {
+        options.push(",volatile");
+    }
+    vec!["-o".into(), options, target.into()]
+}

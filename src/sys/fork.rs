@@ -16,11 +16,10 @@
 //! environment variable and prints nothing; it makes system calls, reads and writes files, and
 //! allocates. If it hangs all the same, the time limit ends it.
 
-#![allow(unsafe_code)]
-
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use super::clone::exit_now;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -103,7 +102,7 @@ pub enum Failed {
     /// A signal ended the child (SIGSYS: a seccomp filter that kills).
     #[error("ended by signal {0}")]
     Signal(i32),
-    /// The child left without an answer.
+    /// The child left without an answer (status -1: reaped by the kernel, nobody knows).
     #[error("ended with status {0} and no answer")]
     Silent(i32),
 }
@@ -201,7 +200,7 @@ fn child(parent: Pid, answer: OwnedFd, work: impl FnOnce() -> Result<u64, Stop>)
     // Shorter than PIPE_BUF: one write, whole or not at all.
     let sent = rustix::io::write(&answer, &message);
     std::mem::forget(leave);
-    exit(if sent.is_ok() { 0 } else { 1 })
+    exit_now(if sent.is_ok() { 0 } else { 1 })
 }
 
 /// Ends the process when dropped, so that a panic cannot unwind into the parent's frames.
@@ -209,13 +208,8 @@ struct Leave(i32);
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        exit(self.0)
+        exit_now(self.0)
     }
-}
-
-fn exit(status: i32) -> ! {
-    // SAFETY: _exit has no precondition; it ends the process without running anything of ours.
-    unsafe { libc::_exit(status) }
 }
 
 impl Child {
@@ -237,13 +231,11 @@ impl Child {
         // The number is free now: the destructor must not kill whoever gets it next.
         self.reaped = true;
         let message = message.ok_or(Failed::TimedOut(limit))?;
-        decode(&message).unwrap_or_else(|| {
-            Err(match status {
-                Some(Ended::Signal(n)) => Failed::Signal(n),
-                Some(Ended::Exit(n)) => Failed::Silent(n),
-                None => Failed::Silent(-1),
-            })
-        })
+        decode(&message).unwrap_or(Err(match status {
+            Some(Ended::Signal(n)) => Failed::Signal(n),
+            Some(Ended::Exit(n)) => Failed::Silent(n),
+            None => Failed::Silent(-1),
+        }))
     }
 
     /// What the child wrote until it closed its end; `None` when the time is over.

@@ -1,10 +1,8 @@
-//! System calls that only the probes of [`host`](crate::host) make: to find out whether the kernel
+//! System calls that only the probes of the `host` room make: to find out whether the kernel
 //! answers them, not to build upon. Each is safe to call with any argument; those that change the
 //! calling process for good are meant for a child of [`fork`](super::fork).
 //!
 //! See seccomp_unotify(2), landlock(7), execveat(2), unshare(2) and the kernel's tuntap.rst.
-
-#![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 

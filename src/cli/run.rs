@@ -1,0 +1,235 @@
+//! `coracle run`: docker's options, docker's meaning.
+
+use std::path::PathBuf;
+
+use clap::ArgAction;
+
+use super::intake::{IntakeArgs, RegistryArgs};
+use super::run_values as values;
+use super::{Failure, Global, progress};
+use crate::ops::pull::{self, PullPolicy};
+use crate::ops::run::{
+    self, Device, EnvVar, Namespace, Network, Options, Security, Ulimit, UserNamespace, Volume,
+    What,
+};
+use crate::rootfs::Driver;
+
+/// Run a program in a new container
+#[derive(Debug, clap::Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Exit status: that of the program; 125 if coracle failed, 126 if the program cannot be executed, 127 if it was not found, 128+n if signal n ended it."
+)]
+pub(super) struct Args {
+    /// Keep standard input open
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give the container a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// Remove the container when it ends
+    #[arg(long)]
+    rm: bool,
+    /// Name of the container
+    #[arg(long)]
+    name: Option<String>,
+
+    /// Bind a file or directory: SOURCE:TARGET[:ro]
+    #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:OPTIONS]", value_parser = values::volume, help_heading = "File systems")]
+    volume: Vec<Volume>,
+    /// Mount: type=bind,source=DIR,target=DIR[,readonly] or type=tmpfs,target=DIR
+    #[arg(long, value_name = "KEY=VALUE,…", value_parser = values::mount, help_heading = "File systems")]
+    mount: Vec<Volume>,
+    /// Mount a file system in memory: TARGET[:OPTIONS]
+    #[arg(long, value_name = "TARGET[:OPTIONS]", value_parser = values::tmpfs, help_heading = "File systems")]
+    tmpfs: Vec<Volume>,
+    /// Make the root file system read-only
+    #[arg(long, help_heading = "File systems")]
+    read_only: bool,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES", default_value = "64m", value_parser = values::size, help_heading = "File systems")]
+    shm_size: u64,
+    /// Bind a device of the host: SOURCE[:TARGET]
+    #[arg(long, value_name = "SOURCE[:TARGET]", value_parser = values::device, help_heading = "File systems")]
+    device: Vec<Device>,
+    /// Run in the directory IMAGE instead of an image
+    #[arg(long, help_heading = "File systems")]
+    rootfs: bool,
+    /// How layers become one tree [default: overlay]
+    #[arg(long, value_name = "DRIVER", value_parser = values::driver, help_heading = "File systems")]
+    storage_driver: Option<Driver>,
+
+    /// Set a variable: NAME=VALUE, or NAME to take the caller's
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = values::env, help_heading = "Process")]
+    env: Vec<EnvVar>,
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE", help_heading = "Process")]
+    env_file: Vec<PathBuf>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR", help_heading = "Process")]
+    workdir: Option<PathBuf>,
+    /// User the program sees itself as: USER[:GROUP], names or numbers
+    #[arg(short, long, help_heading = "Process")]
+    user: Option<String>,
+    /// Program to run in place of the image's
+    #[arg(long, value_name = "PROGRAM", help_heading = "Process")]
+    entrypoint: Option<String>,
+    /// Run a small init that reaps processes and forwards signals
+    #[arg(long, help_heading = "Process")]
+    init: bool,
+    /// Resource limit: NAME=SOFT[:HARD]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = values::ulimit, help_heading = "Process")]
+    ulimit: Vec<Ulimit>,
+    /// Supplementary groups: only keep-groups can be honoured under one id
+    #[arg(long, value_name = "GROUP", value_parser = values::group_add, help_heading = "Process")]
+    group_add: Vec<()>,
+    /// Signal that asks the program to end
+    #[arg(long, value_name = "SIGNAL", value_parser = values::signal, help_heading = "Process")]
+    stop_signal: Option<String>,
+
+    /// Host name of the container
+    #[arg(short = 'h', long, value_name = "NAME", value_parser = values::hostname, help_heading = "Network")]
+    hostname: Option<String>,
+    /// Network: the caller's (host), or loopback only (none)
+    #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "host", value_parser = values::network, help_heading = "Network")]
+    network: Network,
+    /// Add a line to /etc/hosts: NAME:ADDRESS
+    #[arg(long, value_name = "NAME:ADDRESS", value_parser = values::add_host, help_heading = "Network")]
+    add_host: Vec<(String, std::net::IpAddr)>,
+    /// Name server for /etc/resolv.conf
+    #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
+    dns: Vec<std::net::IpAddr>,
+
+    /// User namespace: keep-id sees the caller's own uid and gid
+    #[arg(long, value_name = "MODE", value_parser = values::userns, help_heading = "Isolation")]
+    userns: Option<UserNamespace>,
+    /// Pid namespace: private or host
+    #[arg(long, value_name = "MODE", default_value = "private", value_parser = values::namespace, help_heading = "Isolation")]
+    pid: Namespace,
+    /// IPC namespace: private or host
+    #[arg(long, value_name = "MODE", default_value = "private", value_parser = values::namespace, help_heading = "Isolation")]
+    ipc: Namespace,
+    /// UTS namespace: private or host
+    #[arg(long, value_name = "MODE", default_value = "private", value_parser = values::namespace, help_heading = "Isolation")]
+    uts: Namespace,
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = values::capability, help_heading = "Isolation")]
+    cap_add: Vec<String>,
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = values::capability, help_heading = "Isolation")]
+    cap_drop: Vec<String>,
+    /// All capabilities (over the container's own namespaces), no filter, no masked paths
+    #[arg(long, help_heading = "Isolation")]
+    privileged: bool,
+    /// seccomp=FILE|unconfined, no-new-privileges[=false], unmask=ALL|PATHS, mask=PATHS
+    #[arg(long, value_name = "OPTION", help_heading = "Isolation")]
+    security_opt: Vec<String>,
+    /// Kernel parameter of the container's namespaces: NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair, help_heading = "Isolation")]
+    sysctl: Vec<(String, String)>,
+
+    /// Label the container: NAME[=VALUE]
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = values::label, help_heading = "Image and metadata")]
+    label: Vec<(String, String)>,
+    /// Annotate the container: NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair, help_heading = "Image and metadata")]
+    annotation: Vec<(String, String)>,
+    /// When to pull: missing, always, newer or never
+    #[arg(long, value_name = "POLICY", default_value = "missing", value_parser = values::pull, help_heading = "Image and metadata")]
+    pull: PullPolicy,
+    /// Pull without progress
+    #[arg(short, long, help_heading = "Image and metadata")]
+    quiet: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[command(flatten)]
+    intake: IntakeArgs,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Image, and the program with its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["IMAGE", "PROGRAM"], num_args = 1..)]
+    image_and_command: Vec<String>,
+}
+
+pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
+    let quiet = args.quiet;
+    let options = options(args)?;
+    if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {
+        super::text::stderr(
+            "warning: standard input is not a terminal: keys and window size have nowhere to come from",
+        );
+    }
+    let store = crate::ops::open_store(global.root.as_deref())?;
+    let progress = progress::new(quiet);
+    let ended = run::run(&store, &options, &*progress)?;
+    Ok(ended.exit_code())
+}
+
+fn options(a: Args) -> Result<Options, Failure> {
+    let mut words = a.image_and_command.into_iter();
+    let image = words.next().unwrap_or_default();
+    let mut env = Vec::new();
+    for file in &a.env_file {
+        env.extend(values::env_file(file)?);
+    }
+    env.extend(a.env);
+    let mut volumes = a.volume;
+    volumes.extend(a.mount);
+    volumes.extend(a.tmpfs);
+    values::no_duplicate_targets(&volumes)?;
+    if a.userns == Some(UserNamespace::KeepId) && a.user.is_some() {
+        return Err(Failure::usage(
+            "--userns keep-id and --user exclude each other: the one id has one name",
+        ));
+    }
+    let mut security = Security::default();
+    for word in &a.security_opt {
+        values::security(word, &mut security)?;
+    }
+    Ok(Options {
+        what: if a.rootfs {
+            What::Directory(image.into())
+        } else {
+            What::Image(image)
+        },
+        command: words.collect(),
+        entrypoint: a.entrypoint,
+        interactive: a.interactive,
+        tty: a.tty,
+        remove: a.rm,
+        name: a.name,
+        volumes,
+        env,
+        workdir: a.workdir,
+        user: a.user,
+        userns: a.userns.unwrap_or_default(),
+        hostname: a.hostname,
+        read_only: a.read_only,
+        network: a.network,
+        pid: a.pid,
+        ipc: a.ipc,
+        uts: a.uts,
+        cap_add: a.cap_add,
+        cap_drop: a.cap_drop,
+        privileged: a.privileged,
+        security,
+        init: a.init,
+        ulimits: a.ulimit,
+        hosts: a.add_host,
+        dns: a.dns,
+        shm_size: a.shm_size,
+        devices: a.device,
+        labels: a.label,
+        annotations: a.annotation,
+        stop_signal: a.stop_signal,
+        sysctls: a.sysctl,
+        pull: a.pull,
+        pulling: pull::Options {
+            tls_verify: a.registry.tls_verify,
+            intake: a.intake.options()?,
+        },
+        driver: a.storage_driver,
+    })
+}

@@ -1,0 +1,136 @@
+//! Watching a container from the foreground: hand signals on, relay the terminal, wait for the end.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+use super::orphans;
+use super::relay::Relay;
+use super::signals::Signals;
+use crate::runtime::Started;
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+impl Ended {
+    /// As a shell and docker tell it: 128+n for signal n.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Exited(code) => code as u8,
+            Self::Killed(signal) => 128u8.wrapping_add(signal as u8),
+        }
+    }
+}
+
+/// Why watching failed. The container is gone then.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot watch the container: {call}: {source}")]
+pub struct Error {
+    call: &'static str,
+    source: io::Error,
+}
+
+fn at(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
+    move |e| Error {
+        call,
+        source: e.into(),
+    }
+}
+
+/// Wait until the program has ended, and all processes of its container with it. `input`: hand our
+/// standard input to its terminal, if it has one.
+pub fn watch(container: Started, signals: &Signals, input: bool) -> Result<Ended, Error> {
+    let result = serve(&container, signals, input);
+    if result.is_err() {
+        // Whatever went wrong here must not leave a container that nobody watches.
+        let _ = pidfd_send_signal(&container.pidfd, rustix::process::Signal::KILL);
+        let _ = wait(container.pidfd.as_fd());
+    }
+    if !container.own_pids {
+        orphans::end();
+    }
+    result
+}
+
+fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, Error> {
+    let mut relay = match &container.terminal {
+        Some(master) => Some(Relay::start(master.as_fd(), input).map_err(at("terminal"))?),
+        None => None,
+    };
+    loop {
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(container.pidfd.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
+        if let Some(relay) = &relay {
+            relay.interests(&mut fds);
+        }
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(at("poll")(e)),
+        }
+        let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        drop(fds);
+        if let Some(relay) = &mut relay {
+            relay.serve(&ready[2..]).map_err(at("relay"))?;
+        }
+        if !ready[1].is_empty() {
+            while let Some(signal) = signals.next() {
+                hand_on(container, signal, relay.as_ref());
+            }
+        }
+        if !ready[0].is_empty() {
+            if let Some(relay) = &mut relay {
+                // What the program wrote last is still in the terminal's buffer.
+                relay.drain().map_err(at("relay"))?;
+            }
+            return wait(container.pidfd.as_fd());
+        }
+    }
+}
+
+fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended, Error> {
+    let status = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED).map_err(at("waitid"))?;
+    Ok(
+        match status.and_then(|s| s.exit_status().map(Ok).or(s.terminating_signal().map(Err))) {
+            Some(Ok(code)) => Ended::Exited(code),
+            Some(Err(signal)) => Ended::Killed(signal),
+            None => Ended::Killed(libc::SIGKILL),
+        },
+    )
+}
+
+fn hand_on(container: &Started, signal: Signal, relay: Option<&Relay<'_>>) {
+    // The container may have ended meanwhile: then there is nobody to tell, and poll says so next.
+    let send = |s: Signal| {
+        if let Some(s) = rustix::process::Signal::from_named_raw(s as i32) {
+            let _ = pidfd_send_signal(&container.pidfd, s);
+        }
+    };
+    match signal {
+        Signal::SIGWINCH => {
+            if let Some(relay) = relay {
+                relay.resize();
+            } else {
+                send(signal);
+            }
+        }
+        // Ctrl-Z without a terminal of its own: stop both, so that the shell gets its prompt back. The
+        // program leads an orphaned process group, which only SIGSTOP stops.
+        Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => {
+            send(Signal::SIGSTOP);
+            let _ = nix::sys::signal::raise(Signal::SIGSTOP);
+            send(Signal::SIGCONT);
+        }
+        other => send(other),
+    }
+}

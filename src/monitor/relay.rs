@@ -1,0 +1,178 @@
+//! Between the caller's terminal and the container's: raw mode, bytes both ways, window size.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::{Errno, read, write};
+use rustix::stdio::{stdin, stdout};
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// Terminals move single keys and screenfuls; pipes more.
+const BUFFER: usize = 16 * 1024;
+
+/// Puts the caller's terminal in raw mode, and back when dropped.
+#[derive(Debug)]
+pub(super) struct Relay<'a> {
+    master: BorrowedFd<'a>,
+    saved: Option<Termios>,
+    /// What was typed and not yet taken by the container: a program that does not read must not block
+    /// the screen.
+    typed: Vec<u8>,
+    input_open: bool,
+    output_open: bool,
+}
+
+impl<'a> Relay<'a> {
+    /// Without `input` (docker's `-t` alone) the container only writes.
+    pub(super) fn start(master: BorrowedFd<'a>, input: bool) -> Result<Self> {
+        rustix::io::ioctl_fionbio(master, true)?;
+        let saved = if input && isatty(stdin()) {
+            let saved = tcgetattr(stdin())?;
+            let mut raw = saved.clone();
+            raw.make_raw();
+            tcsetattr(stdin(), OptionalActions::Flush, &raw)?;
+            Some(saved)
+        } else {
+            None
+        };
+        let relay = Self {
+            master,
+            saved,
+            typed: Vec::new(),
+            input_open: input,
+            output_open: true,
+        };
+        relay.resize();
+        Ok(relay)
+    }
+
+    /// A closed terminal reports a hang-up for ever: then it must not be polled.
+    fn wants_master(&self) -> bool {
+        self.output_open || !self.typed.is_empty()
+    }
+
+    fn wants_input(&self) -> bool {
+        self.input_open && self.typed.len() < BUFFER
+    }
+
+    /// Descriptors to poll, in the order in which [`Relay::serve`] reads the answers.
+    pub(super) fn interests<'b>(&'b self, fds: &mut Vec<PollFd<'b>>) {
+        if self.wants_master() {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, self.output_open);
+            flags.set(PollFlags::OUT, !self.typed.is_empty());
+            fds.push(PollFd::from_borrowed_fd(self.master, flags));
+        }
+        if self.wants_input() {
+            fds.push(PollFd::from_borrowed_fd(stdin(), PollFlags::IN));
+        }
+    }
+
+    /// Move what can be moved.
+    pub(super) fn serve(&mut self, ready: &[PollFlags]) -> Result<()> {
+        let mut ready = ready.iter();
+        let mut answer = |wanted: bool| {
+            wanted
+                .then(|| ready.next().copied())
+                .flatten()
+                .unwrap_or(PollFlags::empty())
+        };
+        let master = answer(self.wants_master());
+        let input = answer(self.wants_input());
+        if !input.is_empty() {
+            let mut buffer = [0; BUFFER];
+            match read(stdin(), &mut buffer) {
+                Ok(0) => self.end_of_input(),
+                Ok(n) => self.typed.extend_from_slice(&buffer[..n]),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                // Our terminal is gone.
+                Err(_) => self.input_open = false,
+            }
+        }
+        if !self.typed.is_empty() {
+            match write(self.master, &self.typed) {
+                Ok(n) => drop(self.typed.drain(..n)),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // Nobody has the other end open, nor will read it.
+                Err(_) => self.typed.clear(),
+            }
+        }
+        if master.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            self.show()?;
+        }
+        Ok(())
+    }
+
+    /// A file or pipe as input has ended: type the end-of-file character, which a program that reads a
+    /// terminal takes as the end.
+    fn end_of_input(&mut self) {
+        self.input_open = false;
+        if self.saved.is_none() {
+            self.typed.push(4); // VEOF, ^D
+        }
+    }
+
+    /// One buffer of output to the caller; false when there is no more.
+    fn show(&mut self) -> Result<bool> {
+        let mut buffer = [0; BUFFER];
+        match read(self.master, &mut buffer) {
+            Ok(0) => self.output_open = false,
+            Ok(n) => {
+                write_all(stdout(), &buffer[..n])?;
+                return Ok(true);
+            }
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            // EIO: all processes of the container closed it. One may open it again, but then we are
+            // about to end.
+            Err(_) => self.output_open = false,
+        }
+        Ok(false)
+    }
+
+    /// Everything that the container wrote before it ended.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        while self.output_open && self.show()? {}
+        Ok(())
+    }
+
+    /// Give the container's terminal the size of ours.
+    pub(super) fn resize(&self) {
+        let ours = [stdout(), stdin()]
+            .into_iter()
+            .find_map(|fd| tcgetwinsize(fd).ok());
+        if let Some(size) = ours {
+            // Only wrong on the screen if it fails.
+            let _ = tcsetwinsize(self.master.as_fd(), size);
+        }
+    }
+}
+
+impl Drop for Relay<'_> {
+    fn drop(&mut self) {
+        if let Some(saved) = &self.saved {
+            let _ = tcsetattr(stdin(), OptionalActions::Drain, saved);
+        }
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match write(fd, bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+                rustix::event::poll(&mut fds, None)?;
+            }
+            // The reader of our output went away; the program in the container will see it too late,
+            // but it is not our error.
+            Err(Errno::PIPE) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! What `run` can be asked for, as data. The words are docker's; `cli` parses them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::ops::pull;
+use crate::rootfs::Driver;
+
+/// Whether a namespace is shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Namespace {
+    /// The container has its own.
+    #[default]
+    Private,
+    /// It shares the caller's.
+    Host,
+}
+
+/// Which network a container sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// The caller's.
+    #[default]
+    Host,
+    /// A loopback interface of its own and nothing else.
+    None,
+}
+
+/// Who the user is inside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserNamespace {
+    /// Whom the image or `--user` names; root if nobody does.
+    #[default]
+    Default,
+    /// The same uid and gid as outside.
+    KeepId,
+}
+
+/// A mount that the user asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Volume {
+    /// A file or directory of the host.
+    Bind {
+        /// On the host.
+        source: PathBuf,
+        /// In the container.
+        target: PathBuf,
+        /// Mount options, runtime-spec words.
+        options: Vec<String>,
+    },
+    /// A file system in memory.
+    Tmpfs {
+        /// In the container.
+        target: PathBuf,
+        /// Mount options, runtime-spec words.
+        options: Vec<String>,
+    },
+}
+
+/// A host device to bind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the container.
+    pub target: PathBuf,
+}
+
+/// A resource limit by its runtime-spec name, `RLIMIT_NOFILE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// Name.
+    pub name: oci_spec::runtime::PosixRlimitType,
+    /// What the kernel enforces; `u64::MAX` is none.
+    pub soft: u64,
+    /// How far the program may raise it.
+    pub hard: u64,
+}
+
+/// One `-e`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvVar {
+    /// `NAME=VALUE`
+    Set(String, String),
+    /// `NAME`: as the caller has it, or not at all.
+    Inherit(String),
+}
+
+/// `--security-opt`, all of them together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Security {
+    /// `seccomp=`
+    pub seccomp: SeccompChoice,
+    /// `no-new-privileges=false` lets set-user-ID programs take effect inside.
+    pub allow_new_privileges: bool,
+    /// `unmask=`: paths that are neither masked nor read-only; `ALL` is all.
+    pub unmask: Vec<String>,
+    /// `mask=`: further paths to hide.
+    pub mask: Vec<PathBuf>,
+}
+
+/// `--security-opt seccomp=`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SeccompChoice {
+    /// Docker's default profile.
+    #[default]
+    Default,
+    /// No filter.
+    Unconfined,
+    /// A profile in this file.
+    File(PathBuf),
+}
+
+/// What runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// An image by name or id.
+    Image(String),
+    /// A directory, used as it is (`--rootfs`).
+    Directory(PathBuf),
+}
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Image or directory.
+    pub what: What,
+    /// Program and arguments; empty means what the image says.
+    pub command: Vec<String>,
+    /// `--entrypoint`; an empty string resets the image's.
+    pub entrypoint: Option<String>,
+    /// `-i`
+    pub interactive: bool,
+    /// `-t`
+    pub tty: bool,
+    /// `--rm`
+    pub remove: bool,
+    /// `--name`
+    pub name: Option<String>,
+    /// `-v`, `--mount` and `--tmpfs`, in the order given.
+    pub volumes: Vec<Volume>,
+    /// `--env-file`, then `-e`: later ones win.
+    pub env: Vec<EnvVar>,
+    /// `-w`
+    pub workdir: Option<PathBuf>,
+    /// `-u`
+    pub user: Option<String>,
+    /// `--userns`
+    pub userns: UserNamespace,
+    /// `--hostname`
+    pub hostname: Option<String>,
+    /// `--read-only`
+    pub read_only: bool,
+    /// `--network`
+    pub network: Network,
+    /// `--pid`
+    pub pid: Namespace,
+    /// `--ipc`
+    pub ipc: Namespace,
+    /// `--uts`
+    pub uts: Namespace,
+    /// `--cap-add`
+    pub cap_add: Vec<String>,
+    /// `--cap-drop`
+    pub cap_drop: Vec<String>,
+    /// `--privileged`
+    pub privileged: bool,
+    /// `--security-opt`
+    pub security: Security,
+    /// `--init`
+    pub init: bool,
+    /// `--ulimit`
+    pub ulimits: Vec<Ulimit>,
+    /// `--add-host`
+    pub hosts: Vec<(String, IpAddr)>,
+    /// `--dns`
+    pub dns: Vec<IpAddr>,
+    /// `--shm-size` in bytes.
+    pub shm_size: u64,
+    /// `--device`
+    pub devices: Vec<Device>,
+    /// `--label`
+    pub labels: Vec<(String, String)>,
+    /// `--annotation`
+    pub annotations: Vec<(String, String)>,
+    /// `--stop-signal`
+    pub stop_signal: Option<String>,
+    /// `--sysctl`
+    pub sysctls: Vec<(String, String)>,
+    /// `--pull`
+    pub pull: pull::PullPolicy,
+    /// How to pull: `--platform`, `--tls-verify` …
+    pub pulling: pull::Options,
+    /// `--storage-driver`
+    pub driver: Option<Driver>,
+}

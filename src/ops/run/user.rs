@@ -1,0 +1,102 @@
+//! `--user` and the image's USER to one uid and one gid. Names are looked up in the image's own
+//! passwd(5) and group(5), before any namespace exists.
+
+use std::path::PathBuf;
+
+use crate::ops::Error;
+use crate::rootfs::LayeredView;
+
+/// Larger files of this kind exist only to hurt.
+const FILE_MAX: u64 = 16 << 20;
+
+/// The one user and group of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ids {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Who `spec` (`USER[:GROUP]`, names or numbers; empty means root) is. `layers` has the topmost first.
+pub(super) fn resolve(spec: &str, layers: &[PathBuf]) -> Result<Ids, Error> {
+    let (user, group) = match spec.split_once(':') {
+        Some((u, g)) => (u, Some(g).filter(|g| !g.is_empty())),
+        None => (spec, None),
+    };
+    // The usual case touches no file.
+    if matches!(user, "" | "0") && group.is_none_or(|g| g == "0") {
+        return Ok(Ids { uid: 0, gid: 0 });
+    }
+    let view = LayeredView::new(layers);
+    let read = |path: &str| -> Result<String, Error> {
+        let bytes = view.read_file(path, FILE_MAX)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let passwd = read("/etc/passwd")?;
+    let (uid, primary) =
+        find_user(user, &passwd).ok_or_else(|| Error::NoSuchUser(user.to_owned()))?;
+    let gid = match group {
+        None => primary,
+        Some(g) => match g.parse() {
+            Ok(gid) => gid,
+            Err(_) => find_group(g, &read("/etc/group")?)
+                .ok_or_else(|| Error::NoSuchGroup(g.to_owned()))?,
+        },
+    };
+    Ok(Ids { uid, gid })
+}
+
+/// uid and primary gid. A number need not be in the file; its group is then 0, as docker has it.
+fn find_user(user: &str, passwd: &str) -> Option<(u32, u32)> {
+    let user = if user.is_empty() { "0" } else { user };
+    let number: Option<u32> = user.parse().ok();
+    let entries = passwd.lines().filter_map(|line| {
+        let mut f = line.split(':');
+        let (name, _, uid, gid) = (
+            f.next()?,
+            f.next()?,
+            f.next()?.parse().ok()?,
+            f.next()?.parse().ok()?,
+        );
+        Some((name, uid, gid))
+    });
+    let found = entries
+        .into_iter()
+        .find(|(name, uid, _)| *name == user || Some(*uid) == number);
+    match (found, number) {
+        (Some((_, uid, gid)), _) => Some((uid, gid)),
+        (None, Some(uid)) => Some((uid, 0)),
+        (None, None) => None,
+    }
+}
+
+fn find_group(group: &str, file: &str) -> Option<u32> {
+    file.lines().find_map(|line| {
+        let mut f = line.split(':');
+        (f.next()? == group).then(|| f.nth(1)?.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nwww-data:x:33:34:w:/var/www:/bin/false\n:x:7:7::/:\n";
+
+    #[test]
+    fn users_by_name_and_number() {
+        assert_eq!(find_user("www-data", PASSWD), Some((33, 34)));
+        assert_eq!(find_user("33", PASSWD), Some((33, 34)));
+        assert_eq!(find_user("1000", PASSWD), Some((1000, 0)));
+        assert_eq!(find_user("", PASSWD), Some((0, 0)));
+        assert_eq!(find_user("nobody-here", PASSWD), None);
+        assert_eq!(find_user("-1", PASSWD), None);
+        assert_eq!(find_user("4294967296", PASSWD), None);
+    }
+
+    #[test]
+    fn groups_by_name() {
+        let file = "root:x:0:\nstaff:x:50:a,b\nbad\n";
+        assert_eq!(find_group("staff", file), Some(50));
+        assert_eq!(find_group("bad", file), None);
+    }
+}

@@ -1,0 +1,554 @@
+//! The copy driver: unpacked layers merged into one plain directory, for where neither overlay nor
+//! fuse-overlayfs can be had.
+//!
+//! Keeps modes, mtimes, user xattrs (owner records among them), symlinks, fifos, holes, and hard
+//! links within a layer. Content is shared with the layer by reflink where the file system can, else
+//! copied by the kernel, else by us. The layers are hostile trees and are opened without following
+//! symlinks; `dest` is private to the caller.
+//!
+//! A file whose mode shuts out its owner can only be read with CAP_DAC_OVERRIDE over it, that is,
+//! inside the user namespace of the container: call it there. What layers keep in their sidecars
+//! ([`crate::layer::owners`]) is not looked at.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, UTIME_OMIT,
+    XattrFlags, copy_file_range, fchmod, fgetxattr, flistxattr, fsetxattr, fstat, ftruncate,
+    futimens, ioctl_ficlone, linkat, mkdirat, mknodat, openat, readlinkat, seek, symlinkat,
+    utimensat,
+};
+use rustix::io::Errno;
+
+use super::lower::{Seen, is_opaque, join, look, marker, open_child, open_dir};
+
+/// Bytes at a time where we copy ourselves.
+const BUFFER: usize = 256 << 10;
+
+/// Why layers could not be merged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed.
+    #[error("cannot copy the image: {call} {path:?} failed")]
+    Sys {
+        /// The system call.
+        call: &'static str,
+        /// Path in the image, or of the layer.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: Errno,
+    },
+    /// A device node or socket, which no layer of ours contains.
+    #[error("cannot copy the image: {path:?} is neither file, directory, link nor fifo")]
+    Type {
+        /// Path in the image.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    fn sys(call: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Self {
+        move |source| Self::Sys {
+            call,
+            path: PathBuf::from(OsStr::from_bytes(path)),
+            source,
+        }
+    }
+
+    /// What the user can do about it, if we know.
+    pub fn hint(&self) -> Option<String> {
+        let Self::Sys { source, .. } = self else {
+            return None;
+        };
+        match *source {
+            Errno::NOSPC | Errno::DQUOT => Some(
+                "a copy of the whole image is needed here: free some space, or use another storage driver"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// Merge `lowers`, the top one first, into `dest`, an open empty directory. After an error `dest`
+/// holds a part of the tree.
+pub fn flatten(lowers: &[&Path], dest: BorrowedFd<'_>) -> Result<(), Error> {
+    let mut roots = Vec::with_capacity(lowers.len());
+    for path in lowers {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let named = path.as_os_str().as_bytes();
+        let root = openat(CWD, *path, flags, Mode::empty()).map_err(Error::sys("openat", named))?;
+        let opaque = is_opaque(root.as_fd()).map_err(Error::sys("getxattr", named))?;
+        roots.push(root);
+        if opaque {
+            break;
+        }
+    }
+    let mut todo = Vec::new();
+    if !roots.is_empty() {
+        todo.push(Task::Merge {
+            path: Vec::new(),
+            layers: (0..roots.len()).collect(),
+        });
+    }
+    let mut copier = Copier {
+        roots,
+        dest,
+        linked: HashMap::new(),
+        can_clone: true,
+        can_copy_range: true,
+        buffer: Vec::new(),
+    };
+    // Depth first, so that few directories wait; a directory is finished after all below it.
+    while let Some(task) = todo.pop() {
+        match task {
+            Task::Merge { path, layers } => copier.merge(&path, &layers, &mut todo)?,
+            Task::Finish { path, layer } => copier.finish(&path, layer)?,
+        }
+    }
+    Ok(())
+}
+
+enum Task {
+    /// Merge the directory `path` of these layers, top first.
+    Merge { path: Vec<u8>, layers: Vec<usize> },
+    /// Give the directory `path` its metadata.
+    Finish { path: Vec<u8>, layer: usize },
+}
+
+/// What is settled about a name while a directory is merged.
+enum Name {
+    /// Copied or hidden: lower layers do not matter.
+    Done,
+    /// A directory, with the layers that take part in it; lower ones may join.
+    Open(Vec<usize>),
+    /// A directory that is opaque in its last layer.
+    Closed(Vec<usize>),
+}
+
+struct Copier<'a> {
+    roots: Vec<OwnedFd>,
+    dest: BorrowedFd<'a>,
+    /// First name of files with several: by layer, device and inode.
+    linked: HashMap<(usize, u64, u64), Vec<u8>>,
+    can_clone: bool,
+    can_copy_range: bool,
+    buffer: Vec<u8>,
+}
+
+impl Copier<'_> {
+    fn merge(&mut self, path: &[u8], layers: &[usize], todo: &mut Vec<Task>) -> Result<(), Error> {
+        let dest = open_dir(self.dest, path).map_err(Error::sys("openat2", path))?;
+        let mut names: HashMap<Vec<u8>, Name> = HashMap::new();
+        for &layer in layers {
+            let dir = open_dir(&self.roots[layer], path).map_err(Error::sys("openat2", path))?;
+            for entry in Dir::read_from(&dir).map_err(Error::sys("getdents64", path))? {
+                let entry = entry.map_err(Error::sys("getdents64", path))?;
+                let name = entry.file_name().to_bytes();
+                if matches!(name, b"." | b"..") {
+                    continue;
+                }
+                if let Some(hidden) = marker(name) {
+                    // Within this layer the name may also exist, and then is settled by that.
+                    if let Some(hidden) = hidden
+                        && !matches!(look(dir.as_fd(), hidden), Ok(Seen::Entry(_)))
+                    {
+                        close(&mut names, hidden);
+                    }
+                    continue;
+                }
+                if matches!(names.get(name), Some(Name::Done | Name::Closed(_))) {
+                    continue;
+                }
+                let full = join(path, name);
+                match look(dir.as_fd(), name).map_err(Error::sys("fstatat", &full))? {
+                    Seen::Nothing => {}
+                    Seen::Whiteout => close(&mut names, name),
+                    Seen::Entry(stat)
+                        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory =>
+                    {
+                        let child =
+                            open_child(dir.as_fd(), name).map_err(Error::sys("openat", &full))?;
+                        let opaque =
+                            is_opaque(child.as_fd()).map_err(Error::sys("getxattr", &full))?;
+                        let mut layers = match names.remove(name) {
+                            Some(Name::Open(layers)) => layers,
+                            _ => {
+                                mkdirat(&dest, name, Mode::RWXU)
+                                    .map_err(Error::sys("mkdirat", &full))?;
+                                Vec::new()
+                            }
+                        };
+                        layers.push(layer);
+                        let state = if opaque { Name::Closed } else { Name::Open };
+                        names.insert(name.to_vec(), state(layers));
+                    }
+                    // A higher layer has a directory of this name.
+                    Seen::Entry(_) if names.contains_key(name) => close(&mut names, name),
+                    Seen::Entry(stat) => {
+                        self.copy(layer, dir.as_fd(), dest.as_fd(), name, &full, &stat)?;
+                        names.insert(name.to_vec(), Name::Done);
+                    }
+                }
+            }
+        }
+        if let Some(&layer) = layers.first() {
+            todo.push(Task::Finish {
+                path: path.to_vec(),
+                layer,
+            });
+        }
+        for (name, state) in names {
+            if let Name::Open(layers) | Name::Closed(layers) = state {
+                todo.push(Task::Merge {
+                    path: join(path, &name),
+                    layers,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, path: &[u8], layer: usize) -> Result<(), Error> {
+        let from = open_dir(&self.roots[layer], path).map_err(Error::sys("openat2", path))?;
+        let to = open_dir(self.dest, path).map_err(Error::sys("openat2", path))?;
+        let stat = fstat(&from).map_err(Error::sys("fstat", path))?;
+        copy_metadata(&from, &to, path, &stat)
+    }
+
+    /// Copy what is no directory.
+    fn copy(
+        &mut self,
+        layer: usize,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        stat: &Stat,
+    ) -> Result<(), Error> {
+        if stat.st_nlink > 1 {
+            let inode = (layer, stat.st_dev, stat.st_ino);
+            if let Some(first) = self.linked.get(&inode) {
+                return linkat(self.dest, first.as_slice(), to, name, AtFlags::empty())
+                    .map_err(Error::sys("linkat", path));
+            }
+            self.linked.insert(inode, path.to_vec());
+        }
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => return self.copy_file(from, to, name, path),
+            FileType::Symlink => {
+                let target =
+                    readlinkat(from, name, Vec::new()).map_err(Error::sys("readlinkat", path))?;
+                symlinkat(&*target, to, name).map_err(Error::sys("symlinkat", path))?;
+            }
+            FileType::Fifo => {
+                let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+                mknodat(to, name, FileType::Fifo, mode, 0).map_err(Error::sys("mknodat", path))?;
+                // Against the umask. It is the fifo just made: nobody else writes in `dest`.
+                rustix::fs::chmodat(to, name, mode, AtFlags::empty())
+                    .map_err(Error::sys("fchmodat", path))?;
+            }
+            _ => {
+                return Err(Error::Type {
+                    path: PathBuf::from(OsStr::from_bytes(path)),
+                });
+            }
+        }
+        utimensat(to, name, &mtime_of(stat), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(Error::sys("utimensat", path))
+    }
+
+    fn copy_file(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<(), Error> {
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let read = OFlags::RDONLY | OFlags::NONBLOCK | flags;
+        let from = openat(from, name, read, Mode::empty()).map_err(Error::sys("openat", path))?;
+        let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | flags;
+        let to = openat(to, name, write, Mode::from_raw_mode(0o600))
+            .map_err(Error::sys("openat", path))?;
+        let stat = fstat(&from).map_err(Error::sys("fstat", path))?;
+        self.copy_content(&from, &to, path, &stat)?;
+        copy_metadata(&from, &to, path, &stat)
+    }
+
+    fn copy_content(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        path: &[u8],
+        stat: &Stat,
+    ) -> Result<(), Error> {
+        let size = stat.st_size.cast_unsigned();
+        if size == 0 {
+            return Ok(());
+        }
+        if self.can_clone {
+            match ioctl_ficlone(to, from) {
+                Ok(()) => return Ok(()),
+                Err(e @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => {
+                    return Err(Error::sys("ioctl FICLONE", path)(e));
+                }
+                // Not on this file system, or not between these two.
+                Err(_) => self.can_clone = false,
+            }
+        }
+        if stat.st_blocks.cast_unsigned() >= size.div_ceil(512) {
+            return self.copy_range(from, to, path, 0, size);
+        }
+        ftruncate(to, size).map_err(Error::sys("ftruncate", path))?;
+        let mut at = 0;
+        while at < size {
+            at = match seek(from, SeekFrom::Data(at)) {
+                Ok(at) => at,
+                Err(Errno::NXIO) => break,
+                // A file system that does not know holes has none.
+                Err(_) => return self.copy_range(from, to, path, at, size),
+            };
+            let end = seek(from, SeekFrom::Hole(at)).map_err(Error::sys("lseek", path))?;
+            self.copy_range(from, to, path, at, end.min(size))?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    fn copy_range(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        path: &[u8],
+        mut at: u64,
+        end: u64,
+    ) -> Result<(), Error> {
+        while self.can_copy_range && at < end {
+            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 30);
+            let (mut off_in, mut off_out) = (at, at);
+            match copy_file_range(from, Some(&mut off_in), to, Some(&mut off_out), len) {
+                // Some file systems answer 0 instead of an error.
+                Ok(0) => break,
+                Ok(n) => at += n as u64,
+                Err(Errno::INTR) => {}
+                Err(e @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::FBIG)) => {
+                    return Err(Error::sys("copy_file_range", path)(e));
+                }
+                Err(_) => self.can_copy_range = false,
+            }
+        }
+        self.buffer.resize(BUFFER, 0);
+        while at < end {
+            let want = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
+            let n = match rustix::io::pread(from, &mut self.buffer[..want], at) {
+                Ok(0) => break,
+                Err(Errno::INTR) => continue,
+                result => result.map_err(Error::sys("pread", path))?,
+            };
+            let mut chunk = &self.buffer[..n];
+            while !chunk.is_empty() {
+                match rustix::io::pwrite(to, chunk, at) {
+                    Ok(n) => {
+                        chunk = &chunk[n..];
+                        at += n as u64;
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(e) => return Err(Error::sys("pwrite", path)(e)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nothing of lower layers shows under this name from here on.
+fn close(names: &mut HashMap<Vec<u8>, Name>, name: &[u8]) {
+    let state = match names.remove(name) {
+        Some(Name::Open(layers) | Name::Closed(layers)) => Name::Closed(layers),
+        Some(Name::Done) | None => Name::Done,
+    };
+    names.insert(name.to_vec(), state);
+}
+
+/// User xattrs, mode and mtime, in the order in which none undoes another.
+fn copy_metadata(from: &OwnedFd, to: &OwnedFd, path: &[u8], stat: &Stat) -> Result<(), Error> {
+    copy_xattrs(from, to, path)?;
+    fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777)).map_err(Error::sys("fchmod", path))?;
+    futimens(to, &mtime_of(stat)).map_err(Error::sys("futimens", path))
+}
+
+fn copy_xattrs(from: &OwnedFd, to: &OwnedFd, path: &[u8]) -> Result<(), Error> {
+    let mut small = [0u8; 256];
+    let mut large = Vec::new();
+    let names = match flistxattr(from, &mut small[..]) {
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
+        Ok(n) => small.get(..n).unwrap_or_default(),
+        Err(Errno::RANGE) => {
+            // The kernel's limits for the list and for a value (xattr(7)).
+            large.resize(64 << 10, 0);
+            let n = flistxattr(from, &mut large[..]).map_err(Error::sys("flistxattr", path))?;
+            large.get(..n).unwrap_or_default()
+        }
+        Err(e) => return Err(Error::sys("flistxattr", path)(e)),
+    };
+    for name in names.split(|b| *b == 0) {
+        // What overlay reads has done its work.
+        if !name.starts_with(b"user.") || name.starts_with(b"user.overlay.") {
+            continue;
+        }
+        let mut value = vec![0; 64 << 10];
+        let n = fgetxattr(from, name, &mut value[..]).map_err(Error::sys("fgetxattr", path))?;
+        fsetxattr(to, name, &value[..n], XattrFlags::empty())
+            .map_err(Error::sys("fsetxattr", path))?;
+    }
+    Ok(())
+}
+
+fn mtime_of(stat: &Stat) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: stat.st_mtime,
+            tv_nsec: stat.st_mtime_nsec.cast_signed(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    fn setxattr(path: impl AsRef<Path>, name: &str, value: &[u8]) {
+        rustix::fs::setxattr(path.as_ref(), name, value, XattrFlags::empty()).unwrap();
+    }
+
+    #[test]
+    fn layers_merge_as_overlay_would() {
+        let tmp = tempfile::tempdir().unwrap();
+        let at = |p: &str| tmp.path().join(p);
+        for d in [
+            "top/a",
+            "top/op",
+            "mid/a",
+            "mid/shut",
+            "low/a/sub",
+            "low/op",
+            "low/shut",
+            "low/gone",
+            "dest",
+        ] {
+            fs::create_dir_all(at(d)).unwrap();
+        }
+        fs::write(at("low/a/x"), "low").unwrap();
+        fs::write(at("low/a/sub/y"), "low").unwrap();
+        fs::write(at("mid/a/x"), "mid").unwrap();
+        fs::write(at("low/op/hidden"), "").unwrap();
+        setxattr(at("top/op"), "user.overlay.opaque", b"y");
+        for wh in ["top/gone", "mid/a/sub"] {
+            mknodat(CWD, at(wh), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+        }
+        // A file in the middle ends the merge of directories above and below it.
+        fs::write(at("mid/blocker"), "").unwrap();
+        fs::create_dir_all(at("top/blocker")).unwrap();
+        fs::create_dir_all(at("low/blocker/deep")).unwrap();
+        // Metadata.
+        fs::write(at("low/one"), "1").unwrap();
+        fs::hard_link(at("low/one"), at("low/shut/two")).unwrap();
+        setxattr(
+            at("low/one"),
+            "user.containers.override_stat",
+            b"5:5:4711:file",
+        );
+        fs::set_permissions(at("low/one"), fs::Permissions::from_mode(0o4711)).unwrap();
+        fs::set_permissions(at("mid/shut"), fs::Permissions::from_mode(0o1500)).unwrap();
+        let sparse = fs::File::create(at("low/sparse")).unwrap();
+        sparse.set_len(10 << 20).unwrap();
+        rustix::io::pwrite(&sparse, b"end", (5 << 20) + 1).unwrap();
+        let old = fs::File::open(at("mid/shut")).unwrap();
+        let long_ago = Timespec {
+            tv_sec: -5,
+            tv_nsec: 7,
+        };
+        futimens(
+            &old,
+            &Timestamps {
+                last_access: long_ago,
+                last_modification: long_ago,
+            },
+        )
+        .unwrap();
+
+        let dest = fs::File::open(at("dest")).unwrap();
+        let lowers = [at("top"), at("mid"), at("low")];
+        flatten(&lowers.each_ref().map(PathBuf::as_path), dest.as_fd()).unwrap();
+
+        let names = |p: &str| {
+            let mut v: Vec<_> = fs::read_dir(at(p))
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
+            v.sort();
+            v
+        };
+        assert_eq!(
+            names("dest"),
+            ["a", "blocker", "one", "op", "shut", "sparse"]
+        );
+        assert_eq!(names("dest/a"), ["x"]);
+        assert_eq!(fs::read(at("dest/a/x")).unwrap(), b"mid");
+        assert!(names("dest/op").is_empty());
+        assert!(names("dest/blocker").is_empty());
+        let one = fs::metadata(at("dest/one")).unwrap();
+        assert_eq!((one.nlink(), one.mode() & 0o7777), (2, 0o4711));
+        assert_eq!(one.ino(), fs::metadata(at("dest/shut/two")).unwrap().ino());
+        let mut value = [0; 32];
+        let n = rustix::fs::getxattr(
+            at("dest/one"),
+            "user.containers.override_stat",
+            &mut value[..],
+        )
+        .unwrap();
+        assert_eq!(&value[..n], b"5:5:4711:file");
+        let shut = fs::metadata(at("dest/shut")).unwrap();
+        assert_eq!(
+            (shut.mode() & 0o7777, shut.mtime(), shut.mtime_nsec()),
+            (0o1500, -5, 7)
+        );
+        let copy = fs::metadata(at("dest/sparse")).unwrap();
+        assert_eq!(copy.len(), 10 << 20);
+        assert!(copy.blocks() * 512 < 1 << 20, "the holes were filled");
+        assert_eq!(
+            fs::read(at("dest/sparse")).unwrap(),
+            fs::read(at("low/sparse")).unwrap()
+        );
+        let n = rustix::fs::listxattr(at("dest/op"), &mut value[..]).unwrap();
+        assert_eq!(n, 0, "overlay's own xattrs were copied");
+    }
+
+    #[test]
+    fn symlinks_in_a_layer_lead_nowhere() {
+        let tmp = tempfile::tempdir().unwrap();
+        let at = |p: &str| tmp.path().join(p);
+        for d in ["top", "low/d", "dest", "outside"] {
+            fs::create_dir_all(at(d)).unwrap();
+        }
+        fs::write(at("low/d/f"), "x").unwrap();
+        std::os::unix::fs::symlink(at("outside"), at("top/d")).unwrap();
+        let dest = fs::File::open(at("dest")).unwrap();
+        flatten(&[&at("top"), &at("low")], dest.as_fd()).unwrap();
+        assert!(fs::symlink_metadata(at("dest/d")).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,69 @@
+//! The last steps before the program: giving up what it must not have.
+
+use rustix::thread::{
+    CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+};
+
+use super::{Context as _, Plan, Result, Stage};
+use crate::runtime::channel::Channel;
+use crate::sys;
+
+/// Capabilities and no_new_privs.
+///
+/// A process in a new user namespace holds all capabilities there; on exec, root keeps those of the
+/// bounding set and any other user keeps none, so the bounding set decides (capabilities(7)).
+/// Inheritable and ambient sets are empty since the namespace was made (CVE-2022-24769).
+pub(super) fn privileges(plan: &Plan) -> Result<()> {
+    if plan.filter.is_none() {
+        // A session keyring of its own; with a filter the keyring calls are refused anyway. A full
+        // quota of keys is no reason not to start: the container then has none.
+        sys::exec::new_session_keyring();
+    }
+    for capability in plan.caps.missing() {
+        remove_capability_from_bounding_set(capability)
+            .at(Stage::Confine, || format!("capability {capability:?}"))?;
+    }
+    // Now, and not only at exec: the filter and the program's file are found with these rights.
+    let set = plan.caps.bits();
+    let sets = CapabilitySets {
+        effective: set,
+        permitted: set,
+        inheritable: rustix::thread::CapabilitySet::empty(),
+    };
+    // Before no_new_privs nothing is lost; seccomp needs CAP_SYS_ADMIN or no_new_privs.
+    if plan.no_new_privileges {
+        set_no_new_privs(true).at(Stage::Confine, || "no_new_privs".into())?;
+        set_capabilities(None, sets).at(Stage::Confine, || "capset".into())?;
+    }
+    Ok(())
+}
+
+/// Nothing but 0, 1, 2 and what was asked for survives exec.
+pub(super) fn descriptors(plan: &Plan, channel: &Channel) -> Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let first = 3 + plan.preserve_fds;
+    let channel = channel.fd().as_raw_fd() as u32;
+    // The stub must still report: it closes the channel itself.
+    let close = |from: u32, to: u32| {
+        if from > to {
+            return Ok(());
+        }
+        sys::exec::cloexec_range(from, to).at(Stage::Confine, || "close_range".into())
+    };
+    if channel >= first {
+        close(first, channel.wrapping_sub(1))?;
+        close(channel + 1, u32::MAX)
+    } else {
+        close(first, u32::MAX)
+    }
+}
+
+/// The system call filter.
+pub(super) fn filter(plan: &Plan) -> Result<()> {
+    match &plan.filter {
+        Some(f) => {
+            sys::seccomp::install(&f.program, f.flags).at(Stage::Confine, || "seccomp".into())
+        }
+        None => Ok(()),
+    }
+}

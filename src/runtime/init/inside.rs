@@ -1,0 +1,95 @@
+//! Small settings: kernel parameters, limits, the working directory.
+
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::chdir;
+
+use super::rootfs::{Links, RootDir};
+use super::{Context as _, Failure, Plan, Result, Stage};
+
+/// Write the sysctls through the container's own /proc.
+pub(super) fn sysctls(plan: &Plan, root: &RootDir) -> Result<()> {
+    for (file, value) in &plan.sysctl {
+        let path = Path::new("/proc/sys").join(file);
+        root.open_as(&path, Links::Refuse, OFlags::WRONLY)
+            .and_then(|fd| Ok(rustix::io::write(&fd, value.as_bytes())?))
+            .at(Stage::Sysctl, || format!("{file}={value}"))?;
+    }
+    Ok(())
+}
+
+/// Readiness to be killed when memory is short. Raising it needs nothing, lowering it does.
+pub(super) fn score(plan: &Plan) -> Result<()> {
+    let Some(score) = plan.oom_score_adj else {
+        return Ok(());
+    };
+    openat(
+        CWD,
+        c"/proc/self/oom_score_adj",
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .and_then(|fd| rustix::io::write(&fd, score.to_string().as_bytes()))
+    .at(Stage::Limits, || format!("oom_score_adj {score}"))?;
+    Ok(())
+}
+
+/// Resource limits. Raising a hard one is refused by the kernel: nobody under one uid may.
+pub(super) fn limits(plan: &Plan) -> Result<()> {
+    for &(resource, soft, hard) in &plan.rlimits {
+        let (Some(limit), value) = (
+            rlimit(resource),
+            rustix::process::Rlimit {
+                current: (soft != u64::MAX).then_some(soft),
+                maximum: (hard != u64::MAX).then_some(hard),
+            },
+        ) else {
+            return Err(Failure::new(
+                Stage::Limits,
+                format!("resource {resource}"),
+                rustix::io::Errno::INVAL,
+            ));
+        };
+        rustix::process::setrlimit(limit, value).at(Stage::Limits, || {
+            format!("setrlimit({limit:?}, {soft}:{hard})")
+        })?;
+    }
+    Ok(())
+}
+
+fn rlimit(number: u32) -> Option<rustix::process::Resource> {
+    use rustix::process::Resource as R;
+    [
+        R::Cpu,
+        R::Fsize,
+        R::Data,
+        R::Stack,
+        R::Core,
+        R::Rss,
+        R::Nproc,
+        R::Nofile,
+        R::Memlock,
+        R::As,
+        R::Locks,
+        R::Sigpending,
+        R::Msgqueue,
+        R::Nice,
+        R::Rtprio,
+        R::Rttime,
+    ]
+    .into_iter()
+    .find(|r| *r as u32 == number)
+}
+
+/// Enter the working directory, making it where it is missing, as docker does for WORKDIR and `-w`.
+pub(super) fn working_directory(plan: &Plan) -> Result<()> {
+    let what = || plan.cwd.display().to_string();
+    match chdir(&plan.cwd) {
+        Err(rustix::io::Errno::NOENT) => {
+            std::fs::create_dir_all(&plan.cwd).at(Stage::WorkingDirectory, what)?;
+            chdir(&plan.cwd).at(Stage::WorkingDirectory, what)
+        }
+        other => other.at(Stage::WorkingDirectory, what),
+    }
+}

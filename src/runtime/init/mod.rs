@@ -1,0 +1,176 @@
+//! The child: from the moment after clone3 until the program takes over. It carries out a [`Plan`] in
+//! an order in which each step is possible and none leaves a gap; every failure goes to the parent
+//! over the channel, with its stage.
+
+mod confine;
+mod inside;
+mod mounts;
+mod program;
+mod protect;
+pub(super) mod reaper;
+mod rootfs;
+mod terminal;
+
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::MountPropagationFlags;
+use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
+
+use super::channel::{Channel, FromInit, FromParent};
+use super::plan::{Plan, ProcFs, Stdin};
+use super::{Failure, Stage};
+use crate::rootfs::Root;
+use crate::sys;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Attach a stage and a name to the error of a call.
+trait Context<T> {
+    fn at(self, stage: Stage, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<std::io::Error>> Context<T> for std::result::Result<T, E> {
+    fn at(self, stage: Stage, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| Failure::new(stage, what(), e))
+    }
+}
+
+/// Become the container's program. Never returns to the caller's world.
+pub(super) fn run(plan: &Plan, channel: &Channel) -> ! {
+    let Err(failure) = start(plan, channel);
+    // If the parent is gone there is nobody to tell.
+    let _ = channel.send(&FromInit::Failed(failure), None);
+    sys::clone::exit_now(127)
+}
+
+fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
+    // First, while the caller's /proc is in reach: without a map no file can be created.
+    map_ids(plan)?;
+    detach(plan, channel)?;
+
+    if let Root::Fuse(_) = plan.root {
+        ask_for_fuse(channel)?;
+    }
+    let root = rootfs::attach(plan)?;
+    mounts::all(plan, &root)?;
+    // Kernel parameters before /proc/sys becomes read-only.
+    network(plan)?;
+    inside::sysctls(plan, &root)?;
+    protect::all(plan, &root)?;
+    rootfs::enter(plan, &root)?;
+    drop(root);
+
+    // From here on every path is one of the container.
+    let tty = terminal::open(plan, channel)?;
+    inside::score(plan)?;
+    let cwd_made = inside::working_directory(plan);
+    inside::limits(plan)?;
+    terminal::adopt(tty)?;
+    cwd_made?;
+    confine::privileges(plan)?;
+    let program = program::prepare(plan, channel)?;
+    umask(Mode::from_bits_truncate(plan.umask));
+    confine::descriptors(plan, channel)?;
+    // Last, since a filter may forbid any of the above.
+    confine::filter(plan)?;
+    Err(Failure::new(Stage::Exec, "execveat(stub)", program.exec()))
+}
+
+/// One id needs no helper: the creator of a user namespace may map itself, if it first gives up
+/// setgroups(2) (user_namespaces(7)).
+fn map_ids(plan: &Plan) -> Result<()> {
+    if !plan.has(libc::CLONE_NEWUSER) {
+        return Ok(());
+    }
+    let write = |file: &str, text: &str| {
+        openat(CWD, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|fd| rustix::io::write(&fd, text.as_bytes()))
+            .at(Stage::IdMap, || file.to_owned())
+    };
+    let line = |m: super::Mapping| format!("{} {} 1\n", m.inside, m.outside);
+    write("/proc/self/setgroups", "deny")?;
+    write("/proc/self/uid_map", &line(plan.ids.uid))?;
+    write("/proc/self/gid_map", &line(plan.ids.gid))?;
+    Ok(())
+}
+
+/// Cut what ties us to the caller.
+fn detach(plan: &Plan, channel: &Channel) -> Result<()> {
+    if plan.die_with_parent {
+        set_parent_process_death_signal(Some(Signal::KILL)).at(Stage::Detach, || "prctl".into())?;
+        // The parent may have died before that call: then its end of the channel is closed.
+        let mut poll = [rustix::event::PollFd::from_borrowed_fd(
+            channel.fd(),
+            rustix::event::PollFlags::empty(),
+        )];
+        rustix::event::poll(&mut poll, Some(&rustix::event::Timespec::default()))
+            .at(Stage::Detach, || "poll".into())?;
+        if !poll[0].revents().is_empty() {
+            sys::clone::exit_now(137);
+        }
+    }
+    // A session of its own: no terminal of the caller's to push input into (CVE-2017-5226), and no
+    // signal from its keyboard besides those that are forwarded.
+    setsid().at(Stage::Detach, || "setsid".into())?;
+    // The caller blocked signals before the clone, so that none was lost.
+    nix::sys::signal::SigSet::empty()
+        .thread_set_mask()
+        .at(Stage::Detach, || "sigprocmask".into())?;
+    if plan.has(libc::CLONE_NEWNS) {
+        // Mounts made outside later still arrive, ours never leave.
+        rustix::mount::mount_change(
+            c"/",
+            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+        )
+        .at(Stage::Detach, || "mount(/, slave)".into())?;
+    }
+    if plan.stdin == Stdin::Null && plan.terminal.is_none() {
+        let null = open_null()?;
+        rustix::stdio::dup2_stdin(&null).at(Stage::Detach, || "dup2".into())?;
+    }
+    Ok(())
+}
+
+fn open_null() -> Result<OwnedFd> {
+    openat(
+        CWD,
+        c"/dev/null",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Stage::Detach, || "/dev/null".into())
+}
+
+fn ask_for_fuse(channel: &Channel) -> Result<()> {
+    let asked = channel
+        .send(&FromInit::NeedFuse, None)
+        .and_then(|()| channel.from_parent());
+    match asked {
+        Ok(FromParent::Go) => Ok(()),
+        Err(e) => Err(Failure::new(Stage::Root, "fuse-overlayfs", e)),
+    }
+}
+
+fn network(plan: &Plan) -> Result<()> {
+    if plan.has(libc::CLONE_NEWNET) {
+        sys::net::loopback_up().at(Stage::Network, || "loopback".into())?;
+    }
+    if plan.has(libc::CLONE_NEWUTS) {
+        if let Some(name) = &plan.hostname {
+            rustix::system::sethostname(name.as_bytes())
+                .at(Stage::Network, || format!("sethostname({name})"))?;
+        }
+        if let Some(name) = &plan.domainname {
+            rustix::system::setdomainname(name.as_bytes())
+                .at(Stage::Network, || format!("setdomainname({name})"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the container has a /proc that shows its own processes only.
+fn own_proc(plan: &Plan) -> bool {
+    plan.proc == ProcFs::Fresh
+}

@@ -1,0 +1,243 @@
+//! The mounts of the configuration, in their order, and the device nodes. Everything happens while the
+//! host's files are still in reach; targets are resolved inside the root file system.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat, symlinkat};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_bind_recursive, move_mount,
+    open_tree,
+};
+
+use super::rootfs::{Kind, Links, RootDir, fd_path};
+use super::{Context as _, Plan, Result, Stage, own_proc};
+use crate::runtime::plan::{Devices, Mount};
+use crate::sys::mount::{Depth, MountAttr, set_attributes};
+
+/// Nodes that every container has (runtime-spec, config-linux.md "Default Devices").
+const NODES: [(&CStr, &CStr); 6] = [
+    (c"null", c"/dev/null"),
+    (c"zero", c"/dev/zero"),
+    (c"full", c"/dev/full"),
+    (c"random", c"/dev/random"),
+    (c"urandom", c"/dev/urandom"),
+    (c"tty", c"/dev/tty"),
+];
+
+const LINKS: [(&CStr, &CStr); 6] = [
+    (c"fd", c"/proc/self/fd"),
+    (c"stdin", c"/proc/self/fd/0"),
+    (c"stdout", c"/proc/self/fd/1"),
+    (c"stderr", c"/proc/self/fd/2"),
+    (c"core", c"/proc/kcore"),
+    (c"ptmx", c"pts/ptmx"),
+];
+
+/// All of them.
+pub(super) fn all(plan: &Plan, root: &RootDir) -> Result<()> {
+    let dev = Path::new("/dev");
+    let mut populated = false;
+    for m in &plan.mounts {
+        // Devices right after /dev itself, so that what comes later may be mounted over them.
+        one(plan, root, m)?;
+        if m.destination == dev && plan.dev == Devices::Standard {
+            standard_devices(root)?;
+            populated = true;
+        }
+    }
+    if !populated && plan.dev == Devices::Standard {
+        standard_devices(root)?;
+    }
+    for d in &plan.devices {
+        let what = || format!("device {}", d.source.display());
+        let target = root
+            .open_or_create(&d.path, Kind::File, Links::Follow)
+            .at(Stage::Mount, what)?;
+        mount_bind(&d.source, fd_path(target.as_fd())).at(Stage::Mount, what)?;
+    }
+    Ok(())
+}
+
+fn one(plan: &Plan, root: &RootDir, m: &Mount) -> Result<()> {
+    match m.fstype.to_bytes() {
+        _ if m.options.bind => bind(root, m),
+        b"proc" => proc(plan, root, m),
+        // A file system of a namespace that stays the outer one cannot be mounted anew.
+        b"sysfs" if !plan.has(libc::CLONE_NEWNET) => outer(root, m, "/sys"),
+        b"sysfs" => or_outer(new(root, m, Links::Refuse), root, m, "/sys"),
+        b"mqueue" if !plan.has(libc::CLONE_NEWIPC) => outer(root, m, "/dev/mqueue"),
+        b"cgroup" | b"cgroup2" => {
+            let m = Mount {
+                fstype: c"cgroup2".into(),
+                ..m.clone()
+            };
+            or_outer(new(root, &m, Links::Follow), root, &m, "/sys/fs/cgroup")
+        }
+        _ => new(root, m, Links::Follow).at(Stage::Mount, || describe(m)),
+    }
+}
+
+fn describe(m: &Mount) -> String {
+    format!("{} on {}", m.source.display(), m.destination.display())
+}
+
+/// A new instance of a file system.
+fn new(root: &RootDir, m: &Mount, links: Links) -> io::Result<()> {
+    let target = root.open_or_create(&m.destination, Kind::Directory, links)?;
+    let data = CString::new(m.options.data.as_str())?;
+    mount(
+        &m.source,
+        fd_path(target.as_fd()),
+        &m.fstype,
+        MountFlags::from_bits_retain(m.options.flags),
+        Some(data.as_c_str()),
+    )?;
+    if m.options.propagation != 0 {
+        let mounted = root.open(&m.destination, links)?;
+        set_attributes(
+            mounted.as_fd(),
+            c"",
+            Depth::One,
+            MountAttr::empty(),
+            m.options.propagation.into(),
+        )?;
+    }
+    Ok(())
+}
+
+fn proc(plan: &Plan, root: &RootDir, m: &Mount) -> Result<()> {
+    if own_proc(plan) && plan.has(libc::CLONE_NEWPID) {
+        new(root, m, Links::Refuse).at(Stage::Proc, || describe(m))
+    } else {
+        outer(root, m, "/proc")
+    }
+}
+
+/// Where a new instance is forbidden (an outer container masks parts of its own), the outer one.
+fn or_outer(result: io::Result<()>, root: &RootDir, m: &Mount, source: &str) -> Result<()> {
+    match result {
+        Err(e)
+            if e.raw_os_error() == Some(libc::EPERM) || e.raw_os_error() == Some(libc::EBUSY) =>
+        {
+            outer(root, m, source)
+        }
+        other => other.at(Stage::Mount, || describe(m)),
+    }
+}
+
+/// The caller's instance of a kernel file system, with the protections that the configuration asks for
+/// on every mount below it.
+fn outer(root: &RootDir, m: &Mount, source: &str) -> Result<()> {
+    let bind = || -> io::Result<()> {
+        let target = root.open_or_create(&m.destination, Kind::Directory, Links::Refuse)?;
+        // Recursively: what an outer container mounted over parts of it is locked to it.
+        let tree = clone_tree(CWD, Path::new(source), true)?;
+        set_attributes(
+            tree.as_fd(),
+            c"",
+            Depth::Recursive,
+            m.options.attr,
+            libc::MS_PRIVATE,
+        )?;
+        place(&tree, &target)
+    };
+    bind().at(Stage::Mount, || {
+        format!("{source} on {}", m.destination.display())
+    })
+}
+
+/// A file or directory of the host.
+fn bind(root: &RootDir, m: &Mount) -> Result<()> {
+    let o = &m.options;
+    let go = || -> io::Result<()> {
+        let tree = clone_tree(CWD, &m.source, o.recursive)?;
+        let kind = match FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) {
+            FileType::Directory => Kind::Directory,
+            _ => Kind::File,
+        };
+        let propagation = match u64::from(o.propagation) & !libc::MS_REC {
+            0 => libc::MS_PRIVATE,
+            p => p,
+        };
+        // Attributes first, so that the mount is never reachable without them. Docker's "ro" is for
+        // the mount itself, "rro" for all below; propagation goes with the tree.
+        if o.attr_recursive || o.attr.is_empty() {
+            set_attributes(tree.as_fd(), c"", Depth::Recursive, o.attr, propagation)?;
+        } else {
+            set_attributes(tree.as_fd(), c"", Depth::One, o.attr, 0)?;
+            set_attributes(
+                tree.as_fd(),
+                c"",
+                Depth::Recursive,
+                MountAttr::empty(),
+                propagation,
+            )?;
+        }
+        let target = root.open_or_create(&m.destination, kind, Links::Follow)?;
+        place(&tree, &target)
+    };
+    go().at(Stage::Mount, || describe(m))
+}
+
+fn clone_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = |recursive| {
+        let extra = if recursive {
+            OpenTreeFlags::AT_RECURSIVE
+        } else {
+            OpenTreeFlags::empty()
+        };
+        open_tree(dir, path, flags | extra)
+    };
+    match tree(recursive) {
+        // Mounts of another user namespace below it are locked: all or nothing.
+        Err(Errno::INVAL) if !recursive => Ok(tree(true)?),
+        other => Ok(other?),
+    }
+}
+
+fn place(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(tree, c"", target, c"", flags)?)
+}
+
+/// Nodes cannot be made in a user namespace: those of the host are bound over empty files.
+fn standard_devices(root: &RootDir) -> Result<()> {
+    let dev = root
+        .open_or_create(Path::new("/dev"), Kind::Directory, Links::Refuse)
+        .at(Stage::Mount, || "/dev".into())?;
+    let base = fd_path(dev.as_fd());
+    for (name, source) in NODES {
+        let what = || format!("{source:?}");
+        match mknodat(
+            &dev,
+            name,
+            FileType::RegularFile,
+            Mode::from_raw_mode(0o666),
+            0,
+        ) {
+            Err(Errno::EXIST) => {}
+            other => other.at(Stage::Mount, what)?,
+        }
+        let target = [base.as_bytes(), b"/", name.to_bytes()].concat();
+        mount_bind(source, target.as_slice()).at(Stage::Mount, what)?;
+    }
+    for (name, target) in LINKS {
+        match symlinkat(target, &dev, name) {
+            Err(Errno::EXIST) => {}
+            other => other.at(Stage::Mount, || format!("symlink {name:?}"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Bind `path` of the root file system over itself, all below included: a mount of its own, whose
+/// attributes can then be changed.
+pub(super) fn over_itself(target: BorrowedFd<'_>) -> io::Result<()> {
+    let path = fd_path(target);
+    Ok(mount_bind_recursive(path.as_str(), path.as_str())?)
+}

@@ -1,0 +1,465 @@
+//! From an OCI runtime configuration to a [`Plan`]: pure data, every decision made, so that the child
+//! only has to carry it out. Nothing here makes a system call.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{
+    LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType, Mount as SpecMount, PosixRlimitType, Spec,
+};
+
+use super::caps::{Caps, UnknownCapability};
+use super::mounts::{MountOptionError, MountOptions};
+use super::seccomp::{Filter, ProfileError, Seccomp};
+use crate::rootfs::Root;
+
+/// One id inside, one outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// As the container sees it.
+    pub inside: u32,
+    /// As the caller's user namespace sees it.
+    pub outside: u32,
+}
+
+/// The id maps of the user namespace: one id each, which needs nobody's permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdMap {
+    /// The user.
+    pub uid: Mapping,
+    /// The group.
+    pub gid: Mapping,
+}
+
+/// How `/proc` comes to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcFs {
+    /// A new one, of the container's pid namespace.
+    Fresh,
+    /// The outer one, bound: where an outer container masks parts of its /proc, the kernel forbids a
+    /// new one. The container then shares the outer pid namespace, so that /proc and getpid(2) agree.
+    Outer,
+}
+
+/// What the program reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// Nothing, as docker without `-i`.
+    Null,
+    /// The caller's.
+    Inherit,
+}
+
+/// Size of a terminal in characters, rows before columns as in tty_ioctl(4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Height.
+    pub rows: u16,
+    /// Width.
+    pub columns: u16,
+}
+
+/// Whether the standard device nodes are put in `/dev`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Devices {
+    /// Yes, as the runtime-spec demands of a Linux container.
+    Standard,
+    /// `/dev` is a mount of the caller's choice and stays as it is.
+    None,
+}
+
+/// What the configuration does not say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which system calls are allowed.
+    pub seccomp: Seccomp,
+    /// Standard input without a terminal.
+    pub stdin: Stdin,
+    /// Run the program as a child of a small init that reaps and forwards signals.
+    pub init: bool,
+    /// End the container when the caller dies.
+    pub die_with_parent: bool,
+    /// Size of the terminal, if the process wants one.
+    pub window: WindowSize,
+    /// Sockets and other inherited descriptors to keep, beyond 0 to 2: how many from 3 on.
+    pub preserve_fds: u32,
+}
+
+/// One mount, in the order of execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    pub destination: PathBuf,
+    pub source: PathBuf,
+    pub fstype: CString,
+    pub options: MountOptions,
+}
+
+/// A device node of the host, bound into the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Device {
+    /// In the container.
+    pub path: PathBuf,
+    /// On the host.
+    pub source: PathBuf,
+}
+
+/// Everything the child needs to know.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(super) namespaces: u64,
+    pub(super) ids: IdMap,
+    pub(super) root: Root,
+    /// Existing directory over which the root file system is mounted.
+    pub(super) mountpoint: PathBuf,
+    pub(super) root_readonly: bool,
+    pub(super) proc: ProcFs,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) devices: Vec<Device>,
+    pub(super) dev: Devices,
+    pub(super) masked: Vec<PathBuf>,
+    pub(super) readonly: Vec<PathBuf>,
+    pub(super) hostname: Option<String>,
+    pub(super) domainname: Option<String>,
+    pub(super) sysctl: Vec<(String, String)>,
+    pub(super) rlimits: Vec<(u32, u64, u64)>,
+    pub(super) terminal: Option<WindowSize>,
+    pub(super) stdin: Stdin,
+    pub(super) init: bool,
+    pub(super) die_with_parent: bool,
+    pub(super) preserve_fds: u32,
+    pub(super) args: Vec<CString>,
+    pub(super) env: Vec<CString>,
+    pub(super) cwd: PathBuf,
+    pub(super) caps: Caps,
+    pub(super) no_new_privileges: bool,
+    pub(super) filter: Option<Filter>,
+    pub(super) umask: u32,
+    pub(super) oom_score_adj: Option<i32>,
+}
+
+/// A configuration that cannot be honoured.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A required property is missing.
+    #[error("the container configuration has no {0}")]
+    Missing(&'static str),
+    /// A string with a NUL byte.
+    #[error("{0:?} contains a NUL byte")]
+    Nul(String),
+    /// A capability that does not exist.
+    #[error(transparent)]
+    Capability(#[from] UnknownCapability),
+    /// A mount option.
+    #[error("mount on {0}: {1}")]
+    MountOption(String, #[source] MountOptionError),
+    /// A destination that is not absolute.
+    #[error("mount destination {0:?} is not an absolute path")]
+    Destination(PathBuf),
+    /// A seccomp profile.
+    #[error(transparent)]
+    Seccomp(#[from] ProfileError),
+    /// A sysctl that belongs to no namespace of the container.
+    #[error("sysctl {0} is not one of a namespace that this container has of its own")]
+    Sysctl(String),
+    /// Several ids.
+    #[error("the configuration maps {0} ids; without subordinate ids there is one")]
+    ManyIds(u64),
+    /// The process is to run under an id that is not mapped.
+    #[error("the process is to run as {0}, which the user namespace does not map")]
+    UnmappedUser(String),
+    /// Something a rootless runtime cannot do.
+    #[error("{0} cannot be honoured: {1}")]
+    Unsupported(&'static str, &'static str),
+}
+
+impl Plan {
+    /// Decide everything. `root` is mounted over `mountpoint`.
+    pub fn new(
+        spec: &Spec,
+        root: Root,
+        mountpoint: &Path,
+        options: Options,
+    ) -> Result<Self, PlanError> {
+        let process = spec
+            .process()
+            .as_ref()
+            .ok_or(PlanError::Missing("process"))?;
+        let linux = spec.linux().as_ref().ok_or(PlanError::Missing("linux"))?;
+        let strings = |v: &Option<Vec<String>>| {
+            v.iter()
+                .flatten()
+                .map(|s| c_string(s))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let mut namespaces = 0;
+        for ns in linux.namespaces().iter().flatten() {
+            if ns.path().is_some() {
+                return Err(PlanError::Unsupported(
+                    "a namespace given by path",
+                    "joining namespaces is the business of exec",
+                ));
+            }
+            namespaces |= namespace_flag(ns.typ());
+        }
+        let ids = IdMap {
+            uid: one_id(linux.uid_mappings().as_deref())?,
+            gid: one_id(linux.gid_mappings().as_deref())?,
+        };
+        let user = process.user();
+        if user.uid() != ids.uid.inside || user.gid() != ids.gid.inside {
+            return Err(PlanError::UnmappedUser(format!(
+                "{}:{}",
+                user.uid(),
+                user.gid()
+            )));
+        }
+        let caps = match process.capabilities() {
+            Some(c) => {
+                let names: Vec<String> = c
+                    .bounding()
+                    .iter()
+                    .flatten()
+                    .map(ToString::to_string)
+                    .collect();
+                Caps::EMPTY.adjusted(&names, &[])?
+            }
+            None => Caps::EMPTY,
+        };
+        let mounts = spec
+            .mounts()
+            .iter()
+            .flatten()
+            .map(mount)
+            .collect::<Result<Vec<_>, _>>()?;
+        // A bind mount over all of /dev is the caller's own /dev (runtime-spec: the runtime supplies
+        // devices only in a /dev that it mounts itself).
+        let dev = match mounts.iter().find(|m| m.destination == Path::new("/dev")) {
+            Some(m) if m.options.bind => Devices::None,
+            _ => Devices::Standard,
+        };
+        let sysctl = linux.sysctl().iter().flatten();
+        let sysctl = sysctl
+            .map(|(k, v)| Ok((sysctl_path(k, namespaces)?, v.clone())))
+            .collect::<Result<Vec<_>, PlanError>>()?;
+        let paths = |v: &Option<Vec<String>>| v.iter().flatten().map(PathBuf::from).collect();
+        Ok(Self {
+            namespaces,
+            ids,
+            root,
+            mountpoint: mountpoint.to_owned(),
+            root_readonly: spec
+                .root()
+                .as_ref()
+                .and_then(|r| r.readonly())
+                .unwrap_or(false),
+            proc: ProcFs::Fresh,
+            mounts,
+            devices: devices(linux.devices().as_deref())?,
+            dev,
+            masked: paths(linux.masked_paths()),
+            readonly: paths(linux.readonly_paths()),
+            hostname: spec.hostname().clone(),
+            domainname: spec.domainname().clone(),
+            sysctl,
+            rlimits: process
+                .rlimits()
+                .iter()
+                .flatten()
+                .map(|r| (rlimit_number(r.typ()), r.soft(), r.hard()))
+                .collect(),
+            terminal: process
+                .terminal()
+                .unwrap_or(false)
+                .then_some(options.window),
+            stdin: options.stdin,
+            init: options.init,
+            die_with_parent: options.die_with_parent,
+            preserve_fds: options.preserve_fds,
+            args: strings(process.args())?,
+            env: strings(process.env())?,
+            cwd: process.cwd().clone(),
+            caps,
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            filter: options.seccomp.compile(caps)?,
+            umask: user.umask().unwrap_or(0o022),
+            oom_score_adj: process.oom_score_adj(),
+        })
+    }
+
+    /// The same container for a host where a new /proc is forbidden, if that is another plan.
+    pub(super) fn with_outer_proc(&self) -> Option<Self> {
+        (self.proc == ProcFs::Fresh).then(|| Self {
+            proc: ProcFs::Outer,
+            namespaces: self.namespaces & !(libc::CLONE_NEWPID as u64),
+            ..self.clone()
+        })
+    }
+
+    /// Whether the container has a namespace of its own of this kind (`CLONE_NEW*`).
+    pub(super) fn has(&self, flag: i32) -> bool {
+        self.namespaces & flag as u64 != 0
+    }
+}
+
+fn c_string(s: &str) -> Result<CString, PlanError> {
+    CString::new(s).map_err(|_| PlanError::Nul(s.to_owned()))
+}
+
+fn namespace_flag(t: LinuxNamespaceType) -> u64 {
+    let flag = match t {
+        LinuxNamespaceType::Mount => libc::CLONE_NEWNS,
+        LinuxNamespaceType::Cgroup => libc::CLONE_NEWCGROUP,
+        LinuxNamespaceType::Uts => libc::CLONE_NEWUTS,
+        LinuxNamespaceType::Ipc => libc::CLONE_NEWIPC,
+        LinuxNamespaceType::User => libc::CLONE_NEWUSER,
+        LinuxNamespaceType::Pid => libc::CLONE_NEWPID,
+        LinuxNamespaceType::Network => libc::CLONE_NEWNET,
+        LinuxNamespaceType::Time => 0x80, // CLONE_NEWTIME
+    };
+    flag as u64
+}
+
+fn one_id(maps: Option<&[LinuxIdMapping]>) -> Result<Mapping, PlanError> {
+    match maps {
+        Some([m]) if m.size() == 1 => Ok(Mapping {
+            inside: m.container_id(),
+            outside: m.host_id(),
+        }),
+        None | Some([]) => Err(PlanError::Missing("id mapping")),
+        Some(many) => Err(PlanError::ManyIds(
+            many.iter().map(|m| u64::from(m.size())).sum(),
+        )),
+    }
+}
+
+fn mount(m: &SpecMount) -> Result<Mount, PlanError> {
+    let destination = m.destination().clone();
+    if !destination.is_absolute() {
+        return Err(PlanError::Destination(destination));
+    }
+    let mut options = MountOptions::parse(m.options().as_deref().unwrap_or_default())
+        .map_err(|e| PlanError::MountOption(destination.display().to_string(), e))?;
+    let fstype = m.typ().as_deref().unwrap_or("none");
+    options.bind |= fstype == "bind";
+    Ok(Mount {
+        source: m.source().clone().unwrap_or_else(|| PathBuf::from(fstype)),
+        fstype: c_string(fstype)?,
+        options,
+        destination,
+    })
+}
+
+/// Nodes cannot be made in a user namespace; those of the host are bound. The source is the path that
+/// the configuration gives them, where the host's devtmpfs has them too.
+fn devices(list: Option<&[oci_spec::runtime::LinuxDevice]>) -> Result<Vec<Device>, PlanError> {
+    list.into_iter()
+        .flatten()
+        .map(|d| match d.typ() {
+            LinuxDeviceType::B | LinuxDeviceType::C | LinuxDeviceType::U => Ok(Device {
+                path: d.path().clone(),
+                source: d.path().clone(),
+            }),
+            _ => Err(PlanError::Unsupported(
+                "a device that is neither block nor character",
+                "only nodes that the host has can be bound",
+            )),
+        })
+        .collect()
+}
+
+/// The file of a sysctl, if it belongs to a namespace that the container has of its own.
+fn sysctl_path(name: &str, namespaces: u64) -> Result<String, PlanError> {
+    let has = |flag: i32| namespaces & flag as u64 != 0;
+    let refuse = || PlanError::Sysctl(name.to_owned());
+    // Dots separate, and a slash may stand for a dot inside a part (sysctl(8)).
+    let path = match name.find(['.', '/']) {
+        Some(i) if name.as_bytes()[i] == b'.' => name
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect(),
+        _ => name.to_owned(),
+    };
+    if path
+        .split('/')
+        .any(|part| part.is_empty() || part == ".." || part == ".")
+    {
+        return Err(refuse());
+    }
+    let allowed = match path.split_once('/') {
+        Some(("net", _)) => has(libc::CLONE_NEWNET),
+        Some(("fs", rest)) => rest.starts_with("mqueue/") && has(libc::CLONE_NEWIPC),
+        Some(("user", _)) => has(libc::CLONE_NEWUSER),
+        Some(("kernel", rest)) => match rest {
+            "hostname" | "domainname" => has(libc::CLONE_NEWUTS),
+            "msgmax" | "msgmnb" | "msgmni" | "sem" | "shmall" | "shmmax" | "shmmni"
+            | "shm_rmid_forced" | "auto_msgmni" | "sem_next_id" | "msg_next_id" | "shm_next_id" => {
+                has(libc::CLONE_NEWIPC)
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    if allowed { Ok(path) } else { Err(refuse()) }
+}
+
+fn rlimit_number(t: PosixRlimitType) -> u32 {
+    let n = match t {
+        PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
+        PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
+        PosixRlimitType::RlimitData => libc::RLIMIT_DATA,
+        PosixRlimitType::RlimitStack => libc::RLIMIT_STACK,
+        PosixRlimitType::RlimitCore => libc::RLIMIT_CORE,
+        PosixRlimitType::RlimitRss => libc::RLIMIT_RSS,
+        PosixRlimitType::RlimitNproc => libc::RLIMIT_NPROC,
+        PosixRlimitType::RlimitNofile => libc::RLIMIT_NOFILE,
+        PosixRlimitType::RlimitMemlock => libc::RLIMIT_MEMLOCK,
+        PosixRlimitType::RlimitAs => libc::RLIMIT_AS,
+        PosixRlimitType::RlimitLocks => libc::RLIMIT_LOCKS,
+        PosixRlimitType::RlimitSigpending => libc::RLIMIT_SIGPENDING,
+        PosixRlimitType::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
+        PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
+        PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
+        PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
+    };
+    n as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sysctls_of_own_namespaces_only() {
+        let net = libc::CLONE_NEWNET as u64;
+        let ipc = libc::CLONE_NEWIPC as u64;
+        assert_eq!(
+            sysctl_path("net.ipv4.ip_forward", net).unwrap(),
+            "net/ipv4/ip_forward"
+        );
+        assert_eq!(
+            sysctl_path("net.ipv4.conf.eth0/1.rp_filter", net).unwrap(),
+            "net/ipv4/conf/eth0.1/rp_filter"
+        );
+        assert_eq!(
+            sysctl_path("net/ipv4/ip_forward", net).unwrap(),
+            "net/ipv4/ip_forward"
+        );
+        for (name, ns) in [
+            ("net.ipv4.ip_forward", ipc),
+            ("kernel.core_pattern", net | ipc),
+            ("vm.swappiness", !0),
+            ("kernel.shmmax", net),
+            ("net/../kernel/core_pattern", net),
+            ("net..x", net),
+            ("", !0),
+            ("net", net),
+            ("fs.file-max", !0),
+        ] {
+            assert!(sysctl_path(name, ns).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A seccomp profile as data: rules by system call name, for one architecture at a time.
+//! OCI runtime-spec, config-linux.md "Seccomp"; seccomp_rule_add(3) for what several rules for one
+//! call mean.
+
+/// Instruction sets whose callers a filter tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arch {
+    X86_64,
+    X86,
+    Aarch64,
+}
+
+impl Arch {
+    /// What a kernel on this machine may run: the native set first.
+    pub(crate) const NATIVE: &'static [Self] = if cfg!(target_arch = "x86_64") {
+        &[Self::X86_64, Self::X86]
+    } else {
+        &[Self::Aarch64]
+    };
+
+    /// `AUDIT_ARCH_*` of linux/audit.h.
+    pub(crate) fn audit(self) -> u32 {
+        match self {
+            Self::X86_64 => 0xc000_003e,
+            Self::X86 => 0x4000_0003,
+            Self::Aarch64 => 0xc000_00b7,
+        }
+    }
+
+    /// Every system call of this set: number and name, ascending by number.
+    pub(crate) fn syscalls(self) -> Vec<(u32, &'static str)> {
+        match self {
+            Self::X86_64 => syscalls::x86_64::Sysno::iter()
+                .map(|s| (s.id() as u32, s.name()))
+                .collect(),
+            Self::X86 => syscalls::x86::Sysno::iter()
+                .map(|s| (s.id() as u32, s.name()))
+                .collect(),
+            Self::Aarch64 => syscalls::aarch64::Sysno::iter()
+                .map(|s| (s.id() as u32, s.name()))
+                .collect(),
+        }
+    }
+}
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Allow,
+    Log,
+    Trap,
+    Errno(u16),
+    KillThread,
+    KillProcess,
+    Trace(u16),
+}
+
+impl Action {
+    /// The filter's return value, `SECCOMP_RET_*` of seccomp(2).
+    pub(crate) fn value(self) -> u32 {
+        match self {
+            Self::Allow => 0x7fff_0000,
+            Self::Log => 0x7ffc_0000,
+            Self::Trap => 0x0003_0000,
+            Self::Errno(e) => 0x0005_0000 | u32::from(e),
+            Self::KillThread => 0,
+            Self::KillProcess => 0x8000_0000,
+            Self::Trace(data) => 0x7ff0_0000 | u32::from(data),
+        }
+    }
+}
+
+/// Comparison of a 64-bit argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operator {
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Equal,
+    GreaterOrEqual,
+    Greater,
+}
+
+/// `(argument & mask) operator value`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// 0 to 5.
+    pub argument: u8,
+    pub mask: u64,
+    pub operator: Operator,
+    pub value: u64,
+}
+
+impl Condition {
+    pub(crate) fn new(argument: u8, operator: Operator, value: u64) -> Self {
+        Self {
+            argument,
+            mask: u64::MAX,
+            operator,
+            value,
+        }
+    }
+
+    pub(crate) fn masked(argument: u8, mask: u64, value: u64) -> Self {
+        Self {
+            argument,
+            mask,
+            operator: Operator::Equal,
+            value,
+        }
+    }
+}
+
+/// One rule: all conditions must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rule<'a> {
+    pub name: &'a str,
+    pub action: Action,
+    pub conditions: Vec<Condition>,
+}
+
+impl<'a> Rule<'a> {
+    pub(crate) fn always(name: &'a str, action: Action) -> Self {
+        Self {
+            name,
+            action,
+            conditions: Vec::new(),
+        }
+    }
+
+    pub(crate) fn when(name: &'a str, action: Action, condition: Condition) -> Self {
+        Self {
+            name,
+            action,
+            conditions: vec![condition],
+        }
+    }
+}
+
+/// What a container may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Profile<'a> {
+    /// For a call without a matching rule.
+    pub default: Action,
+    pub rules: Vec<Rule<'a>>,
+}
+
+/// What to do with one system call number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict<'a> {
+    Always(Action),
+    /// The first rule that holds decides, else the profile's default.
+    Ask(Vec<&'a Rule<'a>>),
+}
+
+impl Profile<'_> {
+    /// Verdicts for the calls that have rules, ascending by number; names that this instruction set
+    /// lacks are left out, as libseccomp does. A rule without conditions beats those with.
+    pub(crate) fn verdicts(&self, arch: Arch) -> Vec<(u32, Verdict<'_>)> {
+        let mut by_name: Vec<&Rule<'_>> = self.rules.iter().collect();
+        by_name.sort_by_key(|r| r.name);
+        let mut out = Vec::with_capacity(by_name.len());
+        for (number, name) in arch.syscalls() {
+            let start = by_name.partition_point(|r| r.name < name);
+            let mut end = start;
+            while by_name.get(end).is_some_and(|r| r.name == name) {
+                end += 1;
+            }
+            let rules = &by_name[start..end];
+            if rules.is_empty() {
+                continue;
+            }
+            let verdict = match rules.iter().find(|r| r.conditions.is_empty()) {
+                Some(r) => Verdict::Always(r.action),
+                None => Verdict::Ask(rules.to_vec()),
+            };
+            out.push((number, verdict));
+        }
+        out
+    }
+}

@@ -1,0 +1,150 @@
+//! The parent: start the child, answer what it asks for, and know when the program runs.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use super::channel::{Channel, FromInit, FromParent, Received};
+use super::plan::Plan;
+use super::{Error, Failure, Stage, init};
+use crate::rootfs::{Root, fuse_arguments};
+use crate::sys;
+use crate::sys::clone::{Child, Side};
+
+/// A container whose program runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Its first process, as seen from outside.
+    pub pid: Pid,
+    /// The same, as a descriptor: readable once it has ended.
+    pub pidfd: OwnedFd,
+    /// Master end of its terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
+    /// Whether it has a pid namespace, so that all its processes end with the first.
+    pub own_pids: bool,
+}
+
+/// Start the container. The caller has one thread, and has blocked the signals that it wants to
+/// handle itself. Returns when the program runs, or with the reason why it does not; then no process
+/// is left.
+pub fn spawn(plan: &Plan) -> Result<Started, Error> {
+    let first = attempt(plan);
+    if let Err(Error::Init(f)) = &first
+        && (f.stage, f.errno) == (Stage::Proc, libc::EPERM)
+        && let Some(plan) = plan.with_outer_proc()
+    {
+        // Only where an outer container masks its /proc: the next rung of the ladder.
+        // Nothing but we will end the other processes of such a container.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(|e| Error::Parent("prctl", e.into()))?;
+        return attempt(&plan);
+    }
+    first
+}
+
+fn attempt(plan: &Plan) -> Result<Started, Error> {
+    let (ours, theirs) = Channel::pair().map_err(|e| Error::Parent("socketpair", e))?;
+    let child = match sys::clone::clone(plan.namespaces).map_err(Error::Clone)? {
+        Side::Child => {
+            drop(ours);
+            init::run(plan, &theirs)
+        }
+        Side::Parent(child) => child,
+    };
+    drop(theirs);
+    let mut starting = Starting { child: Some(child) };
+    let mut terminal = None;
+    loop {
+        let pidfd = starting.pidfd()?;
+        match ours.from_init().map_err(|e| Error::Parent("recvmsg", e))? {
+            Received::Message(FromInit::NeedFuse, _) => {
+                mount_fuse(plan, pidfd)?;
+                ours.send(&FromParent::Go, None)
+                    .map_err(|e| Error::Parent("sendmsg", e))?;
+            }
+            Received::Message(FromInit::Console, fd) => terminal = fd,
+            Received::Message(FromInit::Failed(f), _) => return Err(failed(plan, f)),
+            Received::ExecErrno(errno) => {
+                let failure = Failure {
+                    stage: Stage::Exec,
+                    what: String::new(),
+                    errno,
+                };
+                return Err(failed(plan, failure));
+            }
+            Received::Closed => break,
+        }
+    }
+    let child = starting.child.take().ok_or(Error::Vanished)?;
+    Ok(Started {
+        pid: child.pid,
+        pidfd: child.pidfd,
+        terminal,
+        own_pids: plan.has(libc::CLONE_NEWPID),
+    })
+}
+
+/// A child that must not outlive a failed start.
+struct Starting {
+    child: Option<Child>,
+}
+
+impl Starting {
+    fn pidfd(&self) -> Result<BorrowedFd<'_>, Error> {
+        Ok(self.child.as_ref().ok_or(Error::Vanished)?.pidfd.as_fd())
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &self.child {
+            // Both fail only if it is gone already.
+            let _ = rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL);
+            let _ = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+}
+
+/// The exit code depends on where and how the start failed, never on a text.
+fn failed(plan: &Plan, f: Failure) -> Error {
+    let program = || {
+        plan.args
+            .first()
+            .map(|a| a.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    match (f.stage, f.errno) {
+        (Stage::Find | Stage::Exec, libc::ENOENT | libc::ENOTDIR) => Error::NotFound(program()),
+        (Stage::Find | Stage::Exec, _) => Error::CannotExecute {
+            program: program(),
+            source: f.source(),
+        },
+        _ => Error::Init(f),
+    }
+}
+
+/// Run fuse-overlayfs in the namespaces of the child. The program puts itself in the background once
+/// the mount is there, and ends when the mount does.
+fn mount_fuse(plan: &Plan, pidfd: BorrowedFd<'_>) -> Result<(), Error> {
+    let Root::Fuse(stack) = &plan.root else {
+        return Err(Error::FuseOverlayfs("nobody asked for it".to_owned()));
+    };
+    let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
+    let mut command = Command::new("fuse-overlayfs");
+    command
+        .args(fuse_arguments(stack, &plan.mountpoint))
+        .current_dir(Path::new("/"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let output = sys::exec::in_namespaces(&mut command, pidfd, namespaces)
+        .and_then(std::process::Child::wait_with_output)
+        .map_err(|e| Error::FuseOverlayfs(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Error::FuseOverlayfs(said.trim().to_owned()))
+}

@@ -1,0 +1,174 @@
+//! The last step into a container: replace this process by the container's program, so that at no
+//! point a process of the container has our own executable as its `/proc/self/exe`.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::MemfdFlags;
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use super::stub;
+
+/// A program start that is ready to happen.
+#[derive(Debug)]
+pub struct Prepared {
+    stub: OwnedFd,
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+}
+
+/// Make everything ready for `path` to be executed with `argv` and `envp`.
+///
+/// Executing it directly would be wrong: `path` may be `/proc/self/exe` or a script whose interpreter
+/// is, and the container would then run (and, under one uid, could later overwrite) the file that the
+/// user starts as `coracle` (CVE-2019-5736). So a stub of a few hundred bytes, in memory only, goes
+/// first: whatever `/proc/self/exe` leads to when `path` is resolved is the stub.
+///
+/// If the stub cannot execute `path` it writes the errno to `report` as a native-endian `i32` and ends
+/// with code 127; otherwise `report` closes at that moment.
+pub fn prepare(
+    path: &CStr,
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+    report: BorrowedFd<'_>,
+) -> io::Result<Prepared> {
+    let image = stub::image(path, report.as_raw_fd());
+    let stub = memfd()?;
+    let mut rest = image.as_slice();
+    while !rest.is_empty() {
+        let n = rustix::io::write(&stub, rest)?;
+        rest = &rest[n..];
+    }
+    // The stub needs it open, and closes it on exec itself.
+    fcntl_setfd(report, FdFlags::empty())?;
+    Ok(Prepared { stub, argv, envp })
+}
+
+/// Make everything ready for a copy of this very program to be executed, in memory only: the file it
+/// was started from stays out of reach (see [`prepare`]). The report descriptor stays open for it.
+pub fn prepare_self(
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+    report: BorrowedFd<'_>,
+) -> io::Result<Prepared> {
+    let mut copy = std::fs::File::from(memfd()?);
+    io::copy(&mut std::fs::File::open("/proc/self/exe")?, &mut copy)?;
+    fcntl_setfd(report, FdFlags::empty())?;
+    Ok(Prepared {
+        stub: copy.into(),
+        argv,
+        envp,
+    })
+}
+
+/// MFD_EXEC (Linux 6.3) says what we mean; older kernels do not know it.
+fn memfd() -> io::Result<OwnedFd> {
+    Ok(
+        rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
+            .or_else(|_| rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC))?,
+    )
+}
+
+/// Take over a descriptor that was handed to this program by its number; close-on-exec from now on.
+/// `None` if there is no such descriptor.
+pub fn inherited(number: i32) -> Option<OwnedFd> {
+    if number <= 2 {
+        return None;
+    }
+    // SAFETY: F_GETFD only looks the number up.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and the number was given to this program alone, which has just started and
+    // made no other owner of it.
+    let fd = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(number) };
+    fcntl_setfd(&fd, FdFlags::CLOEXEC).ok()?;
+    Some(fd)
+}
+
+/// execve(2) with the environment of this process. Returns only on failure.
+pub fn exec(path: &CStr, argv: &[CString]) -> io::Error {
+    let argv = pointers(argv);
+    // SAFETY: path is a C string and argv an array of C strings that ends with a null pointer, all
+    // alive; the call returns only on failure.
+    unsafe { libc::execv(path.as_ptr(), argv.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Say on a report descriptor why a program could not be executed, as the stub does.
+pub fn report_errno(report: &OwnedFd, e: &io::Error) {
+    let errno = e.raw_os_error().unwrap_or(libc::EIO);
+    // If the other end is gone there is nobody to tell.
+    let _ = rustix::io::write(report, &errno.to_ne_bytes());
+}
+
+impl Prepared {
+    /// Go. Returns only on failure of the stub itself.
+    pub fn exec(&self) -> io::Error {
+        let argv = pointers(&self.argv);
+        let envp = pointers(&self.envp);
+        // SAFETY: both arrays end with a null pointer and point to strings that live in self; the path
+        // is a valid empty C string; the call returns only on failure.
+        unsafe {
+            libc::syscall(
+                libc::SYS_execveat,
+                self.stub.as_fd().as_raw_fd(),
+                c"".as_ptr(),
+                argv.as_ptr(),
+                envp.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            )
+        };
+        io::Error::last_os_error()
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+/// Mark descriptors `first..=last` close-on-exec (close_range(2), Linux 5.11).
+pub fn cloexec_range(first: u32, last: u32) -> io::Result<()> {
+    close_range(first, last, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Close descriptors `first..=last` of a process that will use none of them again.
+pub fn close_from(first: u32, last: u32) -> io::Result<()> {
+    close_range(first, last, 0)
+}
+
+fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
+    // SAFETY: three integers; which descriptors go is the caller's business, and those who call are
+    // about to leave this program's code for good.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Join a new, anonymous session keyring (keyctl(2)), so that the caller's keys stay outside. Where
+/// keyrings are off or the quota is full, nothing happens.
+pub fn new_session_keyring() {
+    let join = 1; // KEYCTL_JOIN_SESSION_KEYRING
+    // SAFETY: a null name asks for an anonymous keyring; no memory is involved.
+    unsafe { libc::syscall(libc::SYS_keyctl, join, std::ptr::null::<libc::c_char>()) };
+}
+
+/// Spawn a helper program inside namespaces of the process behind `pidfd`.
+pub fn in_namespaces(
+    command: &mut std::process::Command,
+    pidfd: BorrowedFd<'_>,
+    namespaces: u64,
+) -> io::Result<std::process::Child> {
+    use std::os::unix::process::CommandExt as _;
+    let pidfd = pidfd.try_clone_to_owned()?;
+    // SAFETY: the closure runs in the forked child and makes one system call, which allocates nothing
+    // and takes no lock.
+    unsafe { command.pre_exec(move || super::clone::enter(pidfd.as_fd(), namespaces)) };
+    command.spawn()
+}

@@ -1,0 +1,125 @@
+//! End-to-end tests: they drive the real binary as an unprivileged user, on real images and a real
+//! registry.
+//!
+//! - The suite may be started by root or by an ordinary user. As root it makes a user without a
+//!   subordinate-id range and runs everything as that user, with `no_new_privs`, an empty environment
+//!   and a `PATH` without `newuidmap`, in a mount namespace of its own.
+//! - A test that needs a feature says so with [`Env::need`](harness::Env::need); a skip is a result
+//!   with a reason. With `CI=true`, skipping a test of `must-not-skip.txt` fails the run.
+//! - `E2E_RUNTIME=podman` runs the conformance part against podman: it tests the tests.
+//! - `CORACLE_BIN` names the binary to test; the default is the one cargo built.
+//! - `E2E_KEEP=1` keeps the directories of the tests.
+
+// Tests may panic: that is how they fail. The lints on output are for the product.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub
+)]
+
+/// The tests of a file, as (name, function). A test that is not listed is dead code, and that is an
+/// error.
+macro_rules! suite {
+    ($($test:ident),* $(,)?) => {
+        pub const TESTS: &[$crate::Test] = &[$((stringify!($test), $test)),*];
+    };
+}
+
+mod harness;
+
+mod crash;
+mod exit_codes;
+mod hostile;
+mod images;
+mod leaks;
+mod nested;
+mod pull_registry;
+mod run_basic;
+mod run_env;
+mod run_identity;
+mod run_mounts;
+mod run_security;
+mod run_signals;
+mod run_tty;
+mod storage_drivers;
+mod unpack_vs_umoci;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Trial};
+
+use harness::{Done, Env, Machine, Runtime, skips, walk};
+
+/// One test: its name within its file, and what it does.
+type Test = (&'static str, fn(&Env) -> Done);
+
+/// File, its tests, and whether they describe what every runtime must do (and so run on the peer too).
+const SUITES: &[(&str, &[Test], bool)] = &[
+    ("crash", crash::TESTS, false),
+    ("exit_codes", exit_codes::TESTS, true),
+    ("hostile", hostile::TESTS, false),
+    ("images", images::TESTS, false),
+    ("leaks", leaks::TESTS, false),
+    ("nested", nested::TESTS, false),
+    ("pull_registry", pull_registry::TESTS, false),
+    ("run_basic", run_basic::TESTS, true),
+    ("run_env", run_env::TESTS, true),
+    ("run_identity", run_identity::TESTS, true),
+    ("run_mounts", run_mounts::TESTS, true),
+    ("run_security", run_security::TESTS, true),
+    ("run_signals", run_signals::TESTS, true),
+    ("run_tty", run_tty::TESTS, true),
+    ("storage_drivers", storage_drivers::TESTS, false),
+    ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
+];
+
+fn main() -> ExitCode {
+    let mut argv = std::env::args_os().skip(1);
+    if argv.next().is_some_and(|a| a == "--walk") {
+        return walk::main(argv);
+    }
+    let mut args = Arguments::from_args();
+    if args.list {
+        return libtest_mimic::run(&args, trials()).exit_code();
+    }
+    // Two cores: more threads only make time limits flaky.
+    args.test_threads.get_or_insert(4);
+    harness::enter_own_mount_namespace();
+    Machine::set_up();
+    let conclusion = libtest_mimic::run(&args, trials());
+    Machine::tear_down();
+    let allowed = skips::report(args.filter.is_none() && !args.exact, &names());
+    if allowed {
+        conclusion.exit_code()
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn names() -> Vec<String> {
+    SUITES
+        .iter()
+        .flat_map(|(file, tests, _)| tests.iter().map(move |(name, _)| format!("{file}::{name}")))
+        .collect()
+}
+
+fn trials() -> Vec<Trial> {
+    let peer = Runtime::from_env() != Runtime::Coracle;
+    SUITES
+        .iter()
+        .filter(|(_, _, conformance)| *conformance || !peer)
+        .flat_map(|(file, tests, _)| {
+            tests.iter().map(move |&(name, test)| {
+                let full = format!("{file}::{name}");
+                Trial::ignorable_test(full.clone(), move || match test(&Env::new(&full)) {
+                    Ok(()) => Ok(Completion::Completed),
+                    Err(skip) => {
+                        skips::record(&full, &skip.0);
+                        Ok(Completion::ignored_with(skip.0))
+                    }
+                })
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,146 @@
+//! Signals go through to the program, and nothing survives its caller.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{Done, Env, Runtime, pid_of, wait_until};
+
+suite!(
+    forwarded,
+    pid_one_ignores_what_it_does_not_handle,
+    init_passes_signals_on,
+    kill_of_coracle_ends_the_container,
+    dispositions_are_the_default,
+    broken_pipe,
+    stop_signal_is_accepted,
+    background_children_end_with_pid_one,
+);
+
+fn forwarded(e: &Env) -> Done {
+    for (name, signal) in [
+        ("TERM", Signal::TERM),
+        ("HUP", Signal::HUP),
+        ("INT", Signal::INT),
+        ("USR1", Signal::USR1),
+        ("USR2", Signal::USR2),
+        ("QUIT", Signal::QUIT),
+        ("WINCH", Signal::WINCH),
+    ] {
+        let script = format!(
+            "trap 'echo got {name}; exit 7' {name}; echo ready; while :; do sleep 0.05; done"
+        );
+        let p = e.run_cmd(&[], "busybox", &["sh", "-c", &script]).spawn();
+        p.wait_for("ready");
+        p.signal(signal);
+        if e.runtime == Runtime::Podman
+            && [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].contains(&signal)
+        {
+            // podman 4.3 ends at once on these.
+            continue;
+        }
+        assert_eq!(
+            (out.code(), out.out().trim()),
+            (7, format!("got {name}").as_str()),
+            "{out:?}"
+        );
+    }
+    Ok(())
+}
+
+fn pid_one_ignores_what_it_does_not_handle(e: &Env) -> Done {
+    e.coracle_only("podman 4.3 itself ends on SIGTERM")?;
+    // As in docker: PID 1 has no default actions. --init is the cure.
+    let mut p = e
+        .run_cmd(&[], "busybox", &["sh", "-c", "echo ready; exec sleep 1.5"])
+        .spawn();
+    p.wait_for("ready");
+    std::thread::sleep(Duration::from_millis(200));
+    p.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(
+        p.is_running(),
+        "ended by a signal that PID 1 does not handle"
+    );
+    p.wait().code_is(0);
+    Ok(())
+}
+
+fn init_passes_signals_on(e: &Env) -> Done {
+    e.coracle_only("its init program is not installed")?;
+    let p = e
+        .run_cmd(
+            &["--init"],
+            "busybox",
+            &["sh", "-c", "echo ready; exec sleep 30"],
+        )
+        .spawn();
+    p.wait_for("ready");
+    std::thread::sleep(Duration::from_millis(100));
+    p.signal(Signal::TERM);
+    p.wait().code_is(143);
+    Ok(())
+}
+
+fn kill_of_coracle_ends_the_container(e: &Env) -> Done {
+    e.coracle_only("conmon outlives it")?;
+    let p = e
+        .run_cmd(
+            &[],
+            "busybox",
+            &["sh", "-c", "sleep 7341 & echo ready; exec sleep 7342"],
+        )
+        .spawn();
+    p.wait_for("ready");
+    wait_until("both sleep", || {
+        pid_of("sleep 7341").is_some() && pid_of("sleep 7342").is_some()
+    });
+    p.signal(Signal::KILL);
+    let out = p.wait();
+    assert_eq!(out.killed_by(), Some(9));
+    wait_until("nothing is left", || {
+        pid_of("sleep 7341").is_none() && pid_of("sleep 7342").is_none()
+    });
+    Ok(())
+}
+
+fn dispositions_are_the_default(e: &Env) -> Done {
+    // Rust programs ignore SIGPIPE, and children inherit what is ignored: it must not reach inside.
+    let script = "grep -e ^SigBlk -e ^SigIgn /proc/self/status | cut -f2";
+    let cmd = e.run_cmd(&[], "busybox", &["sh", "-c", script]);
+    let zeros = "0000000000000000\n0000000000000000\n";
+    cmd.ok().out_is(zeros);
+    // What the caller ignores is the caller's affair too.
+    e.around("trap '' USR1 PIPE; \"$@\"", &cmd)
+        .ok()
+        .out_is(zeros);
+    Ok(())
+}
+
+fn broken_pipe(e: &Env) -> Done {
+    let cmd = e.run_cmd(&[], "busybox", &["yes"]);
+    e.around("\"$@\" | head -n 1", &cmd)
+        .limit(20)
+        .ok()
+        .out_is("y\n");
+    if e.runtime == Runtime::Coracle {
+        wait_until("yes has ended", || pid_of("yes").is_none());
+    }
+    Ok(())
+}
+
+fn stop_signal_is_accepted(e: &Env) -> Done {
+    e.run(&["--stop-signal", "SIGINT"], "busybox", &["true"])
+        .code_is(0);
+    e.run(&["--stop-signal", "9"], "busybox", &["true"])
+        .code_is(0);
+    e.run(&["--stop-signal", "SIGFLY"], "busybox", &["true"])
+        .code_is(125);
+    Ok(())
+}
+
+fn background_children_end_with_pid_one(e: &Env) -> Done {
+    e.sh(&[], "sleep 7441 >/dev/null 2>&1 & sleep 0.1; exit 0");
+    wait_until("it is gone", || pid_of("sleep 7441").is_none());
+    Ok(())
+}
