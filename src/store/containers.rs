@@ -209,7 +209,8 @@ impl Containers<'_> {
         }
     }
 
-    /// Lock an existing container; `None` while another process has it, that is, while it lives.
+    /// Lock an existing container; `None` while another process has it: while it lives, or for the
+    /// moment that a sweep or a listing looks at it.
     pub fn try_lock(&self, entry: &ContainerEntry) -> Result<Option<ContainerDir>, Error> {
         let gone = || Error::NoSuchContainer(entry.id.clone());
         let fd = match rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()) {
@@ -329,10 +330,7 @@ impl ContainerDir {
     /// Remove the container: gone at once for everybody else, then the slow part.
     pub fn remove(self) -> Result<(), Error> {
         let containers = self.store.containers();
-        let trash = self
-            .store
-            .tmp()
-            .join(format!("trash-{}", atomic::random_name()?));
+        let trash = self.store.tmp().join(format!("trash-{}", self.id));
         // Our lock moves along, so nobody sweeps the trash under our feet.
         rustix::fs::rename(&self.path, &trash).map_err(io("remove", &self.path))?;
         if let Some(name) = &self.name {
