@@ -7,15 +7,19 @@ use clap::ArgAction;
 use super::run_values as values;
 use super::{Failure, Global};
 use crate::oci::Platform;
-use crate::ops::{self, pull::PullPolicy};
 use crate::ops::run::{
-    self, Device, EnvVar, Namespace, Network, Options, Security, Ulimit, UserNamespace, Volume, What,
+    self, Device, EnvVar, Namespace, Network, Options, Security, Ulimit, UserNamespace, Volume,
+    What,
 };
+use crate::ops::{self, pull::PullPolicy};
 use crate::rootfs::Driver;
 
 /// Run a program in a new container
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true, after_help = "Exit status: that of the program; 125 if coracle failed, 126 if the program cannot be executed, 127 if it was not found, 128+n if signal n ended it.")]
+#[command(
+    disable_help_flag = true,
+    after_help = "Exit status: that of the program; 125 if coracle failed, 126 if the program cannot be executed, 127 if it was not found, 128+n if signal n ended it."
+)]
 pub(super) struct Args {
     /// Keep standard input open
     #[arg(short, long)]
@@ -155,7 +159,9 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     let quiet = args.quiet;
     let options = options(args)?;
     if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {
-        super::text::stderr("warning: standard input is not a terminal: keys and window size have nowhere to come from");
+        super::text::stderr(
+            "warning: standard input is not a terminal: keys and window size have nowhere to come from",
+        );
     }
     let store = ops::open_store(global.root.as_deref())?;
     let _ = quiet;
@@ -176,14 +182,20 @@ fn options(a: Args) -> Result<Options, Failure> {
     volumes.extend(a.tmpfs);
     values::no_duplicate_targets(&volumes)?;
     if a.userns == Some(UserNamespace::KeepId) && a.user.is_some() {
-        return Err(Failure::usage("--userns keep-id and --user exclude each other: the one id has one name"));
+        return Err(Failure::usage(
+            "--userns keep-id and --user exclude each other: the one id has one name",
+        ));
     }
     let mut security = Security::default();
     for word in &a.security_opt {
         values::security(word, &mut security)?;
     }
     Ok(Options {
-        what: if a.rootfs { What::Directory(image.into()) } else { What::Image(image) },
+        what: if a.rootfs {
+            What::Directory(image.into())
+        } else {
+            What::Image(image)
+        },
         command: words.collect(),
         entrypoint: a.entrypoint,
         interactive: a.interactive,

@@ -38,7 +38,9 @@ fn existing(s: &str) -> Parsed<PathBuf> {
     let path = std::path::absolute(s).map_err(|e| format!("{s:?}: {e}"))?;
     match path.try_exists() {
         Ok(true) => Ok(path),
-        Ok(false) => Err(format!("{s:?} does not exist; make it first (mkdir -p {s})")),
+        Ok(false) => Err(format!(
+            "{s:?} does not exist; make it first (mkdir -p {s})"
+        )),
         Err(e) => Err(format!("{s:?}: {e}")),
     }
 }
@@ -50,7 +52,12 @@ pub(super) fn volume(s: &str) -> Parsed<Volume> {
         [source, to] => (source, to, ""),
         [source, to, options] => (source, to, options),
         [_] => return Err("an anonymous volume cannot be made yet; want SOURCE:TARGET".to_owned()),
-        _ => return Err("want SOURCE:TARGET[:OPTIONS]; a path with a colon can be given with --mount".to_owned()),
+        _ => {
+            return Err(
+                "want SOURCE:TARGET[:OPTIONS]; a path with a colon can be given with --mount"
+                    .to_owned(),
+            );
+        }
     };
     if !source.starts_with(['/', '.', '~']) {
         return Err(format!(
@@ -126,7 +133,8 @@ pub(super) fn mount(s: &str) -> Parsed<Volume> {
             }
             "tmpfs-mode" => {
                 tmpfs_only = Some(key);
-                u32::from_str_radix(value, 8).map_err(|_| format!("{value:?} is not an octal mode"))?;
+                u32::from_str_radix(value, 8)
+                    .map_err(|_| format!("{value:?} is not an octal mode"))?;
                 options.push(format!("mode={value}"));
             }
             other => return Err(format!("unknown mount field {other:?}")),
@@ -148,7 +156,10 @@ pub(super) fn mount(s: &str) -> Parsed<Volume> {
         "tmpfs" => {
             let mut all: Vec<String> = TMPFS_DEFAULTS.map(str::to_owned).to_vec();
             all.extend(options);
-            Ok(Volume::Tmpfs { target: to, options: all })
+            Ok(Volume::Tmpfs {
+                target: to,
+                options: all,
+            })
         }
         "volume" => Err("type=volume: named volumes cannot be made yet; use type=bind".to_owned()),
         other => Err(format!("unknown mount type {other:?}: want bind or tmpfs")),
@@ -164,19 +175,28 @@ pub(super) fn tmpfs(s: &str) -> Parsed<Volume> {
         options.retain(|o| o.strip_prefix("no") != Some(word));
         options.push(match word.split_once('=') {
             Some(("size", n)) if !n.ends_with('%') => format!("size={}", size(n)?),
-            Some(("size" | "mode" | "nr_inodes" | "nr_blocks" | "huge" | "uid" | "gid", _)) => word.to_owned(),
+            Some(("size" | "mode" | "nr_inodes" | "nr_blocks" | "huge" | "uid" | "gid", _)) => {
+                word.to_owned()
+            }
             Some(_) => return Err(format!("unknown tmpfs option {word:?}")),
             None => word.to_owned(),
         });
     }
     let parsed = MountOptions::parse(&options).map_err(|e| e.to_string())?;
-    if let Some(unknown) = parsed.data.split(',').find(|w| !w.is_empty() && !w.contains('=')) {
+    if let Some(unknown) = parsed
+        .data
+        .split(',')
+        .find(|w| !w.is_empty() && !w.contains('='))
+    {
         return Err(format!("unknown tmpfs option {unknown:?}"));
     }
     if parsed.bind {
         return Err("a tmpfs is no bind mount".to_owned());
     }
-    Ok(Volume::Tmpfs { target: target(to)?, options })
+    Ok(Volume::Tmpfs {
+        target: target(to)?,
+        options,
+    })
 }
 
 /// Two mounts at one place: docker refuses as well.
@@ -185,7 +205,10 @@ pub(super) fn no_duplicate_targets(volumes: &[Volume]) -> Result<(), Failure> {
     for v in volumes {
         let (Volume::Bind { target, .. } | Volume::Tmpfs { target, .. }) = v;
         if !seen.insert(target) {
-            return Err(Failure::usage(format!("two mounts for {}", target.display())));
+            return Err(Failure::usage(format!(
+                "two mounts for {}",
+                target.display()
+            )));
         }
     }
     Ok(())
@@ -194,16 +217,28 @@ pub(super) fn no_duplicate_targets(volumes: &[Volume]) -> Result<(), Failure> {
 /// Bytes with an optional b, k, m, g or t (powers of 1024), as docker.
 pub(super) fn size(s: &str) -> Parsed<u64> {
     let lower = s.to_ascii_lowercase();
-    let text = lower.strip_suffix("ib").or(lower.strip_suffix('b')).unwrap_or(&lower);
+    let text = lower
+        .strip_suffix("ib")
+        .or(lower.strip_suffix('b'))
+        .unwrap_or(&lower);
     let (digits, shift) = match text.strip_suffix(['k', 'm', 'g', 't']) {
         Some(digits) => {
             let unit = text.as_bytes()[text.len() - 1];
-            (digits, [(b'k', 10), (b'm', 20), (b'g', 30), (b't', 40)].iter().find(|(u, _)| *u == unit).map_or(0, |(_, s)| *s))
+            (
+                digits,
+                [(b'k', 10), (b'm', 20), (b'g', 30), (b't', 40)]
+                    .iter()
+                    .find(|(u, _)| *u == unit)
+                    .map_or(0, |(_, s)| *s),
+            )
         }
         None => (text, 0),
     };
-    let n: u64 = digits.parse().map_err(|_| format!("{s:?} is not a size: want a number with k, m, g or t"))?;
-    n.checked_mul(1 << shift).ok_or_else(|| format!("{s:?} is too large"))
+    let n: u64 = digits
+        .parse()
+        .map_err(|_| format!("{s:?} is not a size: want a number with k, m, g or t"))?;
+    n.checked_mul(1 << shift)
+        .ok_or_else(|| format!("{s:?} is too large"))
 }
 
 /// `SOURCE[:TARGET[:rwm]]`
@@ -221,7 +256,10 @@ pub(super) fn device(s: &str) -> Parsed<Device> {
             "device permissions {permissions:?} would need a device cgroup, which only root can set; the file's own mode applies"
         ));
     }
-    Ok(Device { source: existing(source)?, target: target(to)? })
+    Ok(Device {
+        source: existing(source)?,
+        target: target(to)?,
+    })
 }
 
 /// Where the storage driver is forced.
@@ -229,7 +267,9 @@ pub(super) fn driver(s: &str) -> Parsed<Driver> {
     [Driver::Overlay, Driver::FuseOverlayfs, Driver::Copy]
         .into_iter()
         .find(|d| d.name() == s)
-        .ok_or_else(|| format!("unknown storage driver {s:?}: want overlay, fuse-overlayfs or copy"))
+        .ok_or_else(|| {
+            format!("unknown storage driver {s:?}: want overlay, fuse-overlayfs or copy")
+        })
 }
 
 /// `NAME[=VALUE]`
@@ -260,7 +300,13 @@ pub(super) fn env_file(path: &Path) -> Result<Vec<EnvVar>, Failure> {
                 number + 1
             )));
         }
-        out.push(env(line).map_err(|e| Failure::usage(format!("--env-file {}: line {}: {e}", path.display(), number + 1)))?);
+        out.push(env(line).map_err(|e| {
+            Failure::usage(format!(
+                "--env-file {}: line {}: {e}",
+                path.display(),
+                number + 1
+            ))
+        })?);
     }
     Ok(out)
 }
@@ -270,14 +316,28 @@ pub(super) fn ulimit(s: &str) -> Parsed<Ulimit> {
     let (name, values) = s.split_once('=').ok_or("want NAME=SOFT[:HARD]")?;
     use PosixRlimitType as R;
     let kinds = [
-        ("core", R::RlimitCore), ("cpu", R::RlimitCpu), ("data", R::RlimitData), ("fsize", R::RlimitFsize),
-        ("locks", R::RlimitLocks), ("memlock", R::RlimitMemlock), ("msgqueue", R::RlimitMsgqueue),
-        ("nice", R::RlimitNice), ("nofile", R::RlimitNofile), ("nproc", R::RlimitNproc), ("rss", R::RlimitRss),
-        ("rtprio", R::RlimitRtprio), ("rttime", R::RlimitRttime), ("sigpending", R::RlimitSigpending),
-        ("stack", R::RlimitStack), ("as", R::RlimitAs),
+        ("core", R::RlimitCore),
+        ("cpu", R::RlimitCpu),
+        ("data", R::RlimitData),
+        ("fsize", R::RlimitFsize),
+        ("locks", R::RlimitLocks),
+        ("memlock", R::RlimitMemlock),
+        ("msgqueue", R::RlimitMsgqueue),
+        ("nice", R::RlimitNice),
+        ("nofile", R::RlimitNofile),
+        ("nproc", R::RlimitNproc),
+        ("rss", R::RlimitRss),
+        ("rtprio", R::RlimitRtprio),
+        ("rttime", R::RlimitRttime),
+        ("sigpending", R::RlimitSigpending),
+        ("stack", R::RlimitStack),
+        ("as", R::RlimitAs),
     ];
     let kind = kinds.iter().find(|(n, _)| *n == name).ok_or_else(|| {
-        format!("unknown limit {name:?}: want one of {}", kinds.map(|(n, _)| n).join(", "))
+        format!(
+            "unknown limit {name:?}: want one of {}",
+            kinds.map(|(n, _)| n).join(", ")
+        )
     })?;
     let number = |v: &str| match v {
         "-1" | "unlimited" => Ok(u64::MAX),
@@ -288,7 +348,11 @@ pub(super) fn ulimit(s: &str) -> Parsed<Ulimit> {
     if soft > hard {
         return Err(format!("the soft limit of {name} is above the hard one"));
     }
-    Ok(Ulimit { name: kind.1, soft, hard })
+    Ok(Ulimit {
+        name: kind.1,
+        soft,
+        hard,
+    })
 }
 
 /// `--group-add`
@@ -296,27 +360,44 @@ pub(super) fn group_add(s: &str) -> Parsed<()> {
     match s {
         // What the kernel does anyway: without root nobody can give up a group.
         "keep-groups" => Ok(()),
-        _ => Err(format!("group {s:?} cannot be added: a container with one id has one group; keep-groups keeps the caller's")),
+        _ => Err(format!(
+            "group {s:?} cannot be added: a container with one id has one group; keep-groups keeps the caller's"
+        )),
     }
 }
 
 /// A signal by number or name.
 pub(super) fn signal(s: &str) -> Parsed<String> {
     let name = s.to_ascii_uppercase();
-    let full = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    let full = if name.starts_with("SIG") {
+        name
+    } else {
+        format!("SIG{name}")
+    };
     let known = s.parse::<i32>().map_or_else(
         |_| full.parse::<nix::sys::signal::Signal>().is_ok() || full.starts_with("SIGRTM"),
         |n| (1..=64).contains(&n),
     );
-    if known { Ok(s.to_owned()) } else { Err(format!("{s:?} is not a signal")) }
+    if known {
+        Ok(s.to_owned())
+    } else {
+        Err(format!("{s:?} is not a signal"))
+    }
 }
 
 /// hostname(7), with room for what docker takes.
 pub(super) fn hostname(s: &str) -> Parsed<String> {
     let ok = !s.is_empty()
         && s.len() <= 64
-        && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-    if ok { Ok(s.to_owned()) } else { Err(format!("{s:?} is not a host name of at most 64 letters, digits, dots and hyphens")) }
+        && s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    if ok {
+        Ok(s.to_owned())
+    } else {
+        Err(format!(
+            "{s:?} is not a host name of at most 64 letters, digits, dots and hyphens"
+        ))
+    }
 }
 
 /// `--network`
@@ -324,9 +405,9 @@ pub(super) fn network(s: &str) -> Parsed<Network> {
     match s {
         "host" => Ok(Network::Host),
         "none" => Ok(Network::None),
-        "bridge" | "private" | "pasta" | "slirp4netns" | "default" => {
-            Err(format!("network {s:?} is not supported yet; want host or none"))
-        }
+        "bridge" | "private" | "pasta" | "slirp4netns" | "default" => Err(format!(
+            "network {s:?} is not supported yet; want host or none"
+        )),
         _ => Err(format!("unknown network {s:?}; want host or none")),
     }
 }
@@ -335,11 +416,19 @@ pub(super) fn network(s: &str) -> Parsed<Network> {
 pub(super) fn add_host(s: &str) -> Parsed<(String, IpAddr)> {
     let (name, address) = s.split_once(['=', ':']).ok_or("want NAME:ADDRESS")?;
     if address == "host-gateway" {
-        return Err("host-gateway has no meaning here: with --network host the host is 127.0.0.1".to_owned());
+        return Err(
+            "host-gateway has no meaning here: with --network host the host is 127.0.0.1"
+                .to_owned(),
+        );
     }
     let name = hostname(name)?;
-    let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
-    let address = bare.parse().map_err(|_| format!("{address:?} is not an IP address"))?;
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|a| a.strip_suffix(']'))
+        .unwrap_or(address);
+    let address = bare
+        .parse()
+        .map_err(|_| format!("{address:?} is not an IP address"))?;
     Ok((name, address))
 }
 
@@ -351,7 +440,9 @@ pub(super) fn userns(s: &str) -> Parsed<UserNamespace> {
         "host" => Err("the host's user namespace would need root: mounting does".to_owned()),
         "nomap" => Err("nomap hides the caller's id, and there is no other one to use".to_owned()),
         "auto" => Err("auto picks from subordinate ids, and there are none".to_owned()),
-        _ if s.starts_with("keep-id:") => Err("keep-id takes no other id here: use --user UID:GID".to_owned()),
+        _ if s.starts_with("keep-id:") => {
+            Err("keep-id takes no other id here: use --user UID:GID".to_owned())
+        }
         _ => Err(format!("unknown user namespace {s:?}: want keep-id")),
     }
 }
@@ -361,8 +452,12 @@ pub(super) fn namespace(s: &str) -> Parsed<Namespace> {
     match s {
         "private" | "shareable" | "" => Ok(Namespace::Private),
         "host" => Ok(Namespace::Host),
-        _ if s.starts_with("container:") => Err("joining another container is not supported yet".to_owned()),
-        _ => Err(format!("unknown namespace mode {s:?}: want private or host")),
+        _ if s.starts_with("container:") => {
+            Err("joining another container is not supported yet".to_owned())
+        }
+        _ => Err(format!(
+            "unknown namespace mode {s:?}: want private or host"
+        )),
     }
 }
 
@@ -400,7 +495,9 @@ pub(super) fn pull(s: &str) -> Parsed<PullPolicy> {
         "always" | "true" => Ok(PullPolicy::Always),
         "never" | "false" => Ok(PullPolicy::Never),
         "newer" => Ok(PullPolicy::Newer),
-        _ => Err(format!("unknown policy {s:?}: want missing, always, newer or never")),
+        _ => Err(format!(
+            "unknown policy {s:?}: want missing, always, newer or never"
+        )),
     }
 }
 
@@ -438,33 +535,73 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, want) in [("0", Some(0)), ("64m", Some(64 << 20)), ("1G", Some(1 << 30)), ("10kb", Some(10240)),
-            ("5b", Some(5)), ("1MiB", Some(1 << 20)), ("", None), ("m", None), ("-1", None), ("99999999999999t", None)] {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("64m", Some(64 << 20)),
+            ("1G", Some(1 << 30)),
+            ("10kb", Some(10240)),
+            ("5b", Some(5)),
+            ("1MiB", Some(1 << 20)),
+            ("", None),
+            ("m", None),
+            ("-1", None),
+            ("99999999999999t", None),
+        ] {
             assert_eq!(size(text).ok(), want, "{text}");
         }
     }
 
     #[test]
     fn volumes() {
-        assert_eq!(volume("/tmp:/x:ro").unwrap(), Volume::Bind {
-            source: "/tmp".into(), target: "/x".into(), options: vec!["rbind".into(), "ro".into()] });
-        for bad in ["/tmp", "data:/x", "/tmp:x", "/tmp:/x:fly", "/tmp:/", "/tmp:/a/../b", "/no/such/dir:/x", "/tmp:/x:U", "a:b:c:d"] {
+        assert_eq!(
+            volume("/tmp:/x:ro").unwrap(),
+            Volume::Bind {
+                source: "/tmp".into(),
+                target: "/x".into(),
+                options: vec!["rbind".into(), "ro".into()]
+            }
+        );
+        for bad in [
+            "/tmp",
+            "data:/x",
+            "/tmp:x",
+            "/tmp:/x:fly",
+            "/tmp:/",
+            "/tmp:/a/../b",
+            "/no/such/dir:/x",
+            "/tmp:/x:U",
+            "a:b:c:d",
+        ] {
             assert!(volume(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn mounts() {
-        assert_eq!(mount("type=bind,src=/tmp,dst=/x,readonly").unwrap(), volume("/tmp:/x:ro").unwrap());
-        assert!(matches!(mount("type=tmpfs,target=/x,tmpfs-size=1m"), Ok(Volume::Tmpfs { options, .. }) if options.contains(&"size=1048576".to_owned())));
-        for bad in ["type=bind,target=/x", "type=volume,target=/x", "target=/x", "type=tmpfs,source=/a,target=/x", "type=bind,source=/tmp,target=/x,fly", "type=bind,source=/tmp,target=/x,tmpfs-size=1m"] {
+        assert_eq!(
+            mount("type=bind,src=/tmp,dst=/x,readonly").unwrap(),
+            volume("/tmp:/x:ro").unwrap()
+        );
+        assert!(
+            matches!(mount("type=tmpfs,target=/x,tmpfs-size=1m"), Ok(Volume::Tmpfs { options, .. }) if options.contains(&"size=1048576".to_owned()))
+        );
+        for bad in [
+            "type=bind,target=/x",
+            "type=volume,target=/x",
+            "target=/x",
+            "type=tmpfs,source=/a,target=/x",
+            "type=bind,source=/tmp,target=/x,fly",
+            "type=bind,source=/tmp,target=/x,tmpfs-size=1m",
+        ] {
             assert!(mount(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn tmpfs_options() {
-        assert!(matches!(tmpfs("/x:exec,size=1m"), Ok(Volume::Tmpfs { options, .. }) if !options.contains(&"noexec".to_owned())));
+        assert!(
+            matches!(tmpfs("/x:exec,size=1m"), Ok(Volume::Tmpfs { options, .. }) if !options.contains(&"noexec".to_owned()))
+        );
         for bad in ["x", "/x:fly", "/x:lowerdir=/etc", "/x:bind"] {
             assert!(tmpfs(bad).is_err(), "{bad}");
         }
@@ -472,19 +609,37 @@ mod tests {
 
     #[test]
     fn limits_and_signals() {
-        assert_eq!(ulimit("nofile=1:2").unwrap(), Ulimit { name: PosixRlimitType::RlimitNofile, soft: 1, hard: 2 });
+        assert_eq!(
+            ulimit("nofile=1:2").unwrap(),
+            Ulimit {
+                name: PosixRlimitType::RlimitNofile,
+                soft: 1,
+                hard: 2
+            }
+        );
         assert_eq!(ulimit("core=-1").unwrap().hard, u64::MAX);
         for bad in ["nofile", "fly=1", "nofile=2:1", "nofile=x"] {
             assert!(ulimit(bad).is_err(), "{bad}");
         }
-        for (s, ok) in [("TERM", true), ("SIGKILL", true), ("15", true), ("0", false), ("65", false), ("FLY", false)] {
+        for (s, ok) in [
+            ("TERM", true),
+            ("SIGKILL", true),
+            ("15", true),
+            ("0", false),
+            ("65", false),
+            ("FLY", false),
+        ] {
             assert_eq!(signal(s).is_ok(), ok, "{s}");
         }
     }
 
     #[test]
     fn hosts() {
-        assert!(add_host("a:1.2.3.4").is_ok() && add_host("a:[::1]").is_ok() && add_host("a:::1").is_ok());
+        assert!(
+            add_host("a:1.2.3.4").is_ok()
+                && add_host("a:[::1]").is_ok()
+                && add_host("a:::1").is_ok()
+        );
         for bad in ["a", "a:b", "a\nb:1.2.3.4", ":1.2.3.4", "a:host-gateway"] {
             assert!(add_host(bad).is_err(), "{bad}");
         }
@@ -492,11 +647,33 @@ mod tests {
 
     #[test]
     fn security_options() {
-        let parse = |s: &str| { let mut o = Security::default(); security(s, &mut o).map(|()| o) };
-        assert_eq!(parse("seccomp=unconfined").unwrap().seccomp, SeccompChoice::Unconfined);
-        assert_eq!(parse("unmask=/proc/acpi:/sys/firmware").unwrap().unmask.len(), 2);
-        assert!(parse("no-new-privileges=false").unwrap().allow_new_privileges);
-        for bad in ["fly", "seccomp-fly=1", "apparmor=docker-default", "label=type:x", "mask=relative"] {
+        let parse = |s: &str| {
+            let mut o = Security::default();
+            security(s, &mut o).map(|()| o)
+        };
+        assert_eq!(
+            parse("seccomp=unconfined").unwrap().seccomp,
+            SeccompChoice::Unconfined
+        );
+        assert_eq!(
+            parse("unmask=/proc/acpi:/sys/firmware")
+                .unwrap()
+                .unmask
+                .len(),
+            2
+        );
+        assert!(
+            parse("no-new-privileges=false")
+                .unwrap()
+                .allow_new_privileges
+        );
+        for bad in [
+            "fly",
+            "seccomp-fly=1",
+            "apparmor=docker-default",
+            "label=type:x",
+            "mask=relative",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

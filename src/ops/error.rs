@@ -141,8 +141,12 @@ impl Error {
         match self {
             Self::Store(e) => e.hint(),
             Self::Runtime(e) => e.hint(),
-            Self::NoCommand => Some("add one after the image: coracle run IMAGE PROGRAM".to_owned()),
-            Self::NoSuchUser(_) | Self::NoSuchGroup(_) => Some("use a number, which need not be in the file".to_owned()),
+            Self::NoCommand => {
+                Some("add one after the image: coracle run IMAGE PROGRAM".to_owned())
+            }
+            Self::NoSuchUser(_) | Self::NoSuchGroup(_) => {
+                Some("use a number, which need not be in the file".to_owned())
+            }
             Self::Dirs(e) => e.hint(),
             Self::Auth(e) => e.hint(),
             Self::Store(e) => e.hint(),

@@ -88,7 +88,9 @@ fn no_terminal_without_t(e: &Env) -> Done {
 }
 
 fn window_size(e: &Env) -> Done {
-    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["stty", "size"]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-it"], "busybox", &["stty", "size"]),
         json!([]),
     );
     assert_eq!(s.transcript, "30 90\r\n");
@@ -97,7 +99,9 @@ fn window_size(e: &Env) -> Done {
 
 fn window_size_changes(e: &Env) -> Done {
     let script = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done";
-    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", script]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-it"], "busybox", &["sh", "-c", script]),
         json!([
             ["expect", "ready"],
             ["resize", 41, 101],
@@ -110,7 +114,9 @@ fn window_size_changes(e: &Env) -> Done {
 
 fn control_c_goes_inside(e: &Env) -> Done {
     let script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done";
-    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", script]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-it"], "busybox", &["sh", "-c", script]),
         json!([["expect", "ready"], ["send", "\u{3}"], ["expect", "caught"]]),
     );
     assert_eq!(s.code, 3, "{}", s.transcript);
@@ -118,7 +124,9 @@ fn control_c_goes_inside(e: &Env) -> Done {
 }
 
 fn terminal_is_restored(e: &Env) -> Done {
-    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", "stty raw -echo; exit 4"]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-it"], "busybox", &["sh", "-c", "stty raw -echo; exit 4"]),
         json!([]),
     );
     assert_eq!((s.code, s.restored), (4, true), "{}", s.transcript);
@@ -128,7 +136,9 @@ fn terminal_is_restored(e: &Env) -> Done {
 fn terminal_is_restored_after_a_kill(e: &Env) -> Done {
     e.coracle_only("it does not")?;
     let script = "echo ready; exec sleep 8123";
-    let s = on_terminal(e, &e.run_cmd(&["-it", "--init"], "busybox", &["sh", "-c", script]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-it", "--init"], "busybox", &["sh", "-c", script]),
         json!([["expect", "ready"], ["sleep", 0.3], ["send", "\u{1c}"]]),
     );
     assert!(s.restored && s.code >= 128, "{} {}", s.code, s.transcript);
@@ -136,7 +146,9 @@ fn terminal_is_restored_after_a_kill(e: &Env) -> Done {
 }
 
 fn job_control(e: &Env) -> Done {
-    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh"]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-it"], "busybox", &["sh"]),
         json!([
             ["send", "set -m; sleep 100\n"],
             ["sleep", 0.7],
@@ -161,7 +173,9 @@ fn job_control(e: &Env) -> Done {
 }
 
 fn term_variable(e: &Env) -> Done {
-    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", "echo $TERM"]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-it"], "busybox", &["sh", "-c", "echo $TERM"]),
         json!([]),
     );
     assert_eq!(s.transcript, "xterm\r\n");
@@ -172,7 +186,9 @@ fn term_variable(e: &Env) -> Done {
 }
 
 fn interactive_session(e: &Env) -> Done {
-    let s = on_terminal(e, &e.run_cmd(&["-it"], "python", &["bash", "--norc"]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-it"], "python", &["bash", "--norc"]),
         json!([
             ["expect", "# "],
             ["send", "echo $((6*7))\n"],
@@ -188,7 +204,9 @@ fn interactive_session(e: &Env) -> Done {
 }
 
 fn output_is_complete(e: &Env) -> Done {
-    let s = on_terminal(e, &e.run_cmd(&["-t"], "busybox", &["sh", "-c", "seq 1 20000"]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-t"], "busybox", &["sh", "-c", "seq 1 20000"]),
         json!([]),
     );
     let lines: Vec<&str> = s.transcript.split("\r\n").collect();
@@ -202,12 +220,16 @@ fn output_is_complete(e: &Env) -> Done {
 
 fn exit_code_through_a_terminal(e: &Env) -> Done {
     for code in [0, 1, 77, 255] {
-        let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["sh", "-c", &format!("exit {code}")]),
+        let s = on_terminal(
+            e,
+            &e.run_cmd(&["-it"], "busybox", &["sh", "-c", &format!("exit {code}")]),
             json!([]),
         );
         assert_eq!(s.code, code);
     }
-    let s = on_terminal(e, &e.run_cmd(&["-it"], "busybox", &["no-such-program"]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-it"], "busybox", &["no-such-program"]),
         json!([]),
     );
     assert_eq!((s.code, s.restored), (127, true), "{}", s.transcript);
@@ -236,7 +258,9 @@ fn t_without_i_needs_none(e: &Env) -> Done {
 fn callers_terminal_stays_outside(e: &Env) -> Done {
     // With -i alone on a terminal, the program must not get hold of it as its controlling terminal.
     let script = "(: </dev/tty) 2>/dev/null && echo got the terminal; echo end";
-    let s = on_terminal(e, &e.run_cmd(&["-i"], "busybox", &["sh", "-c", script]),
+    let s = on_terminal(
+        e,
+        &e.run_cmd(&["-i"], "busybox", &["sh", "-c", script]),
         json!([["expect", "end"]]),
     );
     assert!(

@@ -39,7 +39,10 @@ pub(super) fn resolv_conf(dns: &[IpAddr], host_file: &str) -> String {
     for address in dns {
         let _ = writeln!(text, "nameserver {address}");
     }
-    for line in host_file.lines().filter(|l| !l.trim_start().starts_with("nameserver")) {
+    for line in host_file
+        .lines()
+        .filter(|l| !l.trim_start().starts_with("nameserver"))
+    {
         let _ = writeln!(text, "{line}");
     }
     text

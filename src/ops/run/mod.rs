@@ -28,9 +28,9 @@ pub use options::{
 use self::process::ImageDefaults;
 use self::spec::Facts;
 use self::user::Ids;
+use super::Error;
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
-use super::Error;
 use crate::monitor::{self, Ended, Signals};
 use crate::rootfs::{self, Driver, Root, Stack};
 use crate::runtime::caps::Caps;
@@ -58,8 +58,13 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
     // From reading the image until the container pins it, nobody may collect its layers.
     let (source, guard) = source(store, o, progress)?;
     let id = random_id()?;
-    let container = store.containers().create(&id, o.name.as_deref(), o.remove)?;
-    let pinned = source.image.as_ref().map_or(Ok(()), |image| container.pin(image));
+    let container = store
+        .containers()
+        .create(&id, o.name.as_deref(), o.remove)?;
+    let pinned = source
+        .image
+        .as_ref()
+        .map_or(Ok(()), |image| container.pin(image));
     drop(guard);
     let started = pinned
         .map_err(Error::from)
@@ -86,7 +91,9 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
     let name = match &o.what {
         What::Image(name) => name,
         What::Directory(dir) => {
-            let dir = dir.canonicalize().map_err(|e| Error::file("open", dir, e))?;
+            let dir = dir
+                .canonicalize()
+                .map_err(|e| Error::file("open", dir, e))?;
             let source = Source {
                 image: None,
                 defaults: ImageDefaults::default(),
@@ -122,7 +129,11 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
         })?;
     let source = Source {
         defaults: ImageDefaults::of(&config),
-        layers: image.diff_ids().rev().map(|d| store.layer_path(d)).collect(),
+        layers: image
+            .diff_ids()
+            .rev()
+            .map(|d| store.layer_path(d))
+            .collect(),
         image: Some(image),
     };
     Ok((source, guard))
@@ -136,10 +147,17 @@ fn start(o: &Options, source: &Source, container: &ContainerDir) -> Result<Ended
     };
     let ids = match (o.userns, &o.user) {
         (UserNamespace::KeepId, None) => outside,
-        (_, user) => user::resolve(user.as_deref().unwrap_or(&source.defaults.user), &source.layers)?,
+        (_, user) => user::resolve(
+            user.as_deref().unwrap_or(&source.defaults.user),
+            &source.layers,
+        )?,
     };
     let hostname = hostname(o, container.id());
-    let base = if o.privileged { Caps::ALL } else { Caps::default_set() };
+    let base = if o.privileged {
+        Caps::ALL
+    } else {
+        Caps::default_set()
+    };
     let caps = base
         .adjusted(&o.cap_add, &o.cap_drop)
         .map_err(|e| Error::Runtime(runtime::PlanError::from(e).into()))?;
@@ -170,7 +188,11 @@ fn start(o: &Options, source: &Source, container: &ContainerDir) -> Result<Ended
         &target,
         runtime::Options {
             seccomp: seccomp(o, caps)?,
-            stdin: if o.interactive { Stdin::Inherit } else { Stdin::Null },
+            stdin: if o.interactive {
+                Stdin::Inherit
+            } else {
+                Stdin::Null
+            },
             init: o.init,
             die_with_parent: true,
             window: window(),
@@ -194,9 +216,10 @@ fn random_id() -> Result<String, Error> {
 fn hostname(o: &Options, id: &str) -> String {
     match &o.hostname {
         Some(name) => name.clone(),
-        None if o.network == Network::Host || o.uts == Namespace::Host => {
-            rustix::system::uname().nodename().to_string_lossy().into_owned()
-        }
+        None if o.network == Network::Host || o.uts == Namespace::Host => rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
         None => id[..12].to_owned(),
     }
 }
@@ -212,15 +235,27 @@ fn working_directory(o: &Options, image: &ImageDefaults) -> PathBuf {
 
 fn annotations(o: &Options, source: &Source) -> HashMap<String, String> {
     let mut all: HashMap<String, String> = o.annotations.iter().cloned().collect();
-    let labels: std::collections::BTreeMap<_, _> =
-        source.defaults.labels.iter().chain(&o.labels).cloned().collect();
+    let labels: std::collections::BTreeMap<_, _> = source
+        .defaults
+        .labels
+        .iter()
+        .chain(&o.labels)
+        .cloned()
+        .collect();
     if !labels.is_empty()
         && let Ok(json) = serde_json::to_string(&labels)
     {
         all.insert("io.coracle.labels".to_owned(), json);
     }
-    if let Some(signal) = o.stop_signal.as_ref().or(source.defaults.stop_signal.as_ref()) {
-        all.insert("org.opencontainers.image.stopSignal".to_owned(), signal.clone());
+    if let Some(signal) = o
+        .stop_signal
+        .as_ref()
+        .or(source.defaults.stop_signal.as_ref())
+    {
+        all.insert(
+            "org.opencontainers.image.stopSignal".to_owned(),
+            signal.clone(),
+        );
     }
     all
 }
@@ -301,8 +336,12 @@ fn root(o: &Options, source: &Source, dir: &Path) -> Result<Root, Error> {
         let target = dir.join("rootfs");
         make_dir(&target)?;
         let lowers: Vec<&Path> = source.layers.iter().map(PathBuf::as_path).collect();
-        let dir = rustix::fs::open(&target, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| Error::file("open", &target, e.into()))?;
+        let dir = rustix::fs::open(
+            &target,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|e| Error::file("open", &target, e.into()))?;
         rootfs::flatten(&lowers, dir.as_fd())?;
         return Ok(Root::Directory(target));
     }
@@ -334,5 +373,8 @@ fn record_end(container: &ContainerDir, ended: Ended) -> Result<(), Error> {
         "exitCode": ended.exit_code(),
         "finishedAt": jiff::Timestamp::now().to_string(),
     });
-    write(&container.path().join("state.json"), json.to_string().as_bytes())
+    write(
+        &container.path().join("state.json"),
+        json.to_string().as_bytes(),
+    )
 }

@@ -24,7 +24,9 @@ pub(super) struct ImageDefaults {
 
 impl ImageDefaults {
     pub(super) fn of(image: &ImageConfiguration) -> Self {
-        let Some(c) = image.config() else { return Self::default() };
+        let Some(c) = image.config() else {
+            return Self::default();
+        };
         let list = |v: &Option<Vec<String>>| v.clone().unwrap_or_default();
         let mut labels: Vec<_> = c.labels().clone().unwrap_or_default().into_iter().collect();
         labels.sort();

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, Mount, MountBuilder,
-    PosixRlimitBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder,
+    LinuxNamespaceBuilder, LinuxNamespaceType, Mount, MountBuilder, PosixRlimitBuilder,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 use super::options::{Namespace, Network, Options, Volume};
@@ -127,7 +128,12 @@ fn assemble(o: &Options, f: Facts<'_>) -> Result<Spec, OciSpecError> {
         .collect::<Result<Vec<_>, _>>()?;
     let process = ProcessBuilder::default()
         .terminal(o.tty)
-        .user(UserBuilder::default().uid(f.ids.uid).gid(f.ids.gid).build()?)
+        .user(
+            UserBuilder::default()
+                .uid(f.ids.uid)
+                .gid(f.ids.gid)
+                .build()?,
+        )
         .args(f.args)
         .env(f.env)
         .cwd(f.cwd)
@@ -137,7 +143,12 @@ fn assemble(o: &Options, f: Facts<'_>) -> Result<Spec, OciSpecError> {
         .build()?;
     let mut spec = SpecBuilder::default()
         .version("1.2.0")
-        .root(RootBuilder::default().path(f.rootfs.to_owned()).readonly(o.read_only).build()?)
+        .root(
+            RootBuilder::default()
+                .path(f.rootfs.to_owned())
+                .readonly(o.read_only)
+                .build()?,
+        )
         .mounts(mounts(o, f.bundle, f.cgroup2)?)
         .process(process)
         .annotations(f.annotations)
@@ -188,12 +199,20 @@ fn mounts(o: &Options, bundle: &Path, cgroup2: bool) -> Result<Vec<Mount>, OciSp
     let new = |fstype: &str, target: &str, options: &str| {
         mount(fstype, fstype.into(), Path::new(target), words(options))
     };
-    let sys = if o.privileged { "nosuid,noexec,nodev" } else { "nosuid,noexec,nodev,ro" };
+    let sys = if o.privileged {
+        "nosuid,noexec,nodev"
+    } else {
+        "nosuid,noexec,nodev,ro"
+    };
     let mut all = vec![
         new("proc", "/proc", "nosuid,noexec,nodev")?,
         new("tmpfs", "/dev", "nosuid,strictatime,mode=755,size=65536k")?,
         // No gid=5: under one id there is no group tty.
-        new("devpts", "/dev/pts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620")?,
+        new(
+            "devpts",
+            "/dev/pts",
+            "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620",
+        )?,
         new("sysfs", "/sys", sys)?,
         new("mqueue", "/dev/mqueue", "nosuid,noexec,nodev")?,
     ];
@@ -204,9 +223,19 @@ fn mounts(o: &Options, bundle: &Path, cgroup2: bool) -> Result<Vec<Mount>, OciSp
     all.push(match o.ipc {
         Namespace::Private => {
             let options = format!("nosuid,noexec,nodev,mode=1777,size={}", o.shm_size);
-            mount("tmpfs", "shm".into(), Path::new("/dev/shm"), words(&options))?
+            mount(
+                "tmpfs",
+                "shm".into(),
+                Path::new("/dev/shm"),
+                words(&options),
+            )?
         }
-        Namespace::Host => mount("bind", "/dev/shm".into(), Path::new("/dev/shm"), words("rbind"))?,
+        Namespace::Host => mount(
+            "bind",
+            "/dev/shm".into(),
+            Path::new("/dev/shm"),
+            words("rbind"),
+        )?,
     });
     for file in ["resolv.conf", "hosts", "hostname"] {
         let target = Path::new("/etc").join(file);
@@ -229,9 +258,11 @@ fn mounts(o: &Options, bundle: &Path, cgroup2: bool) -> Result<Vec<Mount>, OciSp
     });
     for v in volumes {
         all.push(match v {
-            Volume::Bind { source, target, options } => {
-                mount("bind", source.clone(), target, options.clone())?
-            }
+            Volume::Bind {
+                source,
+                target,
+                options,
+            } => mount("bind", source.clone(), target, options.clone())?,
             Volume::Tmpfs { target, options } => {
                 mount("tmpfs", "tmpfs".into(), target, options.clone())?
             }

@@ -32,7 +32,8 @@ pub(super) fn resolve(spec: &str, layers: &[PathBuf]) -> Result<Ids, Error> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let passwd = read("/etc/passwd")?;
-    let (uid, primary) = find_user(user, &passwd).ok_or_else(|| Error::NoSuchUser(user.to_owned()))?;
+    let (uid, primary) =
+        find_user(user, &passwd).ok_or_else(|| Error::NoSuchUser(user.to_owned()))?;
     let gid = match group {
         None => primary,
         Some(g) => match g.parse() {
@@ -50,7 +51,12 @@ fn find_user(user: &str, passwd: &str) -> Option<(u32, u32)> {
     let number: Option<u32> = user.parse().ok();
     let entries = passwd.lines().filter_map(|line| {
         let mut f = line.split(':');
-        let (name, _, uid, gid) = (f.next()?, f.next()?, f.next()?.parse().ok()?, f.next()?.parse().ok()?);
+        let (name, _, uid, gid) = (
+            f.next()?,
+            f.next()?,
+            f.next()?.parse().ok()?,
+            f.next()?.parse().ok()?,
+        );
         Some((name, uid, gid))
     });
     let found = entries

@@ -43,9 +43,15 @@ fn home(uid: u32) -> CString {
     let Ok(fd) = open(c"/etc/passwd", flags, Mode::empty()) else {
         return fallback();
     };
-    let regular = fstat(&fd).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile);
+    let regular =
+        fstat(&fd).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile);
     let mut text = Vec::new();
-    if !regular || File::from(fd).take(PASSWD_MAX).read_to_end(&mut text).is_err() {
+    if !regular
+        || File::from(fd)
+            .take(PASSWD_MAX)
+            .read_to_end(&mut text)
+            .is_err()
+    {
         return fallback();
     }
     let uid = uid.to_string();
