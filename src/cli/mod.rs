@@ -2,19 +2,33 @@
 //! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
 
 mod doctor;
+mod format;
+mod history;
+mod human;
+mod images;
+mod inspect;
+mod intake;
+mod load;
+mod progress;
+mod pull;
 mod report;
+mod rmi;
 mod run;
 mod run_values;
 mod table;
+mod tag;
+mod template;
 mod text;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use report::Failure;
+
+use crate::ops;
 
 /// Pull and run OCI images without root, setuid helpers, subordinate ids or a daemon.
 #[derive(Debug, Parser)]
@@ -50,7 +64,14 @@ pub struct Global {
 enum Command {
     Completion(completion::Args),
     Doctor(doctor::Args),
+    History(history::Args),
+    Images(images::Args),
+    Inspect(inspect::Args),
+    Load(load::Args),
+    Pull(pull::Args),
+    Rmi(rmi::Args),
     Run(Box<run::Args>),
+    Tag(tag::Args),
 }
 
 mod completion {
@@ -77,7 +98,19 @@ mod completion {
 
 /// Parse the arguments, do what they say, and return the exit code.
 pub fn main() -> ExitCode {
-    run(std::env::args_os())
+    let mut args = std::env::args_os();
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name == ops::INIT_NAME)
+    {
+        let args: Vec<_> = args
+            .by_ref()
+            .skip(1)
+            .filter_map(|a| CString::new(a.into_encoded_bytes()).ok())
+            .collect();
+        return ExitCode::from(ops::init_main(&args));
+    }
+    run(args)
 }
 
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -85,10 +118,18 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(app) => app,
         Err(e) => return ExitCode::from(report::usage(&e)),
     };
+    let global = &app.global;
     let result = match app.command {
-        Command::Completion(a) => completion::exec(&app.global, &a),
-        Command::Doctor(a) => doctor::exec(&app.global, &a),
-        Command::Run(a) => run::exec(&app.global, *a),
+        Command::Completion(a) => completion::exec(global, &a),
+        Command::Doctor(a) => doctor::exec(global, &a),
+        Command::History(a) => history::exec(global, &a),
+        Command::Images(a) => images::exec(global, &a),
+        Command::Inspect(a) => inspect::exec(global, &a),
+        Command::Load(a) => load::exec(global, &a),
+        Command::Pull(a) => pull::exec(global, &a),
+        Command::Rmi(a) => rmi::exec(global, &a),
+        Command::Run(a) => run::exec(global, *a),
+        Command::Tag(a) => tag::exec(global, &a),
     };
     ExitCode::from(match result {
         Ok(code) => code,

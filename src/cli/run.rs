@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::ArgAction;
 
+use super::intake::{IntakeArgs, RegistryArgs};
 use super::run_values as values;
-use super::{Failure, Global};
-use crate::oci::Platform;
+use super::{Failure, Global, progress};
+use crate::ops::pull::{self, PullPolicy};
 use crate::ops::run::{
     self, Device, EnvVar, Namespace, Network, Options, Security, Ulimit, UserNamespace, Volume,
     What,
 };
-use crate::ops::{self, pull::PullPolicy};
 use crate::rootfs::Driver;
 
 /// Run a program in a new container
@@ -134,18 +134,16 @@ pub(super) struct Args {
     /// Annotate the container: NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair, help_heading = "Image and metadata")]
     annotation: Vec<(String, String)>,
-    /// Platform of the image: OS/ARCH[/VARIANT]
-    #[arg(long, help_heading = "Image and metadata")]
-    platform: Option<Platform>,
     /// When to pull: missing, always, newer or never
     #[arg(long, value_name = "POLICY", default_value = "missing", value_parser = values::pull, help_heading = "Image and metadata")]
     pull: PullPolicy,
     /// Pull without progress
     #[arg(short, long, help_heading = "Image and metadata")]
     quiet: bool,
-    /// Verify certificates when pulling; false also allows plain HTTP
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Image and metadata")]
-    tls_verify: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[command(flatten)]
+    intake: IntakeArgs,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -163,9 +161,9 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
             "warning: standard input is not a terminal: keys and window size have nowhere to come from",
         );
     }
-    let store = ops::open_store(global.root.as_deref())?;
-    let _ = quiet;
-    let ended = run::run(&store, &options, &ops::progress::Silent)?;
+    let store = crate::ops::open_store(global.root.as_deref())?;
+    let progress = progress::new(quiet);
+    let ended = run::run(&store, &options, &*progress)?;
     Ok(ended.exit_code())
 }
 
@@ -227,9 +225,11 @@ fn options(a: Args) -> Result<Options, Failure> {
         annotations: a.annotation,
         stop_signal: a.stop_signal,
         sysctls: a.sysctl,
-        platform: a.platform,
         pull: a.pull,
-        tls_verify: a.tls_verify,
+        pulling: pull::Options {
+            tls_verify: a.registry.tls_verify,
+            intake: a.intake.options()?,
+        },
         driver: a.storage_driver,
     })
 }

@@ -21,10 +21,6 @@ pub(crate) fn stderr(line: &str) {
 /// Names and messages from images and registries come from strangers: control characters (and the
 /// invisible ones that reorder text) are shown as escapes, so that they cannot drive the terminal.
 pub(crate) fn printable(s: &str) -> Cow<'_, str> {
-    let unsafe_char = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
     if !s.contains(unsafe_char) {
         return Cow::Borrowed(s);
     }
@@ -37,6 +33,30 @@ pub(crate) fn printable(s: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// The same for a JSON document: escapes that keep it valid JSON with the same meaning.
+pub(crate) fn json_printable(json: &str) -> Cow<'_, str> {
+    // Outside of strings JSON has no such characters but line ends.
+    let escape = |c: char| unsafe_char(c) && c != '\n';
+    if !json.contains(escape) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if escape(c) {
+            // All of them are in the basic plane: one unit.
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn unsafe_char(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -13,12 +13,15 @@ use ureq::http::{HeaderValue, Uri, header};
 
 use super::challenge::{self, Challenge};
 use super::endpoint::Scheme;
-use super::error::{Error, Message, shorten};
-use super::transport::{Call, Reply, SHOWN_MAX, Transport, host_of, without_query};
+use super::error::{Error, Message, SHOWN_MAX, shorten};
+use super::reply::Reply;
+use super::transport::{Call, Transport, host_of, without_query};
 use crate::config::auth::{Credentials, Login, Notice};
 use crate::oci::Reference;
 
-/// Tokens are some kilobytes.
+/// Tokens are some kilobytes; a longer one would not fit into the head of a request.
+const TOKEN_MAX: usize = 32 << 10;
+/// The reply repeats the token, and adds a little.
 const TOKEN_REPLY_MAX: u64 = 256 << 10;
 /// How long a token is good when its service does not say (token specification).
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
@@ -254,7 +257,7 @@ fn grant(body: &[u8], now: Instant) -> Option<Grant> {
         .flatten()
         .find(|t| !t.is_empty())?;
     // A token that is no header value (control characters) is no token.
-    if !token.bytes().all(|b| b.is_ascii_graphic()) {
+    if token.len() > TOKEN_MAX || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return None;
     }
     let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
@@ -332,6 +335,8 @@ mod tests {
         ] {
             assert_eq!(header(bad), None, "{bad:?}");
         }
+        let sized = |n| header(&format!(r#"{{"token":"{}"}}"#, "t".repeat(n)));
+        assert!(sized(TOKEN_MAX).is_some() && sized(TOKEN_MAX + 1).is_none());
         let until = |s: &str| grant(s.as_bytes(), now).unwrap().until;
         let secs = Duration::from_secs;
         assert_eq!(until(r#"{"token":"a"}"#), Some(now + secs(55)));

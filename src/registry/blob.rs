@@ -10,9 +10,9 @@ use std::io::{self, Read};
 use ureq::http::header;
 
 use super::client::{Client, Want, refusal};
-use super::error::{Error, shorten};
+use super::error::{Error, SHOWN_MAX, shorten};
+use super::reply::{Bytes, Reply};
 use super::retry::Backoff;
-use super::transport::{Bytes, Reply, SHOWN_MAX};
 use crate::oci::{Digest, Reference};
 
 /// Connections for one blob in all: this many, and one more for each of [`RESUME_STEP`] bytes.

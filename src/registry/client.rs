@@ -10,8 +10,9 @@ use super::auth::Auth;
 use super::blob::Blob;
 use super::endpoint::{Endpoint, Scheme};
 use super::error::{Error, Message};
+use super::reply::Reply;
 use super::retry::{Backoff, retry_after};
-use super::transport::{Call, Reply, Settings, Transport};
+use super::transport::{Call, Settings, Transport};
 use crate::config::auth::{Credentials, Notice};
 use crate::oci::{Digest, DigestError, Digester, MANIFEST_MAX, Reference, media};
 

@@ -10,6 +10,8 @@ use crate::oci::{Digest, MANIFEST_MAX};
 
 /// What a registry said in an error reply is shown up to this many bytes.
 const MESSAGE_MAX: usize = 1024;
+/// Of a header that makes no sense, and of a URL, this much is shown.
+pub(super) const SHOWN_MAX: usize = 256;
 
 /// The error of every request.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,8 @@
 //!   redirect.rs   where a redirect leads, and whether we go there (pure)
 //!   retry.rs      how long to wait, and when to give up (pure but for sleeping)
 //!   endpoint.rs   registry name to URLs (pure)
-//!   transport.rs  one request, one reply: ureq, TLS roots, proxies, time limits
+//!   transport.rs  one request and its redirects: ureq, TLS roots, proxies, time limits
+//!   reply.rs      head and body of a reply, within limits
 //! error.rs      everything that can go wrong
 //! ```
 //!
@@ -29,6 +30,7 @@ mod client;
 mod endpoint;
 mod error;
 mod redirect;
+mod reply;
 mod retry;
 mod transport;
 

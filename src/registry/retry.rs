@@ -96,8 +96,11 @@ pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let then = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    let then = SystemTime::try_from(then).ok()?;
-    Some(then.duration_since(now).unwrap_or_default())
+    Some(
+        SystemTime::from(then)
+            .duration_since(now)
+            .unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]

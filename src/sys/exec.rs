@@ -34,9 +34,7 @@ pub fn prepare(
     report: BorrowedFd<'_>,
 ) -> io::Result<Prepared> {
     let image = stub::image(path, report.as_raw_fd());
-    // MFD_EXEC (Linux 6.3) says what we mean; older kernels do not know it.
-    let stub = rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
-        .or_else(|_| rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC))?;
+    let stub = memfd()?;
     let mut rest = image.as_slice();
     while !rest.is_empty() {
         let n = rustix::io::write(&stub, rest)?;
@@ -45,6 +43,64 @@ pub fn prepare(
     // The stub needs it open, and closes it on exec itself.
     fcntl_setfd(report, FdFlags::empty())?;
     Ok(Prepared { stub, argv, envp })
+}
+
+/// Make everything ready for a copy of this very program to be executed, in memory only: the file it
+/// was started from stays out of reach (see [`prepare`]). The report descriptor stays open for it.
+pub fn prepare_self(
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+    report: BorrowedFd<'_>,
+) -> io::Result<Prepared> {
+    let mut copy = std::fs::File::from(memfd()?);
+    io::copy(&mut std::fs::File::open("/proc/self/exe")?, &mut copy)?;
+    fcntl_setfd(report, FdFlags::empty())?;
+    Ok(Prepared {
+        stub: copy.into(),
+        argv,
+        envp,
+    })
+}
+
+/// MFD_EXEC (Linux 6.3) says what we mean; older kernels do not know it.
+fn memfd() -> io::Result<OwnedFd> {
+    Ok(
+        rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
+            .or_else(|_| rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC))?,
+    )
+}
+
+/// Take over a descriptor that was handed to this program by its number; close-on-exec from now on.
+/// `None` if there is no such descriptor.
+pub fn inherited(number: i32) -> Option<OwnedFd> {
+    if number <= 2 {
+        return None;
+    }
+    // SAFETY: F_GETFD only looks the number up.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and the number was given to this program alone, which has just started and
+    // made no other owner of it.
+    let fd = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(number) };
+    fcntl_setfd(&fd, FdFlags::CLOEXEC).ok()?;
+    Some(fd)
+}
+
+/// execve(2) with the environment of this process. Returns only on failure.
+pub fn exec(path: &CStr, argv: &[CString]) -> io::Error {
+    let argv = pointers(argv);
+    // SAFETY: path is a C string and argv an array of C strings that ends with a null pointer, all
+    // alive; the call returns only on failure.
+    unsafe { libc::execv(path.as_ptr(), argv.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Say on a report descriptor why a program could not be executed, as the stub does.
+pub fn report_errno(report: &OwnedFd, e: &io::Error) {
+    let errno = e.raw_os_error().unwrap_or(libc::EIO);
+    // If the other end is gone there is nobody to tell.
+    let _ = rustix::io::write(report, &errno.to_ne_bytes());
 }
 
 impl Prepared {

@@ -105,7 +105,9 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
     let mut guard = store.shared()?;
     let mut image = None;
     // The usual case: it is there, and reading one file says so.
-    if matches!(o.pull, PullPolicy::Missing | PullPolicy::Never) && o.platform.is_none() {
+    if matches!(o.pull, PullPolicy::Missing | PullPolicy::Never)
+        && o.pulling.intake.platform.is_none()
+    {
         image = store.images().find(name).ok();
     }
     let image = match image {
@@ -113,10 +115,7 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
         None => {
             // Pulling takes its own locks, also the exclusive one.
             drop(guard);
-            let mut options = pull::Options::default();
-            options.tls_verify = o.tls_verify;
-            options.intake.platform.clone_from(&o.platform);
-            let pulled = pull::ensure(store, name, o.pull, &options, progress)?;
+            let pulled = pull::ensure(store, name, o.pull, &o.pulling, progress)?;
             guard = store.shared()?;
             store.images().find(&pulled.id.to_string())?
         }

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::oci::Platform;
+use crate::ops::pull;
 use crate::rootfs::Driver;
 
-/// When to pull the image.
+/// Whether a namespace is shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Namespace {
     /// The container has its own.
@@ -187,12 +187,10 @@ pub struct Options {
     pub stop_signal: Option<String>,
     /// `--sysctl`
     pub sysctls: Vec<(String, String)>,
-    /// `--platform`
-    pub platform: Option<Platform>,
     /// `--pull`
-    pub pull: crate::ops::pull::PullPolicy,
-    /// `--tls-verify`
-    pub tls_verify: bool,
+    pub pull: pull::PullPolicy,
+    /// How to pull: `--platform`, `--tls-verify` …
+    pub pulling: pull::Options,
     /// `--storage-driver`
     pub driver: Option<Driver>,
 }

@@ -7,7 +7,7 @@ mod inside;
 mod mounts;
 mod program;
 mod protect;
-mod reaper;
+pub(super) mod reaper;
 mod rootfs;
 mod terminal;
 
@@ -67,7 +67,6 @@ fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
     inside::score(plan)?;
     let cwd_made = inside::working_directory(plan);
     inside::limits(plan)?;
-    reaper::split(plan)?;
     terminal::adopt(tty)?;
     cwd_made?;
     confine::privileges(plan)?;

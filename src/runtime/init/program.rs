@@ -31,6 +31,9 @@ pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<Prepared> {
     if !env.iter().any(|e| e.as_bytes().starts_with(b"HOME=")) {
         env.push(home(plan.ids.uid.inside));
     }
+    if plan.init {
+        return super::reaper::prepare(path, plan.args.clone(), env, channel);
+    }
     crate::sys::exec::prepare(&path, plan.args.clone(), env, channel.fd())
         .at(Stage::Exec, || "memfd".into())
 }

@@ -1,0 +1,111 @@
+//! `coracle images [NAME]`
+
+use std::collections::HashSet;
+
+use serde_json::json;
+
+use super::table::Table;
+use super::{Failure, Global, format, human, text};
+use crate::oci::Reference;
+use crate::ops::{self, images};
+use crate::store::ImageRecord;
+
+const NONE: &str = "<none>";
+
+/// List images
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Show all images (accepted for docker's sake: there are no intermediate ones to hide)
+    #[arg(short, long)]
+    all: bool,
+    /// Show digests
+    #[arg(long)]
+    digests: bool,
+    /// Print with a Go-like template, "table TEMPLATE", or "json"
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Show ids in full
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print ids only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Only images of this repository or name
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
+    let store = ops::open_store(global.root.as_deref())?;
+    let list = images::images(&store, args.name.as_deref())?;
+    let id = |image: &ImageRecord| match args.no_trunc {
+        true => image.id.to_string(),
+        false => image.id.short().to_owned(),
+    };
+    if args.quiet {
+        let mut seen = HashSet::new();
+        return print(|out| {
+            for image in list.iter().filter(|i| seen.insert(&i.id)) {
+                writeln!(out, "{}", id(image))?;
+            }
+            Ok(())
+        });
+    }
+    if let Some(template) = &args.format {
+        let records: Vec<_> = list
+            .iter()
+            .map(|image| {
+                json!({
+                    "ID": id(image),
+                    "Repository": repository(image),
+                    "Tag": tag(image),
+                    "Digest": image.repo_digest(),
+                    "CreatedSince": human::ago(image.created.as_deref()),
+                    "CreatedAt": human::at(image.created.as_deref()),
+                    "Size": human::size(image.size()),
+                    "Platform": image.platform,
+                })
+            })
+            .collect();
+        format::records(template, &records)?;
+        return Ok(0);
+    }
+    let mut headings = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
+    if args.digests {
+        headings.insert(2, "DIGEST");
+    }
+    let mut table = Table::new(&headings);
+    for image in &list {
+        let mut row = vec![
+            repository(image),
+            tag(image),
+            id(image),
+            human::ago(image.created.as_deref()),
+            human::size(image.size()),
+        ];
+        if args.digests {
+            row.insert(2, image.repo_digest().to_string());
+        }
+        table.row(row);
+    }
+    print(|out| out.write_all(table.render().as_bytes()))
+}
+
+fn print(
+    write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> Result<u8, Failure> {
+    text::stdout(write)?;
+    Ok(0)
+}
+
+fn repository(image: &ImageRecord) -> String {
+    image
+        .reference
+        .as_ref()
+        .map_or_else(|| NONE.to_owned(), Reference::name)
+}
+
+fn tag(image: &ImageRecord) -> String {
+    let tag = image.reference.as_ref().and_then(Reference::tag);
+    tag.unwrap_or(NONE).to_owned()
+}

@@ -1,0 +1,52 @@
+//! Flags of every verb that brings images in.
+
+use crate::layer::Limits;
+use crate::oci::Platform;
+use crate::ops::{self, IntakeOptions};
+
+/// How images are chosen and bounded.
+#[derive(Debug, clap::Args)]
+pub(super) struct IntakeArgs {
+    /// Platform to choose from an image index
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(super) platform: Option<String>,
+    /// Refuse a layer that unpacks to more than this
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "CORACLE_MAX_LAYER_SIZE",
+        hide_env_values = true
+    )]
+    pub(super) max_layer_size: Option<u64>,
+}
+
+/// How registries are reached.
+#[derive(Debug, clap::Args)]
+pub(super) struct RegistryArgs {
+    /// Require HTTPS with a valid certificate, except from loopback addresses
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub(super) tls_verify: bool,
+}
+
+impl IntakeArgs {
+    pub(super) fn options(&self) -> Result<IntakeOptions, ops::Error> {
+        let platform = self.platform.as_deref().map(str::parse::<Platform>);
+        let mut limits = Limits::default();
+        if let Some(max) = self.max_layer_size {
+            limits.max_bytes = max;
+        }
+        Ok(IntakeOptions {
+            platform: platform.transpose()?,
+            limits,
+            ..IntakeOptions::default()
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! `coracle rmi NAME...`
+
+use super::{Failure, Global, report, text};
+use crate::ops::{self, rmi};
+use crate::store;
+
+/// As podman-rmi(1): an image was not found.
+const EXIT_NO_SUCH_IMAGE: u8 = 1;
+/// An image is used by a container.
+const EXIT_IN_USE: u8 = 2;
+
+/// Remove images
+///
+/// Takes a name away from an image; when it was the last one, the image goes, and every layer that
+/// no other image or container needs. Ends with 1 if an image was not found, with 2 if one is in use.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Remove an image that has several names, or that a stopped container was made from, and do not
+    /// complain about one that is not there
+    #[arg(short, long)]
+    force: bool,
+    /// Name or id of the image
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
+    let store = ops::open_store(global.root.as_deref())?;
+    let mut code = 0;
+    let mut deleted = false;
+    for name in &args.images {
+        let removed = match rmi::remove(&store, name, args.force) {
+            Ok(removed) => removed,
+            Err(ops::Error::Store(store::Error::NoSuchImage(_))) if args.force => continue,
+            // The others shall go all the same.
+            Err(e) => {
+                let this = match &e {
+                    ops::Error::Store(store::Error::NoSuchImage(_)) => EXIT_NO_SUCH_IMAGE,
+                    ops::Error::Remove(_) => EXIT_IN_USE,
+                    e => e.exit_code(),
+                };
+                report::failure(&e.into());
+                code = code.max(this);
+                continue;
+            }
+        };
+        deleted |= removed.deleted.is_some();
+        text::stdout(|out| {
+            for name in &removed.untagged {
+                writeln!(out, "Untagged: {name}")?;
+            }
+            if let Some(id) = &removed.deleted {
+                writeln!(out, "Deleted: {id}")?;
+            }
+            Ok(())
+        })?;
+    }
+    if deleted {
+        rmi::collect(&store)?;
+    }
+    Ok(code)
+}

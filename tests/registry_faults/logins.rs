@@ -1,0 +1,254 @@
+//! Tokens and passwords: who gets them, and what happens when they are refused.
+
+use super::*;
+
+/// A registry that wants the bearer token `T`, and the service that hands it out.
+fn token_server(check: impl Fn(&Asked) -> bool + Send + Sync + 'static) -> Server {
+    Server::start(move |a, out| {
+        let host = a.header("host").unwrap();
+        if a.path.starts_with("/token") {
+            return match check(a) {
+                true => out.reply(200, &[], br#"{"token":"T","expires_in":300}"#),
+                false => out.reply(401, &[], br#"{"details":"wrong"}"#),
+            };
+        }
+        if a.header("authorization") == Some("Bearer T") {
+            return ok_manifest(out);
+        }
+        let challenge = format!(
+            r#"Bearer realm="http://{host}/token",service="reg",scope="repository:some/image:pull""#
+        );
+        out.reply(401, &[("WWW-Authenticate", &challenge)], b"")
+    })
+}
+
+#[test]
+fn an_anonymous_token_is_fetched_once() {
+    let s = token_server(|a| a.header("authorization").is_none());
+    let c = client();
+    for _ in 0..3 {
+        c.manifest(&image(&s)).unwrap();
+    }
+    let paths: Vec<_> = s.asked().iter().map(|a| a.path.clone()).collect();
+    let m = "/v2/some/image/manifests/1";
+    assert_eq!(
+        paths,
+        [
+            m,
+            "/token?service=reg&scope=repository%3Asome%2Fimage%3Apull",
+            m,
+            m,
+            m
+        ]
+    );
+}
+
+#[test]
+fn a_login_goes_to_the_token_service() {
+    let s = token_server(|a| a.header("authorization") == Some(BASIC));
+    with_login(&s).manifest(&image(&s)).unwrap();
+    assert!(s.asked()[1].path.ends_with("&account=me"));
+    // The registry itself never sees the password.
+    for a in s.asked().iter().filter(|a| !a.path.starts_with("/token")) {
+        assert_ne!(a.header("authorization"), Some(BASIC));
+    }
+}
+
+#[test]
+fn a_wrong_login_says_so() {
+    let s = token_server(|_| false);
+    let e = with_login(&s).manifest(&image(&s)).unwrap_err();
+    let Error::LoginNeeded {
+        had_login: true, ..
+    } = &e
+    else {
+        panic!("{e:?}");
+    };
+    assert!(e.to_string().contains("wrong"), "{e}");
+    assert!(e.hint().unwrap().contains("refused"));
+    assert_eq!(s.asked().len(), 2, "a refusal is not tried again");
+}
+
+#[test]
+fn an_identity_token_is_exchanged() {
+    let s = token_server(|a| {
+        a.method == "POST"
+            && a.body.contains("grant_type=refresh_token")
+            && a.body.contains("refresh_token=R%2FT")
+            && !a.path.contains("R%2FT")
+    });
+    let c = Client::new(Options {
+        credentials: Credentials::one(&s.name(), Login::IdentityToken("R/T".into())),
+        ..options()
+    });
+    c.manifest(&image(&s)).unwrap();
+}
+
+#[test]
+fn a_token_that_ran_out_is_replaced() {
+    let s = Server::start(|a, out| {
+        let host = a.header("host").unwrap();
+        if a.path.starts_with("/token") {
+            let token = format!(r#"{{"token":"T{}","expires_in":300}}"#, a.index);
+            return out.reply(200, &[], token.as_bytes());
+        }
+        // The token of the second request is good until the fourth.
+        let good = match a.header("authorization") {
+            Some("Bearer T1") => a.index < 4,
+            Some(_) => true,
+            None => false,
+        };
+        if good {
+            return ok_manifest(out);
+        }
+        let challenge = format!(r#"Bearer realm="http://{host}/token""#);
+        out.reply(401, &[("WWW-Authenticate", &challenge)], b"")
+    });
+    let c = client();
+    for _ in 0..4 {
+        c.manifest(&image(&s)).unwrap();
+    }
+    let tokens = s.asked();
+    let tokens = tokens.iter().filter(|a| a.path.starts_with("/token"));
+    assert_eq!(tokens.count(), 2);
+}
+
+#[test]
+fn basic_login() {
+    let s = Server::start(|a, out| match a.header("authorization") {
+        Some(BASIC) => ok_manifest(out),
+        _ => out.reply(401, &[("WWW-Authenticate", "Basic realm=\"x\"")], b""),
+    });
+    let c = with_login(&s);
+    c.manifest(&image(&s)).unwrap();
+    c.manifest(&image(&s)).unwrap();
+    assert_eq!(s.asked().len(), 3, "the second time nobody has to ask");
+
+    let e = client().manifest(&image(&s)).unwrap_err();
+    assert!(
+        matches!(
+            e,
+            Error::LoginNeeded {
+                had_login: false,
+                ..
+            }
+        ),
+        "{e:?}"
+    );
+}
+
+#[test]
+fn refusals_for_ever_come_to_an_end() {
+    for challenge in ["Basic realm=x", "Bearer realm=\"http://HOST/token\""] {
+        let s = Server::start(move |a, out| {
+            if a.path.starts_with("/token") {
+                return out.reply(200, &[], br#"{"token":"T"}"#);
+            }
+            let challenge = challenge.replace("HOST", a.header("host").unwrap());
+            let said = br#"{"errors":[{"message":"go \u001b[31maway"}]}"#;
+            out.reply(401, &[("WWW-Authenticate", &challenge)], said)
+        });
+        let e = with_login(&s).manifest(&image(&s)).unwrap_err();
+        assert!(matches!(e, Error::LoginNeeded { .. }), "{e:?}");
+        let text = e.to_string();
+        assert!(text.contains("does not exist, or needs a login"), "{text}");
+        assert!(text.contains("go \\u{1b}[31maway"), "{text}");
+        assert!(s.asked().len() <= 3, "{} requests", s.asked().len());
+    }
+}
+
+#[test]
+fn challenges_that_make_no_sense() {
+    for (challenge, want) in [
+        ("Negotiate", "Challenge"),
+        ("Bearer", "Challenge"),
+        ("Bearer realm=\"not a url\"", "BadHeader"),
+        ("Bearer realm=\"/token\"", "BadHeader"),
+        ("Bearer realm=\"ftp://x/\"", "BadHeader"),
+        ("Bearer realm=\"http://u@127.0.0.1/\"", "BadHeader"),
+    ] {
+        let s =
+            Server::start(move |_, out| out.reply(401, &[("WWW-Authenticate", challenge)], b""));
+        let e = client().manifest(&image(&s)).unwrap_err();
+        assert!(format!("{e:?}").starts_with(want), "{challenge}: {e:?}");
+    }
+}
+
+#[test]
+fn token_services_that_give_none() {
+    for body in ["", "{}", "<html>", r#"{"token":"a\nb"}"#] {
+        let s = Server::start(move |a, out| {
+            if a.path.starts_with("/token") {
+                return out.reply(200, &[], body.as_bytes());
+            }
+            let challenge = format!(
+                "Bearer realm=\"http://{}/token\"",
+                a.header("host").unwrap()
+            );
+            out.reply(401, &[("WWW-Authenticate", &challenge)], b"")
+        });
+        let e = client().manifest(&image(&s)).unwrap_err();
+        assert!(matches!(e, Error::NoToken { .. }), "{body:?}: {e:?}");
+    }
+}
+
+#[test]
+fn a_credential_helper_is_mentioned() {
+    let s = Server::start(|_, out| out.reply(401, &[("WWW-Authenticate", "Basic realm=x")], b""));
+    let text = format!(r#"{{"credHelpers":{{"{}":"vault"}}}}"#, s.name());
+    let c = Client::new(Options {
+        credentials: Credentials::parse(&text, "auth.json".as_ref()).unwrap(),
+        ..options()
+    });
+    let e = c.manifest(&image(&s)).unwrap_err();
+    assert!(e.hint().unwrap().contains("docker-credential-vault"));
+    assert_eq!(c.take_notices().len(), 1);
+    assert_eq!(c.take_notices().len(), 0);
+}
+
+#[test]
+fn a_large_token_fits() {
+    let token = "t".repeat(32 << 10);
+    let s = Server::start(move |a, out| {
+        if a.path.starts_with("/token") {
+            let body = format!(r#"{{"token":"{token}"}}"#);
+            return out.reply(200, &[], body.as_bytes());
+        }
+        match a.header("authorization") {
+            Some(_) => ok_manifest(out),
+            None => {
+                let realm = format!(
+                    "Bearer realm=\"http://{}/token\"",
+                    a.header("host").unwrap()
+                );
+                out.reply(401, &[("WWW-Authenticate", &realm)], b"")
+            }
+        }
+    });
+    client().manifest(&image(&s)).unwrap();
+}
+
+#[test]
+fn an_identity_token_does_not_follow_a_redirect() {
+    let away = Server::start(|_, out| out.reply(200, &[], br#"{"token":"T"}"#));
+    let target = away.url("/token");
+    let s = Server::start(move |a, out| {
+        if a.path.starts_with("/token") {
+            return out.reply(307, &[("Location", &target)], b"");
+        }
+        let realm = format!(
+            "Bearer realm=\"http://{}/token\"",
+            a.header("host").unwrap()
+        );
+        out.reply(401, &[("WWW-Authenticate", &realm)], b"")
+    });
+    let c = Client::new(Options {
+        credentials: Credentials::one(&s.name(), Login::IdentityToken("s3cret".into())),
+        ..options()
+    });
+    c.manifest(&image(&s)).unwrap_err();
+    assert!(s.asked()[1].body.contains("s3cret"));
+    for a in away.asked() {
+        assert!(!a.body.contains("s3cret") && !a.path.contains("s3cret"));
+    }
+}
