@@ -450,7 +450,7 @@ fn an_image_in_use_stays() {
         .containers()
         .create("0123456789abcdef", Some("web"), false)
         .unwrap();
-    container.pin(&image).unwrap();
+    container.write_config(&config_of(&image)).unwrap();
     for force in [false, true] {
         let args = if force {
             &["rmi", "-f", "localhost/app:1"][..]
@@ -532,4 +532,13 @@ fn loading_the_same_at_once_is_fine() {
     assert_eq!(place.names("layers").len(), 2);
     assert_eq!(place.names("tmp"), [""; 0]);
     assert_eq!(place.file("localhost/app:1", "big").unwrap(), big);
+}
+
+/// The configuration of a container of this image.
+fn config_of(image: &coracle::store::ImageRecord) -> Vec<u8> {
+    let record = serde_json::to_string(image).unwrap();
+    serde_json::to_vec(
+        &serde_json::json!({"annotations": {coracle::store::IMAGE_ANNOTATION: record}}),
+    )
+    .unwrap()
 }

@@ -3,6 +3,7 @@
 //! over the channel, with its stage.
 
 mod confine;
+mod files;
 mod inside;
 mod mounts;
 mod program;
@@ -53,8 +54,9 @@ fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
     if let Root::Fuse(_) = plan.root {
         ask_for_fuse(channel)?;
     }
+    let files = files::prepare(plan)?;
     let root = rootfs::attach(plan)?;
-    mounts::all(plan, &root)?;
+    mounts::all(plan, &root, files)?;
     // Kernel parameters before /proc/sys becomes read-only.
     network(plan)?;
     inside::sysctls(plan, &root)?;

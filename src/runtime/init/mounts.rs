@@ -12,6 +12,7 @@ use rustix::mount::{
     MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, move_mount, open_tree,
 };
 
+use super::files::Detached;
 use super::rootfs::{Kind, Links, RootDir, fd_path};
 use super::{Context as _, Plan, Result, Stage, own_proc};
 use crate::runtime::plan::{Devices, Mount};
@@ -37,7 +38,14 @@ const LINKS: [(&CStr, &CStr); 6] = [
 ];
 
 /// All of them.
-pub(super) fn all(plan: &Plan, root: &RootDir) -> Result<()> {
+pub(super) fn all(plan: &Plan, root: &RootDir, files: Vec<Detached>) -> Result<()> {
+    // First, so that the user's own mount at such a place covers it.
+    for file in files {
+        let target = root.open_or_create(&file.target, Kind::File, Links::Follow);
+        target
+            .and_then(|target| place(&file.tree, &target))
+            .at(Stage::Mount, || file.target.display().to_string())?;
+    }
     let dev = Path::new("/dev");
     let mut populated = false;
     for m in &plan.mounts {
