@@ -227,3 +227,28 @@ fn a_large_token_fits() {
     });
     client().manifest(&image(&s)).unwrap();
 }
+
+#[test]
+fn an_identity_token_does_not_follow_a_redirect() {
+    let away = Server::start(|_, out| out.reply(200, &[], br#"{"token":"T"}"#));
+    let target = away.url("/token");
+    let s = Server::start(move |a, out| {
+        if a.path.starts_with("/token") {
+            return out.reply(307, &[("Location", &target)], b"");
+        }
+        let realm = format!(
+            "Bearer realm=\"http://{}/token\"",
+            a.header("host").unwrap()
+        );
+        out.reply(401, &[("WWW-Authenticate", &realm)], b"")
+    });
+    let c = Client::new(Options {
+        credentials: Credentials::one(&s.name(), Login::IdentityToken("s3cret".into())),
+        ..options()
+    });
+    c.manifest(&image(&s)).unwrap_err();
+    assert!(s.asked()[1].body.contains("s3cret"));
+    for a in away.asked() {
+        assert!(!a.body.contains("s3cret") && !a.path.contains("s3cret"));
+    }
+}

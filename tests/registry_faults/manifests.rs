@@ -95,6 +95,16 @@ fn a_huge_manifest_is_refused_unread() {
 }
 
 #[test]
+fn a_manifest_announced_as_huge_is_not_waited_for() {
+    let s = Server::start(|_, out| {
+        out.head(200, &[("Content-Length", "104857600")]);
+        After::Hang
+    });
+    let e = client().manifest(&image(&s)).unwrap_err();
+    assert!(matches!(e, Error::ManifestTooLarge { .. }), "{e:?}");
+}
+
+#[test]
 fn a_manifest_shorter_than_announced_is_asked_for_again() {
     let s = Server::start(|a, out| {
         if a.index > 0 {

@@ -247,8 +247,8 @@ impl Env {
     pub fn run_cmd(&self, flags: &[&str], image: &str, args: &[&str]) -> Cmd {
         let name = self.image(image);
         let mut cmd = self.cmd(["run", "--rm"]);
-        if self.runtime == Runtime::Podman && !flags.contains(&"--network") {
-            // Coracle's default; podman's would need slirp4netns.
+        if !flags.iter().any(|f| f.starts_with("--network")) {
+            // What coracle shares by default the tests should not; podman's default needs slirp4netns.
             cmd = cmd.arg("--network=none");
         }
         cmd.args(flags).arg(name).args(args)
