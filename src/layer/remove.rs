@@ -245,7 +245,7 @@ mod tests {
             let sub = dir.path().join("deep").join(format!("d{i}"));
             fs::create_dir(&sub).unwrap();
             fs::write(sub.join("f"), "x").unwrap();
-            fs::set_permissions(&sub, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&sub, fs::Permissions::from_mode(0o000)).unwrap();
         }
         remove_tree(fd.as_fd(), OsStr::new("deep")).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
