@@ -14,8 +14,10 @@ use super::stream::Tar;
 /// Bytes in a buffer: small enough for the second-level cache, large enough that most files are
 /// written with one system call.
 pub(super) const BUFFER: usize = 256 << 10;
-/// Buffers in flight.
-const BUFFERS: usize = 4;
+/// Buffers in flight, 4 MiB a layer. On a busy machine a woken thread waits milliseconds for its
+/// turn; with too few buffers the other soon waits too (measured: 4 buffers cost a third more wall
+/// time than 16 at the same CPU time).
+const BUFFERS: usize = 16;
 /// Compressed bytes read at a time.
 const INPUT: usize = 64 << 10;
 
