@@ -26,11 +26,26 @@ suite!(
 );
 
 fn quiet_ids(e: &Env) -> Vec<String> {
-    e.cmd(["images", "-q"]).ok().out().lines().map(str::to_owned).collect()
+    e.cmd(["images", "-q"])
+        .ok()
+        .out()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn runs(e: &Env, name: &str) {
-    e.cmd(["run", "--rm", "--network=none", "--pull=never", name, "echo", "loaded"]).ok().out_is("loaded\n");
+    e.cmd([
+        "run",
+        "--rm",
+        "--network=none",
+        "--pull=never",
+        name,
+        "echo",
+        "loaded",
+    ])
+    .ok()
+    .out_is("loaded\n");
 }
 
 fn load_oci_directory(e: &Env) -> Done {
@@ -51,7 +66,15 @@ fn archive(e: &Env, form: &str, name: &str) -> std::path::PathBuf {
         "docker-archive" => format!("docker-archive:{}:example.com/boat:v1", file.display()),
         _ => format!("oci-archive:{}:example.com/boat:v1", file.display()),
     };
-    Cmd::host(["skopeo", "--insecure-policy", "copy", "--quiet", &source, &target]).ok();
+    Cmd::host([
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "--quiet",
+        &source,
+        &target,
+    ])
+    .ok();
     Cmd::host(["chmod", "644"]).arg(&file).ok();
     file
 }
@@ -59,7 +82,10 @@ fn archive(e: &Env, form: &str, name: &str) -> std::path::PathBuf {
 fn load_oci_archive(e: &Env) -> Done {
     e.need(Feature::Program("skopeo"))?;
     let own = e.with_own_store();
-    own.cmd(["load", "-i"]).arg(archive(e, "oci-archive", "a.tar")).ok().out_has("example.com/boat:v1");
+    own.cmd(["load", "-i"])
+        .arg(archive(e, "oci-archive", "a.tar"))
+        .ok()
+        .out_has("example.com/boat:v1");
     runs(&own, "example.com/boat:v1");
     Ok(())
 }
@@ -68,7 +94,10 @@ fn load_docker_archive(e: &Env) -> Done {
     e.need(Feature::Program("skopeo"))?;
     let own = e.with_own_store();
     let file = archive(e, "docker-archive", "d.tar");
-    own.cmd(["load", "--input"]).arg(&file).ok().out_has("example.com/boat:v1");
+    own.cmd(["load", "--input"])
+        .arg(&file)
+        .ok()
+        .out_has("example.com/boat:v1");
     runs(&own, "example.com/boat:v1");
     // Again: nothing changes.
     own.cmd(["load", "-q", "-i"]).arg(&file).ok();
@@ -79,7 +108,7 @@ fn load_docker_archive(e: &Env) -> Done {
 fn load_from_stdin(e: &Env) -> Done {
     e.need(Feature::Program("skopeo"))?;
     for form in ["docker-archive", "oci-archive"] {
-        let own = e.with_own_store().with_root(e.dir.join(form));
+        let own = e.with_root(e.dir.join(form));
         let data = std::fs::read(archive(e, form, &format!("{form}.tar"))).unwrap();
         own.cmd(["load"]).stdin(data).ok();
         runs(&own, "example.com/boat:v1");
@@ -110,11 +139,16 @@ fn is_empty(own: &Env) {
 fn load_garbage(e: &Env) -> Done {
     let own = e.with_own_store();
     let text = e.file("text", "this is no archive\n".repeat(1000));
-    own.cmd(["load", "-i"]).arg(&text).run().fails_with(125, "text");
+    own.cmd(["load", "-i"])
+        .arg(&text)
+        .run()
+        .fails_with(125, "text");
     own.cmd(["load"]).stdin("").run().code_is(125);
     let empty = e.file("empty.tar", vec![0; 10240]);
     own.cmd(["load", "-i"]).arg(&empty).run().code_is(125);
-    own.cmd(["load", "-i", "/no/such/file"]).run().fails_with(125, "/no/such/file");
+    own.cmd(["load", "-i", "/no/such/file"])
+        .run()
+        .fails_with(125, "/no/such/file");
     is_empty(&own);
     Ok(())
 }
@@ -125,7 +159,10 @@ fn load_truncated(e: &Env) -> Done {
         let data = std::fs::read(archive(e, form, &format!("{form}.tar"))).unwrap();
         for part in [3, 2] {
             let own = e.with_root(e.dir.join(format!("{form}-{part}")));
-            let out = own.cmd(["load"]).stdin(&data[..data.len() * (part - 1) / part]).run();
+            let out = own
+                .cmd(["load"])
+                .stdin(&data[..data.len() * (part - 1) / part])
+                .run();
             assert_eq!(out.code(), 125, "{form} cut: {out:?}");
             is_empty(&own);
         }
@@ -137,14 +174,31 @@ fn images_table(e: &Env) -> Done {
     let own = e.with_own_store();
     let name = own.image("busybox");
     let out = own.cmd(["images"]).ok().out();
-    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split_whitespace().collect()).collect();
+    let lines: Vec<Vec<&str>> = out
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
     assert_eq!(lines[0][..3], ["REPOSITORY", "TAG", "IMAGE"], "{out}");
-    assert_eq!(lines[1][..2], [name.trim_end_matches(":latest"), "latest"], "{out}");
+    assert_eq!(
+        lines[1][..2],
+        [name.trim_end_matches(":latest"), "latest"],
+        "{out}"
+    );
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[1][2].len(), 12);
     own.cmd(["images", "no-such-image"]).ok();
-    let format = own.cmd(["images", "--format", "{{.Repository}}|{{.Tag}}|{{.ID}}"]).ok().out();
-    assert_eq!(format, format!("{}|latest|{}\n", name.trim_end_matches(":latest"), lines[1][2]));
+    let format = own
+        .cmd(["images", "--format", "{{.Repository}}|{{.Tag}}|{{.ID}}"])
+        .ok()
+        .out();
+    assert_eq!(
+        format,
+        format!(
+            "{}|latest|{}\n",
+            name.trim_end_matches(":latest"),
+            lines[1][2]
+        )
+    );
     Ok(())
 }
 
@@ -166,9 +220,13 @@ fn tag_and_rmi(e: &Env) -> Done {
     runs(&own, "docker.io/library/boat:v2");
     runs(&own, "example.com/other:latest");
     own.cmd(["rmi", &name]).ok();
-    own.cmd(["run", "--rm", "--pull=never", &name, "true"]).run().code_is(125);
+    own.cmd(["run", "--rm", "--pull=never", &name, "true"])
+        .run()
+        .code_is(125);
     runs(&own, "boat:v2");
-    own.cmd(["tag", "no-such-image", "x"]).run().err_has("no-such-image");
+    own.cmd(["tag", "no-such-image", "x"])
+        .run()
+        .err_has("no-such-image");
     own.cmd(["tag", "boat:v2", "UPPER"]).run().err_has("UPPER");
     Ok(())
 }
@@ -188,15 +246,21 @@ fn rmi_keeps_shared_layers(e: &Env) -> Done {
     runs(&own, &one);
     let two = own.image("busybox-config");
     own.cmd(["rmi", &one]).ok();
-    own.cmd(["run", "--rm", "--network=none", &two, "x"]).ok().out_is("entry x\n");
+    own.cmd(["run", "--rm", "--network=none", &two, "x"])
+        .ok()
+        .out_is("entry x\n");
     Ok(())
 }
 
 fn rmi_of_something_else(e: &Env) -> Done {
     let own = e.with_own_store();
     own.image("busybox");
-    own.cmd(["rmi", "no-such-image"]).run().fails_with(1, "no-such-image");
-    own.cmd(["rmi", "--force", "no-such-image"]).run().code_is(0);
+    own.cmd(["rmi", "no-such-image"])
+        .run()
+        .fails_with(1, "no-such-image");
+    own.cmd(["rmi", "--force", "no-such-image"])
+        .run()
+        .code_is(0);
     assert_eq!(quiet_ids(&own).len(), 1);
     Ok(())
 }
@@ -204,7 +268,17 @@ fn rmi_of_something_else(e: &Env) -> Done {
 fn rmi_of_an_image_in_use(e: &Env) -> Done {
     let own = e.with_own_store();
     let name = own.image("busybox");
-    let p = own.run_cmd(&[], "busybox", &["sh", "-c", "echo ready; cat /bin/vi >/dev/null; sleep 2; ls /bin/vi"]).spawn();
+    let p = own
+        .run_cmd(
+            &[],
+            "busybox",
+            &[
+                "sh",
+                "-c",
+                "echo ready; cat /bin/vi >/dev/null; sleep 2; ls /bin/vi",
+            ],
+        )
+        .spawn();
     p.wait_for("ready");
     own.cmd(["rmi", &name]).run().fails_with(2, "in use");
     // Even by force the running container keeps its layers.
@@ -222,11 +296,18 @@ fn inspect(e: &Env) -> Done {
     assert_eq!(config["User"], "1234:2345", "{out}");
     assert_eq!(config["WorkingDir"], "/work/dir");
     assert_eq!(config["Labels"]["org.example.label"], "a value");
-    assert_eq!(config["Entrypoint"], serde_json::json!(["/bin/echo", "entry"]));
+    assert_eq!(
+        config["Entrypoint"],
+        serde_json::json!(["/bin/echo", "entry"])
+    );
     assert_eq!(value[0]["RootFS"]["Layers"].as_array().unwrap().len(), 2);
-    let out = own.cmd(["inspect", "--format", "{{.Config.User}} {{.Os}}", &name]).ok();
+    let out = own
+        .cmd(["inspect", "--format", "{{.Config.User}} {{.Os}}", &name])
+        .ok();
     out.out_is("1234:2345 linux\n");
-    own.cmd(["inspect", "no-such-image"]).run().err_has("no-such-image");
+    own.cmd(["inspect", "no-such-image"])
+        .run()
+        .err_has("no-such-image");
     Ok(())
 }
 
@@ -262,10 +343,22 @@ fn names_are_shown_without_control_characters(e: &Env) -> Done {
     let evil = crate::harness::Evil::honest(image);
     let own = e.with_own_store();
     own.cmd(["pull", "-q", &evil.name()]).ok();
-    for args in [&["history", "--no-trunc"][..], &["inspect"], &["history", "--format", "{{.CreatedBy}}"]] {
+    for args in [
+        &["history", "--no-trunc"][..],
+        &["inspect"],
+        &["history", "--format", "{{.CreatedBy}}"],
+    ] {
         let out = own.cmd(args).arg(evil.name()).ok();
-        assert!(out.stdout.iter().all(|&b| b == b'\n' || b == b'\t' || (b >= 0x20 && b != 0x7f)), "{out:?}");
-        assert!(out.out().contains("wipe") || args[0] == "inspect", "{out:?}");
+        assert!(
+            out.stdout
+                .iter()
+                .all(|&b| b == b'\n' || b == b'\t' || (b >= 0x20 && b != 0x7f)),
+            "{out:?}"
+        );
+        assert!(
+            out.out().contains("wipe") || args[0] == "inspect",
+            "{out:?}"
+        );
     }
     Ok(())
 }

@@ -111,8 +111,13 @@ fn entrypoint_flag_clears_command(e: &Env) -> Done {
 }
 
 fn no_command_at_all(e: &Env) -> Done {
-    let out = e.run(&["--entrypoint", ""], "busybox-config", &[]).code_is(125);
-    assert!(out.err().contains("command") || out.err().contains("program"), "{out:?}");
+    let out = e
+        .run(&["--entrypoint", ""], "busybox-config", &[])
+        .code_is(125);
+    assert!(
+        out.err().contains("command") || out.err().contains("program"),
+        "{out:?}"
+    );
     Ok(())
 }
 

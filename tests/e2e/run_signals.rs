@@ -111,7 +111,10 @@ fn dispositions_are_the_default(e: &Env) -> Done {
     let cmd = e.run_cmd(&[], "busybox", &["sh", "-c", script]);
     for out in [cmd.ok(), e.around("trap '' USR1 PIPE; \"$@\"", &cmd).ok()] {
         let text = out.out();
-        let masks: Vec<u64> = text.lines().map(|l| u64::from_str_radix(l, 16).unwrap()).collect();
+        let masks: Vec<u64> = text
+            .lines()
+            .map(|l| u64::from_str_radix(l, 16).unwrap())
+            .collect();
         assert_eq!(masks.len(), 2, "{text}");
         // Signals 32 and 33 belong to libc, and no sigaction(3) can change them.
         let set: Vec<u64> = masks.iter().map(|m| m & !(3 << 31)).collect();

@@ -150,7 +150,8 @@ fn job_control(e: &Env) -> Done {
         e,
         &e.run_cmd(&["-it"], "busybox", &["sh"]),
         json!([
-            ["expect", "# "], ["send", "sleep 100\n"],
+            ["expect", "# "],
+            ["send", "sleep 100\n"],
             ["sleep", 0.7],
             ["send", "\u{1a}"],
             ["expect", "Stopped"],
@@ -237,7 +238,10 @@ fn exit_code_through_a_terminal(e: &Env) -> Done {
 }
 
 fn t_with_i_and_no_terminal_warns(e: &Env) -> Done {
-    let out = e.run_cmd(&["-it"], "busybox", &["cat"]).stdin("x\n\u{4}").run();
+    let out = e
+        .run_cmd(&["-it"], "busybox", &["cat"])
+        .stdin("x\n\u{4}")
+        .run();
     out.code_is(0).out_has("x").err_has("terminal");
     Ok(())
 }

@@ -29,7 +29,10 @@ fn umoci(e: &Env, image: &str) -> Result<PathBuf, crate::harness::Skip> {
     e.need(Feature::Overlay)?;
     let bundle = e.dir.join(format!("umoci-{image}"));
     let source = format!("{}:latest", e.layout(image).display());
-    Cmd::host(["umoci", "unpack", "--image", &source]).arg(&bundle).limit(120).ok();
+    Cmd::host(["umoci", "unpack", "--image", &source])
+        .arg(&bundle)
+        .limit(120)
+        .ok();
     Ok(bundle.join("rootfs"))
 }
 
@@ -51,10 +54,17 @@ fn compare(e: &Env, driver: &str, image: &str, reference: &str) -> Done {
         .collect();
     let got = view(e, driver, image);
     for d in &devices {
-        assert!(got.iter().any(|l| l.starts_with(&format!("{d} "))), "{d} is not there");
+        assert!(
+            got.iter().any(|l| l.starts_with(&format!("{d} "))),
+            "{d} is not there"
+        );
     }
     let what = format!("umoci's tree and the view of {image} by {driver}");
-    assert_same(&what, &without_devices(&want, &devices), &without_devices(&got, &devices));
+    assert_same(
+        &what,
+        &without_devices(&want, &devices),
+        &without_devices(&got, &devices),
+    );
     Ok(())
 }
 
@@ -81,7 +91,10 @@ fn old_pax_sparse_formats(e: &Env) -> Done {
 fn implicit_parents_and_odd_headers(e: &Env) -> Done {
     let script = "cat /contiguous /implicit/sub/old /implicit/sub/new /implicit/new/deep/file; \
                   for d in implicit implicit/sub implicit/new; do stat -c '%n %a' /$d; done; stat -c %Y /implicit/sub";
-    let out = e.run(&[], "nasty-more", &["sh", "-c", script]).code_is(0).out();
+    let out = e
+        .run(&[], "nasty-more", &["sh", "-c", script])
+        .code_is(0)
+        .out();
     // A layer without an entry for a directory says nothing about it: the lower layer's mode stays.
     assert_eq!(
         out,
@@ -96,7 +109,10 @@ type Owners = BTreeMap<Vec<u8>, (u32, u32, String)>;
 
 fn kind(meta: &std::fs::Metadata) -> String {
     let t = meta.file_type();
-    let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
+    let (major, minor) = (
+        rustix::fs::major(meta.rdev()),
+        rustix::fs::minor(meta.rdev()),
+    );
     match () {
         () if t.is_dir() => "dir".into(),
         () if t.is_symlink() => "symlink".into(),
@@ -113,9 +129,18 @@ fn owners_of_tree(root: &Path) -> Owners {
     while let Some(dir) = todo.pop() {
         for entry in std::fs::read_dir(&dir).unwrap().flatten() {
             let meta = entry.metadata().unwrap();
-            let name = entry.path().strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
+            let name = entry
+                .path()
+                .strip_prefix(root)
+                .unwrap()
+                .as_os_str()
+                .as_bytes()
+                .to_vec();
             let kind = kind(&meta);
-            if (meta.uid(), meta.gid()) != (0, 0) || kind.starts_with("char") || kind.starts_with("block") {
+            if (meta.uid(), meta.gid()) != (0, 0)
+                || kind.starts_with("char")
+                || kind.starts_with("block")
+            {
                 found.insert(name, (meta.uid(), meta.gid(), kind));
             }
             if meta.is_dir() {
@@ -150,7 +175,12 @@ fn owners_of_layer(layer: &Path) -> Owners {
     while let Some(dir) = todo.pop() {
         for entry in std::fs::read_dir(&dir).unwrap().flatten() {
             let path = entry.path();
-            let name = path.strip_prefix(&root).unwrap().as_os_str().as_bytes().to_vec();
+            let name = path
+                .strip_prefix(&root)
+                .unwrap()
+                .as_os_str()
+                .as_bytes()
+                .to_vec();
             if let Ok(Some(value)) = xattr::get(&path, "user.containers.override_stat") {
                 let text = String::from_utf8(value).unwrap();
                 let mut fields = text.split(':');
@@ -163,10 +193,16 @@ fn owners_of_layer(layer: &Path) -> Owners {
             }
         }
     }
-    for line in std::fs::read_to_string(layer.join("owners")).unwrap_or_default().lines() {
+    for line in std::fs::read_to_string(layer.join("owners"))
+        .unwrap_or_default()
+        .lines()
+    {
         let words: Vec<&str> = line.split(' ').collect();
         if let ["own", uid, gid, _mode, kind, path] = words[..] {
-            found.insert(unescape(path), (uid.parse().unwrap(), gid.parse().unwrap(), kind.to_owned()));
+            found.insert(
+                unescape(path),
+                (uid.parse().unwrap(), gid.parse().unwrap(), kind.to_owned()),
+            );
         }
     }
     found
@@ -177,7 +213,10 @@ fn owners_are_kept(e: &Env) -> Done {
     let own = e.with_own_store();
     own.image("nasty14");
     let mut got = Owners::new();
-    for layer in std::fs::read_dir(own.root().join("layers")).unwrap().flatten() {
+    for layer in std::fs::read_dir(own.root().join("layers"))
+        .unwrap()
+        .flatten()
+    {
         got.extend(owners_of_layer(&layer.path()));
     }
     // Hard links are recorded under one name: compare by their first.
@@ -197,12 +236,21 @@ fn capabilities_are_kept(e: &Env) -> Done {
     let own = e.with_own_store();
     own.image("nasty14");
     let mut records = String::new();
-    for layer in std::fs::read_dir(own.root().join("layers")).unwrap().flatten() {
+    for layer in std::fs::read_dir(own.root().join("layers"))
+        .unwrap()
+        .flatten()
+    {
         records += &std::fs::read_to_string(layer.path().join("owners")).unwrap_or_default();
     }
-    let line = records.lines().find(|l| l.starts_with("xattr security.capability ")).expect("no record");
+    let line = records
+        .lines()
+        .find(|l| l.starts_with("xattr security.capability "))
+        .expect("no record");
     let words: Vec<&str> = line.split(' ').collect();
     assert_eq!(words[3], "xattr/caps");
-    assert_eq!(unescape(&words[2][1..]), b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_eq!(
+        unescape(&words[2][1..]),
+        b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+    );
     Ok(())
 }
