@@ -1,11 +1,9 @@
 //! `coracle doctor`
 
-use std::path::PathBuf;
-
 use super::table::Table;
 use super::{Failure, Global, text};
 
-use crate::ops::doctor::{Finding, Group, Options, Report, doctor};
+use crate::ops::doctor::{Finding, Group, Report, doctor};
 
 /// Show what this machine allows, what is chosen instead, and what an admin could change
 ///
@@ -19,9 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let report = doctor(&Options {
-        data_root: data_root(global)?,
-    });
+    let report = doctor(global.root.as_deref())?;
     let out = if args.json {
         let mut json = serde_json::to_string_pretty(&report)
             .map_err(|e| Failure::usage(format!("cannot write JSON: {e}")))?;
@@ -32,24 +28,6 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     };
     text::stdout(|w| w.write_all(out.as_bytes()))?;
     Ok(u8::from(!report.can_run))
-}
-
-/// `--root`, `CORACLE_ROOT`, or the default under the user's data directory.
-fn data_root(global: &Global) -> Result<PathBuf, Failure> {
-    let absolute = |name| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute())
-    };
-    global
-        .root
-        .clone()
-        .or_else(|| absolute("XDG_DATA_HOME").map(|dir| dir.join("coracle")))
-        .or_else(|| absolute("HOME").map(|dir| dir.join(".local/share/coracle")))
-        .ok_or_else(|| {
-            Failure::usage("no place for images and containers: HOME is not set")
-                .with_hint("give one with --root or CORACLE_ROOT")
-        })
 }
 
 /// Groups under headings, in columns that are aligned over all of them.

@@ -77,8 +77,6 @@ enum Command {
 mod completion {
     //! `coracle completion SHELL`
 
-    use std::io::Write as _;
-
     use super::{App, CommandFactory as _, Failure, Global, text};
 
     /// Print a completion script for a shell

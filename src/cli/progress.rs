@@ -1,7 +1,6 @@
 //! Shows what a pull or load is doing: bars on a terminal, else a line a layer, on stderr.
 
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -13,12 +12,14 @@ use crate::ops::progress::{Planned, Progress, Silent};
 /// What suits stderr.
 pub(super) fn new(quiet: bool) -> Box<dyn Progress> {
     if quiet {
-        Box::new(Quiet)
-    } else if std::io::stderr().is_terminal() {
-        Box::new(Bars::default())
-    } else {
-        Box::new(Lines::default())
+        return Box::new(Quiet);
     }
+    let bars = Bars::default();
+    // No terminal, or one that cannot move its cursor.
+    if bars.all.is_hidden() {
+        return Box::new(Lines::default());
+    }
+    Box::new(bars)
 }
 
 /// Warnings only.
@@ -91,7 +92,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 const WAITING: &str = "{prefix}: waiting";
-const RUNNING: &str = "{prefix}: [{bar:30}] {bytes}/{total_bytes}";
+const RUNNING: &str = "{prefix}: [{bar:30}] {decimal_bytes}/{decimal_total_bytes}";
 const DONE: &str = "{prefix}: {msg}";
 
 impl Progress for Bars {

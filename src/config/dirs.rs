@@ -118,7 +118,7 @@ impl Dirs {
 }
 
 /// Explicit, else `$CORACLE_ROOT`, else `$XDG_DATA_HOME/coracle`, else `~/.local/share/coracle`.
-fn data_root(root: Option<&Path>, env: Env<'_>) -> Result<PathBuf, DirsError> {
+pub fn data_root(root: Option<&Path>, env: Env<'_>) -> Result<PathBuf, DirsError> {
     let given = root
         .map(Path::to_owned)
         .or_else(|| env.get("CORACLE_ROOT").map(PathBuf::from));

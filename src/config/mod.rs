@@ -7,7 +7,7 @@
 pub mod auth;
 mod dirs;
 
-pub use dirs::{Dirs, DirsError};
+pub use dirs::{Dirs, DirsError, data_root};
 
 use std::ffi::OsString;
 use std::path::PathBuf;

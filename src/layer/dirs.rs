@@ -105,10 +105,10 @@ impl Dirs {
         open.fd.as_fd()
     }
 
-    /// Mode and mtime that the directory is to have in the end.
-    pub(super) fn describe(&mut self, slot: Slot, mode: u32, mtime: Timespec) {
+    /// Mode and mtime that the directory is to have in the end; no mode if it has it already.
+    pub(super) fn describe(&mut self, slot: Slot, mode: Option<u32>, mtime: Timespec) {
         let open = &mut self.open[slot.0];
-        open.mode = Some(mode);
+        open.mode = mode;
         open.mtime = mtime;
         open.touched = true;
     }
@@ -127,7 +127,14 @@ impl Dirs {
         self.walk(path, false)
     }
 
-    /// Open the directory that was just made or found, not being a symlink, as `name` in `parent`.
+    /// Open a directory that was just made by `mkdirat`.
+    pub(super) fn enter_new(&mut self, parent: Slot, name: &[u8]) -> Result<Slot, Error> {
+        let path = join(self.path(parent), name);
+        let fd = open_dir(self.fd(parent), name).map_err(Error::sys("openat", &path))?;
+        self.place(path, fd, parent, None, EPOCH)
+    }
+
+    /// Open a directory that was found, not being a symlink, as `name` in `parent`.
     pub(super) fn enter(&mut self, parent: Slot, name: &[u8]) -> Result<Slot, Error> {
         let path = join(self.path(parent), name);
         if let Some(slot) = self.cached(&path) {
@@ -290,16 +297,14 @@ impl Dirs {
     fn imply(&mut self, parent: Slot, name: &[u8], path: Vec<u8>) -> Result<Slot, Error> {
         let dir = self.touch(parent);
         mkdirat(dir, name, Mode::from_raw_mode(IMPLIED)).map_err(Error::sys("mkdirat", &path))?;
-        let fd = open_dir(dir, name).map_err(Error::sys("openat", &path))?;
-        self.implied.push(path.clone());
-        let slot = self.insert(path, fd, parent)?;
+        let slot = self.enter_new(parent, name)?;
+        self.implied.push(path);
         // A fixed time, so that the same layer gives the same tree.
-        self.describe(slot, IMPLIED, EPOCH);
+        self.describe(slot, Some(IMPLIED), EPOCH);
         Ok(slot)
     }
 
-    /// Put an open directory into the cache in place of the one not used for longest, but not of
-    /// `keep`.
+    /// Put a directory into the cache, with what it has now noted for when it leaves.
     fn insert(&mut self, path: Vec<u8>, fd: OwnedFd, keep: Slot) -> Result<Slot, Error> {
         let stat = fstat(&fd).map_err(Error::sys("fstat", &path))?;
         let mode = stat.st_mode & 0o7777;
@@ -307,16 +312,29 @@ impl Dirs {
         if shut {
             fchmod(&fd, Mode::from_raw_mode(mode | RWX)).map_err(Error::sys("fchmod", &path))?;
         }
+        let mtime = Timespec {
+            tv_sec: stat.st_mtime,
+            tv_nsec: stat.st_mtime_nsec.cast_signed(),
+        };
+        self.place(path, fd, keep, shut.then_some(mode), mtime)
+    }
+
+    /// Put a directory into the cache in place of the one not used for longest, but not of `keep`.
+    fn place(
+        &mut self,
+        path: Vec<u8>,
+        fd: OwnedFd,
+        keep: Slot,
+        mode: Option<u32>,
+        mtime: Timespec,
+    ) -> Result<Slot, Error> {
         self.clock += 1;
         let open = Open {
             path,
             fd,
             used: self.clock,
-            mode: shut.then_some(mode),
-            mtime: Timespec {
-                tv_sec: stat.st_mtime,
-                tv_nsec: stat.st_mtime_nsec.cast_signed(),
-            },
+            mode,
+            mtime,
             touched: false,
         };
         if self.open.len() < CAPACITY {

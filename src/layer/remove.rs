@@ -33,6 +33,8 @@ struct Level {
     stuck: HashSet<Vec<u8>>,
     /// Whether the last pass left subdirectories for another one.
     more: bool,
+    /// How often the directory has been read.
+    passes: u32,
 }
 
 #[derive(Default)]
@@ -135,7 +137,10 @@ fn next_child(levels: &mut [Level], failures: &mut Failures) -> Result<Option<Ch
             return Ok(None);
         }
         level.more = false;
-        seek(fd, SeekFrom::Start(0))?;
+        if level.passes > 0 {
+            seek(fd, SeekFrom::Start(0))?;
+        }
+        level.passes += 1;
         let mut buf = [MaybeUninit::uninit(); 16 << 10];
         let mut entries = RawDir::new(fd, &mut buf);
         while let Some(entry) = entries.next() {
@@ -172,9 +177,19 @@ fn next_child(levels: &mut [Level], failures: &mut Failures) -> Result<Option<Ch
             }
         }
     }
-    let name = level.todo.pop().unwrap_or_default();
-    let child = enter(fd.as_fd(), &name);
-    Ok(Some((name, child)))
+    while let Some(name) = level.todo.pop() {
+        // Many are empty: mount points, work directories.
+        if unlinkat(fd, name.as_slice(), AtFlags::REMOVEDIR).is_err() {
+            let child = enter(fd.as_fd(), &name);
+            return Ok(Some((name, child)));
+        }
+    }
+    // All of this batch went; the caller asks again, or there is nothing more.
+    if level.more {
+        next_child(levels, failures)
+    } else {
+        Ok(None)
+    }
 }
 
 /// Open a directory and make sure that it can be read and emptied.
@@ -198,6 +213,7 @@ fn enter(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Level, Errno> {
         todo: Vec::new(),
         stuck: HashSet::new(),
         more: true,
+        passes: 0,
     })
 }
 

@@ -162,7 +162,7 @@ impl Unpacker<'_> {
             self.forget_metadata(Dirs::ROOT)?;
         }
         self.root_listed = true;
-        self.describe(Dirs::ROOT, e)
+        self.describe(Dirs::ROOT, e, Some(e.mode))
     }
 
     /// Make something, and if its name is taken, make room first.
@@ -271,34 +271,33 @@ impl Unpacker<'_> {
     }
 
     fn directory(&mut self, e: &Entry, place: &Place<'_>) -> Result<(), Error> {
-        // Private until its mode is set, when it leaves the cache.
-        let mode = Mode::RWXU;
-        match mkdirat(self.dirs.touch(place.dir), place.name, mode) {
-            Ok(()) => {
+        // Ours to fill, whatever it is to be in the end.
+        let mode = e.mode & 0o777 | 0o700;
+        let final_mode = (e.mode != mode & !self.umask).then_some(e.mode);
+        let mkdir =
+            |dir: BorrowedFd<'_>, name: &[u8]| mkdirat(dir, name, Mode::from_raw_mode(mode));
+        let before = match mkdir(self.dirs.touch(place.dir), place.name) {
+            Ok(()) => Before::Nothing,
+            Err(Errno::EXIST) if self.type_of(place)? == FileType::Directory => {
                 let dir = self.dirs.enter(place.dir, place.name)?;
-                return self.describe(dir, e);
+                self.forget_metadata(dir)?;
+                self.metadata.sidecar.reset(&place.path)?;
+                return self.describe(dir, e, Some(e.mode));
             }
-            Err(Errno::EXIST) => {}
+            Err(Errno::EXIST) => self.create(place, "mkdirat", mkdir)?.1,
             Err(err) => return Err(Error::sys("mkdirat", &place.path)(err)),
-        }
-        if self.type_of(place)? == FileType::Directory {
-            let dir = self.dirs.enter(place.dir, place.name)?;
-            self.forget_metadata(dir)?;
-            self.metadata.sidecar.reset(&place.path)?;
-            return self.describe(dir, e);
-        }
-        let ((), before) = self.create(place, "mkdirat", |dir, name| mkdirat(dir, name, mode))?;
-        let dir = self.dirs.enter(place.dir, place.name)?;
+        };
+        let dir = self.dirs.enter_new(place.dir, place.name)?;
         if before == Before::Hiding {
             // A whiteout, file or link hid what lower layers have here; so must the directory.
             self.dirs.set_opaque(dir)?;
         }
-        self.describe(dir, e)
+        self.describe(dir, e, final_mode)
     }
 
     /// Give a directory its metadata; mode and mtime follow when it is closed.
-    fn describe(&mut self, dir: Slot, e: &Entry) -> Result<(), Error> {
-        self.dirs.describe(dir, e.mode, e.mtime);
+    fn describe(&mut self, dir: Slot, e: &Entry, mode: Option<u32>) -> Result<(), Error> {
+        self.dirs.describe(dir, mode, e.mtime);
         let (fd, path) = (self.dirs.fd(dir), self.dirs.path(dir));
         if let Some(owner) = owner_of(e) {
             self.metadata.set_owner(fd, path, &owner)?;

@@ -112,3 +112,88 @@ fn remove_marked(dir: BorrowedFd<'_>) -> Result<(), Errno> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::fd::AsFd as _;
+
+    /// The means that are left when the others fail, forced.
+    fn made(device: bool, xattrs: bool, act: impl Fn(&mut Whiteouts, BorrowedFd<'_>)) -> Made {
+        let tmp = tempfile::tempdir().unwrap();
+        fs::create_dir(tmp.path().join("d")).unwrap();
+        let dir = fs::File::open(tmp.path().join("d")).unwrap();
+        act(&mut Whiteouts { device, xattrs }, dir.as_fd());
+        let names = fs::read_dir(tmp.path().join("d")).unwrap();
+        let mut names: Vec<_> = names
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        Made {
+            opaque: xattr::get(tmp.path().join("d"), OPAQUE).unwrap(),
+            whiteouts: names
+                .iter()
+                .map(|n| {
+                    let flags = AtFlags::SYMLINK_NOFOLLOW;
+                    let stat = rustix::fs::statat(&dir, n.as_str(), flags).unwrap();
+                    is_whiteout(dir.as_fd(), n.as_bytes(), &stat)
+                })
+                .collect(),
+            names,
+        }
+    }
+
+    #[derive(PartialEq, Eq, Debug)]
+    struct Made {
+        names: Vec<String>,
+        whiteouts: Vec<bool>,
+        opaque: Option<Vec<u8>>,
+    }
+
+    fn want(names: &[&str], whiteouts: &[bool], opaque: Option<&[u8]>) -> Made {
+        Made {
+            names: names.iter().map(|n| (*n).to_owned()).collect(),
+            whiteouts: whiteouts.to_vec(),
+            opaque: opaque.map(<[u8]>::to_vec),
+        }
+    }
+
+    #[test]
+    fn whiteouts_by_every_means() {
+        let make = |w: &mut Whiteouts, d: BorrowedFd<'_>| {
+            w.make(d, b"x").unwrap();
+            assert_eq!(w.make(d, b"x"), Err(Errno::EXIST));
+        };
+        assert_eq!(made(true, true, make), want(&["x"], &[true], None));
+        assert_eq!(made(false, true, make), want(&["x"], &[true], Some(b"x")));
+        assert_eq!(made(false, false, make), want(&[".wh.x"], &[false], None));
+    }
+
+    #[test]
+    fn opaque_by_every_means() {
+        let make = |w: &mut Whiteouts, d: BorrowedFd<'_>| {
+            w.set_opaque(d).unwrap();
+            w.set_opaque(d).unwrap();
+        };
+        assert_eq!(made(true, true, make), want(&[], &[], Some(b"y")));
+        assert_eq!(
+            made(false, false, make),
+            want(&[".wh..wh..opq"], &[false], None)
+        );
+    }
+
+    #[test]
+    fn marked_files_do_not_show_in_an_opaque_directory() {
+        let before = |w: &mut Whiteouts, d: BorrowedFd<'_>| {
+            w.make(d, b"x").unwrap();
+            w.set_opaque(d).unwrap();
+        };
+        let after = |w: &mut Whiteouts, d: BorrowedFd<'_>| {
+            w.set_opaque(d).unwrap();
+            w.make(d, b"x").unwrap();
+        };
+        assert_eq!(made(false, true, before), want(&[], &[], Some(b"y")));
+        assert_eq!(made(false, true, after), want(&[], &[], Some(b"y")));
+    }
+}

@@ -1,18 +1,14 @@
 //! What can this machine do? Asks every probe of [`host`].
 
-use std::path::PathBuf;
+use std::path::Path;
 
+use super::Error;
+use crate::config::{Env, data_root};
 use crate::host;
 pub use crate::host::{Finding, Group, Outcome, Report, Rungs};
 
-/// What to look at.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where the store is, or will be.
-    pub data_root: PathBuf,
-}
-
-/// Ask every probe. Changes nothing and cannot fail: what does not work is in the report.
-pub fn doctor(options: &Options) -> Report {
-    host::probe(&options.data_root)
+/// Ask every probe, for a store at `root` or where it is by default. Changes nothing; what does not
+/// work is in the report.
+pub fn doctor(root: Option<&Path>) -> Result<Report, Error> {
+    Ok(host::probe(&data_root(root, Env::process())?))
 }

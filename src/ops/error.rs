@@ -50,7 +50,7 @@ pub enum Error {
     Remove(#[from] super::rmi::RemoveError),
     /// A stream that failed below all of them.
     #[error("cannot read the data")]
-    Stream(#[source] std::io::Error),
+    Stream(#[source] io::Error),
     /// Starting a container.
     #[error(transparent)]
     Runtime(#[from] crate::runtime::Error),
@@ -108,7 +108,7 @@ impl Error {
     }
 
     /// From what the reader of a stream returned: the error of ours that is inside, if one is.
-    pub(super) fn from_reader(e: std::io::Error) -> Self {
+    pub(super) fn from_reader(e: io::Error) -> Self {
         let e = match e.downcast::<crate::store::Error>() {
             Ok(store) => return store.into(),
             Err(e) => e,
@@ -149,7 +149,6 @@ impl Error {
             }
             Self::Dirs(e) => e.hint(),
             Self::Auth(e) => e.hint(),
-            Self::Store(e) => e.hint(),
             Self::Registry(e) => e.hint(),
             Self::Layer(e) => e.hint(),
             Self::Intake(e) => e.hint(),

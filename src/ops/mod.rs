@@ -22,13 +22,12 @@ pub use intake::{IntakeError, Options as IntakeOptions};
 
 pub(crate) use crate::runtime::{INIT_NAME, init_main};
 
-use crate::config::{Dirs, Env};
+use crate::config::{Env, data_root};
 use crate::store::Store;
 
 /// Open the user's store, or the one at `root`.
 pub fn open_store(root: Option<&Path>) -> Result<Store, Error> {
-    let dirs = Dirs::resolve(root, Env::process())?;
-    Ok(Store::open(&dirs.data_root)?)
+    Ok(Store::open(&data_root(root, Env::process())?)?)
 }
 
 /// Remove what dead processes left. Not being able to is no reason to refuse what was asked for.

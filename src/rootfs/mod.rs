@@ -47,8 +47,6 @@ pub struct Stack {
     pub upper: PathBuf,
     /// Scratch space of the overlay, on the file system of `upper`.
     pub work: PathBuf,
-    /// Skip all syncing: right for an upper that is deleted with the container.
-    pub volatile: bool,
 }
 
 /// A root file system to be.
@@ -113,8 +111,5 @@ pub fn fuse_arguments(stack: &Stack, target: &Path) -> Vec<OsString> {
     options.push(&stack.upper);
     options.push(",workdir=");
     options.push(&stack.work);
-    if stack.volatile {
-        options.push(",volatile");
-    }
     vec!["-o".into(), options, target.into()]
 }

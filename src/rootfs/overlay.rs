@@ -16,7 +16,7 @@ use super::{Error, Stack};
 ///
 /// Layers are handed over one by one (`lowerdir+`, Linux 6.8): no limit on the length of all their
 /// names, and nothing to escape. Older kernels get the classic option string.
-pub fn attach(stack: &Stack, target: &Path) -> Result<(), Error> {
+pub(super) fn attach(stack: &Stack, target: &Path) -> Result<(), Error> {
     match with_fsconfig(stack) {
         Ok(mount) => move_mount(
             &mount,
@@ -56,9 +56,6 @@ fn with_fsconfig(stack: &Stack) -> Result<OwnedFd, Failed> {
         .map_err(|e| real("fsconfig workdir", &stack.work, e))?;
     // Overlay's own marks in user.overlay.*: trusted.* is not for user namespaces.
     fsconfig_set_flag(&fs, c"userxattr").map_err(|e| real("fsconfig userxattr", upper, e))?;
-    if stack.volatile {
-        fsconfig_set_flag(&fs, c"volatile").map_err(|e| real("fsconfig volatile", upper, e))?;
-    }
     fsconfig_create(&fs).map_err(|e| real("fsconfig create", upper, e))?;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(|e| real("fsmount", upper, e))
@@ -88,10 +85,7 @@ fn with_options(stack: &Stack, target: &Path) -> Result<(), Error> {
         .join(":");
     let upper = name(&stack.upper)?;
     let work = name(&stack.work)?;
-    let mut options = format!("userxattr,lowerdir={lowers},upperdir={upper},workdir={work}");
-    if stack.volatile {
-        options.push_str(",volatile");
-    }
+    let options = format!("userxattr,lowerdir={lowers},upperdir={upper},workdir={work}");
     let options =
         std::ffi::CString::new(options).map_err(|_| Error::new("mount", target, Errno::INVAL))?;
     rustix::mount::mount(

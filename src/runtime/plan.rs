@@ -81,6 +81,9 @@ pub struct Options {
     pub die_with_parent: bool,
     /// Size of the terminal, if the process wants one.
     pub window: WindowSize,
+    /// Files of the engine, put in place of the image's (`/etc/hosts` …): path and content. They live
+    /// in memory.
+    pub files: Vec<(PathBuf, String)>,
     /// Sockets and other inherited descriptors to keep, beyond 0 to 2: how many from 3 on.
     pub preserve_fds: u32,
 }
@@ -114,6 +117,7 @@ pub struct Plan {
     pub(super) root_readonly: bool,
     pub(super) proc: ProcFs,
     pub(super) mounts: Vec<Mount>,
+    pub(super) files: Vec<(PathBuf, String)>,
     pub(super) devices: Vec<Device>,
     pub(super) dev: Devices,
     pub(super) masked: Vec<PathBuf>,
@@ -254,6 +258,7 @@ impl Plan {
                 .unwrap_or(false),
             proc: ProcFs::Fresh,
             mounts,
+            files: options.files,
             devices: devices(linux.devices().as_deref())?,
             dev,
             masked: paths(linux.masked_paths()),

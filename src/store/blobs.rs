@@ -223,6 +223,20 @@ impl BlobIngest {
         }
     }
 
+    /// The content makes no sense to whoever reads it, and the reader was not read to the end: forget
+    /// what is on disk, so that the next attempt starts anew; if the blob is published, only when it
+    /// is damaged. `true`: forgotten.
+    pub fn distrust(&mut self) -> Result<bool, Error> {
+        if self.published {
+            let actual = hash_file(&self.file, &self.digest).map_err(failed("read", &self.path))?;
+            if actual == self.digest {
+                return Ok(false);
+            }
+        }
+        self.discard();
+        Ok(true)
+    }
+
     /// The file is not what it should be: the next attempt starts anew.
     fn discard(&mut self) {
         // Emptied as well, so that a full disk has its space back at once.

@@ -1,15 +1,15 @@
 //! Container directories: identity, name, liveness. What stands in them is `runtime`'s and `ops`'
-//! business, except `image.json`, which pins the image against garbage collection.
+//! business, except one annotation of `config.json`, which pins the image against garbage collection.
 //!
 //! Liveness is a flock on the directory, held through an open descriptor by whoever runs or changes
 //! the container: it ends with the last process that has the descriptor, however that dies. Take a
 //! shared [`Guard`](super::Guard) before looking up the image, and keep it until
-//! [`ContainerDir::pin`] has returned.
+//! [`ContainerDir::write_config`] has returned.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::atomic;
@@ -17,9 +17,14 @@ use super::error::io;
 use super::lock::{self, Guard, Kind};
 use super::{Error, ImageRecord, Store, remove_tree};
 
-const IMAGE: &str = "image.json";
-/// Written by `ops` when the container is complete; see DESIGN.md, "State on disk".
+/// The OCI runtime configuration. A container without one is not complete.
 const CONFIG: &str = "config.json";
+/// Annotation of the configuration that holds the [`ImageRecord`], as JSON: it pins the image's layers
+/// and blobs. One file for both, since making files is a good part of the cost of a start.
+pub const IMAGE_ANNOTATION: &str = "io.coracle.image";
+/// Directories of containers that stay, and of those that go with their process (`--rm`).
+const KEPT: &str = "containers";
+const EPHEMERAL: &str = "ephemeral";
 const NAMES: &str = ".names";
 const NAME_MAX: usize = 200;
 
@@ -52,19 +57,26 @@ pub struct ContainerDir {
 
 impl Containers<'_> {
     fn dir(&self) -> PathBuf {
-        self.store.path("containers")
+        self.store.path(KEPT)
+    }
+
+    fn ephemeral(&self) -> PathBuf {
+        self.store.path(EPHEMERAL)
     }
 
     fn names_dir(&self) -> PathBuf {
         self.dir().join(NAMES)
     }
 
-    fn marker(&self, id: &str) -> PathBuf {
-        self.store.path("autoremove").join(id)
+    fn exists(&self, id: &str) -> bool {
+        [self.dir(), self.ephemeral()]
+            .iter()
+            .any(|dir| rustix::fs::lstat(dir.join(id)).is_ok())
     }
 
     /// Make the directory of a new container, 0700 and locked. `autoremove`: once nobody holds its
-    /// lock, any coracle process may remove it (`--rm`, also after kill -9).
+    /// lock, any coracle process may remove it (`--rm`, also after kill -9). The caller holds the
+    /// shared lock of the store until the container is complete.
     pub fn create(
         &self,
         id: &str,
@@ -80,7 +92,12 @@ impl Containers<'_> {
         {
             return Err(Error::BadContainerName(name.to_owned()));
         }
-        let path = self.dir().join(id);
+        let parent = if autoremove {
+            self.ephemeral()
+        } else {
+            self.dir()
+        };
+        let path = parent.join(id);
         match rustix::fs::mkdir(&path, Mode::RWXU) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
@@ -92,7 +109,7 @@ impl Containers<'_> {
             Err(e) => return Err(io("create the directory", &path)(e)),
         }
         let fd = atomic::open_dir(&path)?;
-        // Nobody locks a container without a marker, except to look whether it lives.
+        // Others lock it only to look whether it lives, or under the exclusive lock.
         lock::wait(&fd, &path, Kind::Exclusive, self.store.timeout, || 0)?;
         let mut container = ContainerDir {
             store: self.store.clone(),
@@ -101,28 +118,16 @@ impl Containers<'_> {
             path,
             fd,
         };
-        // After the directory, so that a name or a marker without one is always stale.
-        let rest = (|| {
-            if let Some(name) = name {
-                self.claim(name, id)?;
-                container.name = Some(name.to_owned());
-            }
-            if autoremove {
-                let marker = self.marker(id);
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-                rustix::fs::open(&marker, flags, Mode::RUSR | Mode::WUSR)
-                    .map_err(io("create", &marker))?;
-            }
-            Ok(())
-        })();
-        match rest {
-            Ok(()) => Ok(container),
-            Err(e) => {
+        // After the directory, so that a name without one is always stale.
+        if let Some(name) = name {
+            if let Err(e) = self.claim(name, id) {
                 // The first failure is the one to tell.
                 let _ = container.remove();
-                Err(e)
+                return Err(e);
             }
+            container.name = Some(name.to_owned());
         }
+        Ok(container)
     }
 
     fn claim(&self, name: &str, id: &str) -> Result<(), Error> {
@@ -140,7 +145,7 @@ impl Containers<'_> {
                 continue;
             };
             // Our own directory is new: a link to it is from a container of the same id, long gone.
-            if owner != id && rustix::fs::lstat(self.dir().join(&owner)).is_ok() {
+            if owner != id && self.exists(&owner) {
                 return Err(Error::NameTaken {
                     name: name.to_owned(),
                     id: owner,
@@ -166,22 +171,21 @@ impl Containers<'_> {
 
     /// All containers, in the order of their ids.
     pub fn list(&self) -> Result<Vec<ContainerEntry>, Error> {
-        let dir = self.dir();
         let mut names = std::collections::HashMap::new();
         for name in atomic::names(&self.names_dir())? {
             if let Some(id) = self.owner(&name)? {
                 names.insert(id, name);
             }
         }
-        let mut entries: Vec<ContainerEntry> = atomic::names(&dir)?
-            .into_iter()
-            .filter(|id| id != NAMES)
-            .map(|id| ContainerEntry {
+        let mut entries: Vec<ContainerEntry> = Vec::new();
+        for dir in [self.dir(), self.ephemeral()] {
+            let ids = atomic::names(&dir)?.into_iter().filter(|id| id != NAMES);
+            entries.extend(ids.map(|id| ContainerEntry {
                 name: names.remove(&id),
                 path: dir.join(&id),
                 id,
-            })
-            .collect();
+            }));
+        }
         entries.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(entries)
     }
@@ -209,7 +213,8 @@ impl Containers<'_> {
         }
     }
 
-    /// Lock an existing container; `None` while another process has it, that is, while it lives.
+    /// Lock an existing container; `None` while another process has it: while it lives, or for the
+    /// moment that a sweep or a listing looks at it.
     pub fn try_lock(&self, entry: &ContainerEntry) -> Result<Option<ContainerDir>, Error> {
         let gone = || Error::NoSuchContainer(entry.id.clone());
         let fd = match rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()) {
@@ -243,7 +248,19 @@ impl Containers<'_> {
 
     /// The image that a container was made from; `None` when it was made from none.
     pub fn image(&self, entry: &ContainerEntry) -> Result<Option<ImageRecord>, Error> {
-        atomic::read_json(&entry.path.join(IMAGE))
+        #[derive(serde::Deserialize)]
+        struct Config {
+            #[serde(default)]
+            annotations: std::collections::HashMap<String, String>,
+        }
+        let path = entry.path.join(CONFIG);
+        let config: Option<Config> = atomic::read_json(&path)?;
+        let record = config.and_then(|mut c| c.annotations.remove(IMAGE_ANNOTATION));
+        record
+            .map(|json| {
+                serde_json::from_str(&json).map_err(|source| Error::Record { path, source })
+            })
+            .transpose()
     }
 
     /// Remove a container that does not live.
@@ -257,31 +274,45 @@ impl Containers<'_> {
 
     /// Remove what `--rm` containers left that nobody holds any more.
     pub(super) fn sweep(&self) -> Result<(), Error> {
-        for id in atomic::names(&self.store.path("autoremove"))? {
-            let entry = ContainerEntry {
-                path: self.dir().join(&id),
+        let dir = self.ephemeral();
+        let ids = atomic::names(&dir)?;
+        let entries: Vec<ContainerEntry> = ids
+            .into_iter()
+            .map(|id| ContainerEntry {
+                path: dir.join(&id),
                 name: None,
                 id,
-            };
-            match self.try_lock(&entry) {
+            })
+            .collect();
+        let dead = |e: &&ContainerEntry| matches!(self.try_lock(e), Ok(Some(_)));
+        if !entries.iter().any(|e| dead(&e)) {
+            return Ok(());
+        }
+        // One that is being made is not locked yet, but its maker holds the shared lock. If somebody
+        // does, the next command will sweep.
+        let Some(alone) = self.store.try_exclusive()? else {
+            return Ok(());
+        };
+        let mut trash = Vec::new();
+        for entry in &entries {
+            match self.try_lock(entry) {
                 Ok(Some(mut dir)) => {
                     dir.name = self.name_of(&dir.id)?;
-                    dir.remove()?;
+                    trash.push(dir.discard()?);
                 }
-                Ok(None) => {}
-                Err(Error::NoSuchContainer(id)) => atomic::unlink(&self.marker(&id))?,
+                Ok(None) | Err(Error::NoSuchContainer(_)) => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        drop(alone);
+        trash.iter().try_for_each(|(_lock, path)| remove_tree(path))
     }
 
     /// Remove directories whose maker died before the container was complete. Under the exclusive
     /// lock, when nobody is about to make one.
     pub(super) fn sweep_unfinished(&self, _alone: &Guard) -> Result<(), Error> {
         for entry in self.list()? {
-            let has = |name: &str| rustix::fs::lstat(entry.path.join(name)).is_ok();
-            if has(IMAGE) || has(CONFIG) {
+            if rustix::fs::lstat(entry.path.join(CONFIG)).is_ok() {
                 continue;
             }
             if let Some(dir) = self.try_lock(&entry)? {
@@ -316,33 +347,45 @@ impl ContainerDir {
         &self.path
     }
 
-    /// Keep the image's layers and blobs as long as this container exists, also after `rmi -f`.
-    pub fn pin(&self, image: &ImageRecord) -> Result<(), Error> {
-        let path = self.path.join(IMAGE);
-        let bytes = serde_json::to_vec(image).map_err(|source| Error::Record {
-            path: path.clone(),
-            source,
-        })?;
-        std::fs::write(&path, bytes).map_err(io("write", &path))
+    /// Write the configuration, which makes the container complete. With [`IMAGE_ANNOTATION`] in it
+    /// the image's layers and blobs stay as long as the container, also after `rmi -f`.
+    pub fn write_config(&self, json: &[u8]) -> Result<(), Error> {
+        let path = self.path.join(CONFIG);
+        std::fs::write(&path, json).map_err(io("write", &path))
     }
 
-    /// Remove the container: gone at once for everybody else, then the slow part.
+    /// Remove the container. One that others may list goes at once, then the slow part; an ephemeral
+    /// one goes in place, since whatever is left of it is garbage.
     pub fn remove(self) -> Result<(), Error> {
-        let containers = self.store.containers();
+        if self.path.starts_with(self.store.containers().ephemeral()) {
+            self.release_name()?;
+            return remove_tree(&self.path);
+        }
+        let (_lock, trash) = self.discard()?;
+        remove_tree(&trash)
+    }
+
+    /// Out of sight, into `tmp/`. The lock moves along, so nobody sweeps the trash under our feet.
+    fn discard(self) -> Result<(OwnedFd, PathBuf), Error> {
         let trash = self
             .store
             .tmp()
             .join(format!("trash-{}", atomic::random_name()?));
-        // Our lock moves along, so nobody sweeps the trash under our feet.
         rustix::fs::rename(&self.path, &trash).map_err(io("remove", &self.path))?;
-        if let Some(name) = &self.name {
-            let _names = containers.lock_names()?;
-            if containers.owner(name)?.as_deref() == Some(&self.id) {
-                atomic::unlink(&containers.names_dir().join(name))?;
-            }
+        self.release_name()?;
+        Ok((self.fd, trash))
+    }
+
+    fn release_name(&self) -> Result<(), Error> {
+        let Some(name) = &self.name else {
+            return Ok(());
+        };
+        let containers = self.store.containers();
+        let _names = containers.lock_names()?;
+        if containers.owner(name)?.as_deref() == Some(&self.id) {
+            atomic::unlink(&containers.names_dir().join(name))?;
         }
-        atomic::unlink(&containers.marker(&self.id))?;
-        remove_tree(&trash)
+        Ok(())
     }
 }
 

@@ -16,9 +16,12 @@
 //!   images/tag-HEX.json          one image name; HEX = sha256 of the name; atomic rename
 //!   images/id-HEX.json           an image that lost its last name; HEX = its id
 //!   containers/ID/               one container; its directory is flocked while somebody runs it
-//!     image.json                 its image as it was at the start: pins layers and blobs
+//!     config.json                OCI runtime configuration; an annotation of it holds the image as
+//!                                it was at the start, which pins layers and blobs
 //!   containers/.names/NAME       symlink to ID: claimed by symlink(2), which is exclusive
-//!   autoremove/ID                empty: remove the container once nobody holds its lock
+//!   ephemeral/ID/                the same for `--rm`: garbage once nobody holds its lock
+//!   mountpoint/                  empty; every container mounts its root over it, in its own namespace
+//!   skeleton/                    lowest layer of all: mount points that an image may lack
 //!   tmp/                         drafts and trash, each locked by its maker
 //!     partial-ALGORITHM-HEX      blob that is being fetched; kept a day when its fetch dies
 //!     lease-*                    digests that a pull under way is about to need
@@ -28,7 +31,7 @@
 //!
 //! - Whatever has its final name is complete. All else is in `tmp/`, and an entry of `tmp/` whose lock
 //!   can be taken is garbage (`partial-*` only after a day). So a process may die anywhere.
-//! - Garbage collection starts from `images/*`, `containers/*/image.json`, and leases that are locked.
+//! - Garbage collection starts from `images/*`, `containers/*/config.json`, `ephemeral/*/config.json`, and leases that are locked.
 //! - An image is written last, after its blobs and layers.
 //! - Nothing is deleted in place: it is renamed into `tmp/` under the exclusive lock, and the slow
 //!   removal happens after the lock is gone.
@@ -61,7 +64,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use blobs::{BlobIngest, Blobs, IngestReader};
-pub use containers::{ContainerDir, ContainerEntry, Containers};
+pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION};
 pub use error::Error;
 pub use gc::{Collected, Lease};
 pub use images::{ImageLayer, ImageRecord, Images};
@@ -77,7 +80,7 @@ const VERSION: u64 = 1;
 
 const META: &str = "meta.json";
 const LOCK: &str = "lock";
-const DIRS: [&str; 9] = [
+const DIRS: [&str; 15] = [
     "tmp",
     "blobs",
     "blobs/sha256",
@@ -86,8 +89,17 @@ const DIRS: [&str; 9] = [
     "images",
     "containers",
     "containers/.names",
-    "autoremove",
+    "ephemeral",
+    "mountpoint",
+    "skeleton",
+    "skeleton/dev",
+    "skeleton/etc",
+    "skeleton/proc",
+    "skeleton/sys",
 ];
+
+/// Files that `run` mounts over.
+const SKELETON_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
 #[derive(Serialize, Deserialize)]
 struct Meta {
@@ -128,6 +140,26 @@ impl Store {
     /// Be alone: for deleting. Keep it short.
     pub fn exclusive(&self) -> Result<Guard, Error> {
         lock::lock_file(&self.path(LOCK), Kind::Exclusive, self.timeout)
+    }
+
+    /// The same if it can be had at once.
+    fn try_exclusive(&self) -> Result<Option<Guard>, Error> {
+        match lock::lock_file(&self.path(LOCK), Kind::Exclusive, Duration::ZERO) {
+            Ok(guard) => Ok(Some(guard)),
+            Err(Error::LockTimeout { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The empty directory over which a container mounts its root, in its own mount namespace.
+    pub fn mountpoint(&self) -> PathBuf {
+        self.path("mountpoint")
+    }
+
+    /// The lowest layer of every container: `/dev`, `/proc`, `/sys` and the files of `/etc` that are
+    /// mounted over, for images that lack them. Docker has the same in its init layer.
+    pub fn skeleton(&self) -> PathBuf {
+        self.path("skeleton")
     }
 
     /// The images by name and id.
@@ -221,7 +253,27 @@ impl Store {
         for dir in DIRS {
             atomic::make_dir(&self.path(dir))?;
         }
+        self.create_skeleton()?;
         atomic::write_json(&self.tmp(), &self.path(META), &Meta { version: VERSION })
+    }
+}
+
+impl Store {
+    /// With the modes that an image would give them, whatever the umask: containers see them.
+    fn create_skeleton(&self) -> Result<(), Error> {
+        let set = |path: &Path, mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(path, mode).map_err(failed("change the mode of", path))
+        };
+        for name in SKELETON_FILES {
+            let path = self.path("skeleton/etc").join(name);
+            File::create(&path).map_err(failed("create", &path))?;
+            set(&path, 0o644)?;
+        }
+        for dir in DIRS.iter().filter(|d| d.starts_with("skeleton")) {
+            set(&self.path(dir), 0o755)?;
+        }
+        Ok(())
     }
 }
 

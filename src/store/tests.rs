@@ -480,7 +480,7 @@ fn collection_keeps_what_is_referred_to() {
         .containers()
         .create(&"a".repeat(64), None, false)
         .unwrap();
-    container.pin(&pinned).unwrap();
+    container.write_config(&config_of(&pinned)).unwrap();
     let lease = store.lease(leased.roots()).unwrap();
     let in_use = [passed.layers[0].diff_id.clone()];
     let collected = store.gc(&in_use).unwrap();
@@ -607,11 +607,11 @@ fn an_rm_container_is_swept_once_nobody_holds_it() {
     drop(child);
     let kept = containers.create("fedcba987654", None, false).unwrap();
     drop(kept);
-    std::fs::write(store.path("autoremove/abcabcabcabc"), "").unwrap();
+    std::fs::create_dir(store.path("ephemeral/abcabcabcabc")).unwrap();
     store.sweep().unwrap();
     let left = containers.list().unwrap();
     assert_eq!((left.len(), left[0].id.as_str()), (1, "fedcba987654"));
-    assert_eq!(atomic::names(&store.path("autoremove")).unwrap(), [""; 0]);
+    assert_eq!(atomic::names(&store.path("ephemeral")).unwrap(), [""; 0]);
     assert_eq!(
         atomic::names(&store.path("containers/.names")).unwrap(),
         [""; 0]
@@ -619,4 +619,11 @@ fn an_rm_container_is_swept_once_nobody_holds_it() {
     // Its maker died before it was complete.
     store.gc(&[]).unwrap();
     assert_eq!(containers.list().unwrap(), []);
+}
+
+/// The configuration of a container of this image.
+fn config_of(image: &ImageRecord) -> Vec<u8> {
+    let record = serde_json::to_string(image).unwrap();
+    serde_json::to_vec(&serde_json::json!({"annotations": {super::IMAGE_ANNOTATION: record}}))
+        .unwrap()
 }

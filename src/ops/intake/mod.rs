@@ -14,13 +14,11 @@
 
 pub(super) mod docker;
 mod error;
+mod layers;
 pub(super) mod layout;
 pub(super) mod tar_index;
 
-use std::collections::HashSet;
-use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::io::Read;
 
 use oci_spec::image::{Descriptor, ImageManifest};
 use serde::Deserialize;
@@ -28,11 +26,10 @@ use serde::Deserialize;
 pub use error::IntakeError;
 
 use super::Error;
-use super::progress::{Planned, Progress};
+use super::progress::Progress;
 use crate::layer;
-use crate::oci::{Digest, MANIFEST_MAX, Manifest, ManifestError, Platform, Reference};
-use crate::oci::{layer_compression, media};
-use crate::store::{self, ImageLayer, ImageRecord, LayerInfo, Store};
+use crate::oci::{Digest, MANIFEST_MAX, Manifest, ManifestError, Platform, Reference, media};
+use crate::store::{self, ImageLayer, ImageRecord, Store};
 
 /// Largest image configuration, in bytes. Real ones have a few kilobytes.
 const CONFIG_MAX: u64 = 8 << 20;
@@ -197,7 +194,7 @@ pub(super) fn image(
     let bytes = config_bytes(store, source, &id, chosen.manifest.config().size())?;
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     check_platform(&config, options.platform.as_ref(), progress)?;
-    let wanted = wanted_layers(&chosen.manifest, config.rootfs.diff_ids)?;
+    let wanted = layers::wanted(&chosen.manifest, config.rootfs.diff_ids)?;
 
     // From here on nothing that we find present, or add, is collected.
     let documents = [Some(&chosen.document), chosen.index.as_ref()];
@@ -208,17 +205,17 @@ pub(super) fn image(
     for document in documents() {
         store.blobs().put_as(&document.digest, &document.bytes)?;
     }
-    fetch_layers(store, source, &wanted, options, progress)?;
+    layers::fetch(store, source, &wanted, options, progress)?;
 
-    let mut layers = Vec::with_capacity(wanted.len());
-    for Wanted {
+    let mut image_layers = Vec::with_capacity(wanted.len());
+    for layers::Wanted {
         diff_id,
         blob,
         blob_size,
     } in wanted
     {
         let size = store.layers().info(&diff_id)?.map_or(0, |info| info.size);
-        layers.push(ImageLayer {
+        image_layers.push(ImageLayer {
             diff_id,
             blob,
             blob_size,
@@ -236,7 +233,7 @@ pub(super) fn image(
         manifest: chosen.document.digest.clone(),
         index: chosen.index.as_ref().map(|d| d.digest.clone()),
         platform: platform.to_string(),
-        layers,
+        layers: image_layers,
         created: config.created,
         repositories: names.repository.iter().cloned().collect(),
     };
@@ -328,195 +325,5 @@ fn check_platform(
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-struct Wanted {
-    diff_id: Digest,
-    blob: Digest,
-    blob_size: u64,
-}
-
-fn wanted_layers(manifest: &ImageManifest, diff_ids: Vec<Digest>) -> Result<Vec<Wanted>, Error> {
-    let descriptors = manifest.layers();
-    if descriptors.len() != diff_ids.len() {
-        return Err(IntakeError::LayerCount {
-            layers: descriptors.len(),
-            diff_ids: diff_ids.len(),
-        }
-        .into());
-    }
-    descriptors
-        .iter()
-        .zip(diff_ids)
-        .map(|(d, diff_id)| {
-            layer_compression(d)?;
-            Ok(Wanted {
-                diff_id,
-                blob: digest_of(d)?,
-                blob_size: d.size(),
-            })
-        })
-        .collect()
-}
-
-/// Get all layers that are not there, some at a time; the first failure stops the others.
-fn fetch_layers(
-    store: &Store,
-    source: &dyn Source,
-    wanted: &[Wanted],
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    let mut seen = HashSet::new();
-    let mut todo: Vec<&Wanted> = Vec::new();
-    let mut plan = Vec::with_capacity(wanted.len());
-    for layer in wanted {
-        let present = store.has_layer(&layer.diff_id);
-        // An image may have the same layer twice.
-        let first = seen.insert(&layer.diff_id);
-        if first {
-            plan.push(Planned {
-                digest: layer.blob.clone(),
-                size: layer.blob_size,
-                present,
-            });
-        }
-        if first && !present {
-            todo.push(layer);
-        }
-    }
-    progress.plan(&plan);
-    // The largest first: then the last ones to finish are small, and no worker idles for long.
-    todo.sort_by_key(|l| l.blob_size);
-    let workers = options.jobs.clamp(1, todo.len().max(1));
-    let todo = Mutex::new(todo);
-    let failure: Mutex<Option<Error>> = Mutex::new(None);
-    let stop = AtomicBool::new(false);
-    let work = || {
-        while !stop.load(Ordering::Relaxed) {
-            let next = todo.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(layer) = next else { break };
-            let job = Job {
-                store,
-                source,
-                layer,
-                limits: &options.limits,
-                progress,
-                stop: &stop,
-            };
-            if let Err(e) = job.run() {
-                stop.store(true, Ordering::Relaxed);
-                // Later failures are the echo of the first.
-                let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                first.get_or_insert(e);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..workers {
-            scope.spawn(work);
-        }
-        work();
-    });
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(e) => Err(e),
-        None => Ok(()),
-    }
-}
-
-/// One layer to fetch and unpack.
-struct Job<'a> {
-    store: &'a Store,
-    source: &'a dyn Source,
-    layer: &'a Wanted,
-    limits: &'a layer::Limits,
-    progress: &'a dyn Progress,
-    stop: &'a AtomicBool,
-}
-
-impl Job<'_> {
-    fn run(&self) -> Result<(), Error> {
-        let mut resumed = false;
-        let mut result = self.attempt(&mut resumed);
-        // Bytes of an earlier attempt that turned out bad are gone by now: this one starts at 0.
-        let stale = |e: &Error| {
-            matches!(
-                e,
-                Error::Store(store::Error::WrongDigest { .. } | store::Error::BlobCorrupt { .. })
-            )
-        };
-        if resumed && result.as_ref().is_err_and(stale) {
-            result = self.attempt(&mut resumed);
-        }
-        result?;
-        self.progress.done(&self.layer.blob);
-        Ok(())
-    }
-
-    fn attempt(&self, resumed: &mut bool) -> Result<(), Error> {
-        let Wanted {
-            diff_id,
-            blob,
-            blob_size,
-        } = self.layer;
-        let mut ingest = self.store.blobs().ingest(blob, *blob_size)?;
-        if self.store.has_layer(diff_id) {
-            // Whoever we waited for has done it all.
-            return Ok(());
-        }
-        let have = ingest.resume_offset();
-        *resumed = have > 0;
-        self.progress.begin(blob, have);
-        let rest: Box<dyn Read + Send + '_> = if have == *blob_size {
-            Box::new(io::empty())
-        } else {
-            self.source.blob(blob, *blob_size, have)?
-        };
-        let draft = self.store.layers().begin(diff_id)?;
-        let mut reader = Watched {
-            inner: ingest.reader(rest),
-            blob,
-            progress: self.progress,
-            stop: self.stop,
-        };
-        let applied = layer::apply(&mut reader, draft.dir(), &draft.sidecar(), self.limits)
-            .map_err(Error::from_layer)?;
-        // To the end in any case, since that is where the digest is checked.
-        io::copy(&mut reader, &mut io::sink()).map_err(Error::from_reader)?;
-        if applied.diff_id != *diff_id {
-            return Err(IntakeError::DiffId {
-                blob: blob.clone(),
-                want: diff_id.clone(),
-                got: applied.diff_id,
-            }
-            .into());
-        }
-        draft.publish(&LayerInfo {
-            diff_id: applied.diff_id,
-            size: applied.size,
-            entries: applied.entries,
-            tar_bytes: applied.tar_bytes,
-        })?;
-        Ok(())
-    }
-}
-
-/// Counts what is read, and ends early when another layer has failed.
-struct Watched<'a, R> {
-    inner: R,
-    blob: &'a Digest,
-    progress: &'a dyn Progress,
-    stop: &'a AtomicBool,
-}
-
-impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other("stopped: another layer has failed"));
-        }
-        let n = self.inner.read(buf)?;
-        self.progress.advance(self.blob, n as u64);
-        Ok(n)
     }
 }

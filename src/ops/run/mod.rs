@@ -11,13 +11,13 @@ mod user;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
-use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
@@ -35,13 +35,11 @@ use crate::monitor::{self, Ended, Signals};
 use crate::rootfs::{self, Driver, Root, Stack};
 use crate::runtime::caps::Caps;
 use crate::runtime::seccomp::Seccomp;
-use crate::runtime::{self, Plan, Stdin, WindowSize};
-use crate::store::{ContainerDir, Guard, ImageRecord, Store};
+use crate::runtime::{self, Plan, Stage, Stdin, WindowSize};
+use crate::store::{ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, Store};
 
 /// Image configurations are a few kilobytes; 4 MiB is the limit for manifests as well.
 const CONFIG_MAX: u64 = 4 << 20;
-/// Host files that we read whole.
-const HOST_FILE_MAX: u64 = 1 << 20;
 
 /// Layers and defaults of what is to run.
 struct Source {
@@ -61,15 +59,7 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
     let container = store
         .containers()
         .create(&id, o.name.as_deref(), o.remove)?;
-    let pinned = source
-        .image
-        .as_ref()
-        .map_or(Ok(()), |image| container.pin(image));
-    drop(guard);
-    let started = pinned
-        .map_err(Error::from)
-        .and_then(|()| start(o, &source, &container));
-    match started {
+    match start(store, o, &source, &container, guard) {
         Ok(ended) => {
             if o.remove {
                 container.remove()?;
@@ -138,8 +128,13 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
     Ok((source, guard))
 }
 
-fn start(o: &Options, source: &Source, container: &ContainerDir) -> Result<Ended, Error> {
-    let dir = container.path();
+fn start(
+    store: &Store,
+    o: &Options,
+    source: &Source,
+    container: &ContainerDir,
+    guard: Guard,
+) -> Result<Ended, Error> {
     let outside = Ids {
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
@@ -160,9 +155,7 @@ fn start(o: &Options, source: &Source, container: &ContainerDir) -> Result<Ended
     let caps = base
         .adjusted(&o.cap_add, &o.cap_drop)
         .map_err(|e| Error::Runtime(runtime::PlanError::from(e).into()))?;
-    write_files(o, dir, &hostname)?;
-    let target = dir.join("merged");
-    make_dir(&target)?;
+    let target = store.mountpoint();
     let spec = spec::build(
         o,
         Facts {
@@ -173,35 +166,49 @@ fn start(o: &Options, source: &Source, container: &ContainerDir) -> Result<Ended
             cwd: working_directory(o, &source.defaults),
             hostname: &hostname,
             caps,
-            bundle: dir,
             rootfs: &target,
             cgroup2: is_cgroup2(),
-            annotations: annotations(o, source),
+            annotations: annotations(o, source)?,
         },
     )?;
-    save(&dir.join("config.json"), &spec)?;
-    let root = root(o, source, dir)?;
-    let plan = Plan::new(
-        &spec,
-        root,
-        &target,
-        runtime::Options {
-            seccomp: seccomp(o, caps)?,
-            stdin: if o.interactive {
-                Stdin::Inherit
-            } else {
-                Stdin::Null
-            },
-            init: o.init,
-            die_with_parent: true,
-            window: window(),
-            preserve_fds: 0,
+    let json = serde_json::to_vec(&spec).map_err(|e| Error::Spec(e.to_string()))?;
+    container.write_config(&json)?;
+    // The configuration pins the image: collecting garbage may go on.
+    drop(guard);
+    let settings = runtime::Options {
+        seccomp: seccomp(o, caps)?,
+        stdin: if o.interactive {
+            Stdin::Inherit
+        } else {
+            Stdin::Null
         },
-    )
-    .map_err(|e| Error::Runtime(e.into()))?;
+        init: o.init,
+        die_with_parent: true,
+        window: if o.tty {
+            window()
+        } else {
+            WindowSize::default()
+        },
+        files: files::all(o, &hostname),
+        preserve_fds: 0,
+    };
     let signals = Signals::block().map_err(Error::Prepare)?;
-    let started = runtime::spawn(&plan)?;
-    Ok(monitor::watch(started, &signals, o.interactive)?)
+    let attempt = |driver| -> Result<runtime::Started, Error> {
+        let root = root(store, driver, source, container.path())?;
+        let plan =
+            Plan::new(&spec, root, &target, settings.clone()).map_err(runtime::Error::from)?;
+        Ok(runtime::spawn(&plan)?)
+    };
+    let mut started = attempt(o.driver.unwrap_or(Driver::Overlay));
+    if o.driver.is_none() {
+        for next in [Driver::FuseOverlayfs, Driver::Copy] {
+            match &started {
+                Err(Error::Runtime(e)) if is_unsuitable(e) => started = attempt(next),
+                _ => break,
+            }
+        }
+    }
+    Ok(monitor::watch(started?, &signals, o.interactive)?)
 }
 
 /// 64 hex digits, as docker's.
@@ -232,7 +239,10 @@ fn working_directory(o: &Options, image: &ImageDefaults) -> PathBuf {
     Path::new("/").join(dir)
 }
 
-fn annotations(o: &Options, source: &Source) -> HashMap<String, String> {
+/// Ours beside the user's: the image, which the store reads; labels and stop signal, which later verbs
+/// show and use.
+fn annotations(o: &Options, source: &Source) -> Result<HashMap<String, String>, Error> {
+    let json = |e: serde_json::Error| Error::Spec(e.to_string());
     let mut all: HashMap<String, String> = o.annotations.iter().cloned().collect();
     let labels: std::collections::BTreeMap<_, _> = source
         .defaults
@@ -241,10 +251,13 @@ fn annotations(o: &Options, source: &Source) -> HashMap<String, String> {
         .chain(&o.labels)
         .cloned()
         .collect();
-    if !labels.is_empty()
-        && let Ok(json) = serde_json::to_string(&labels)
-    {
-        all.insert("io.coracle.labels".to_owned(), json);
+    if !labels.is_empty() {
+        let labels = serde_json::to_string(&labels).map_err(json)?;
+        all.insert("io.coracle.labels".to_owned(), labels);
+    }
+    if let Some(image) = &source.image {
+        let image = serde_json::to_string(image).map_err(json)?;
+        all.insert(IMAGE_ANNOTATION.to_owned(), image);
     }
     if let Some(signal) = o
         .stop_signal
@@ -256,44 +269,13 @@ fn annotations(o: &Options, source: &Source) -> HashMap<String, String> {
             signal.clone(),
         );
     }
-    all
-}
-
-fn write_files(o: &Options, dir: &Path, hostname: &str) -> Result<(), Error> {
-    let host = |path: &str| read_host_file(Path::new(path));
-    let hosts = files::hosts(o, hostname, &host("/etc/hosts"));
-    let resolv = files::resolv_conf(&o.dns, &host("/etc/resolv.conf"));
-    for (name, text) in [
-        ("hosts", hosts),
-        ("resolv.conf", resolv),
-        ("hostname", format!("{hostname}\n")),
-    ] {
-        write(&dir.join(name), text.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// A host without such a file gives its containers an empty one.
-fn read_host_file(path: &Path) -> String {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|f| f.take(HOST_FILE_MAX).read_to_string(&mut text));
-    if read.is_ok() { text } else { String::new() }
+    Ok(all)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     File::create(path)
         .and_then(|mut f| f.write_all(bytes))
         .map_err(|e| Error::file("write", path, e))
-}
-
-fn save(path: &Path, spec: &Spec) -> Result<(), Error> {
-    let json = serde_json::to_vec(spec).map_err(|e| Error::Spec(e.to_string()))?;
-    write(path, &json)
-}
-
-fn make_dir(path: &Path) -> Result<(), Error> {
-    rustix::fs::mkdir(path, Mode::from_raw_mode(0o755))
-        .map_err(|e| Error::file("create the directory", path, e.into()))
 }
 
 /// cgroup v2 is mounted where it belongs, alone (cgroups(7)).
@@ -325,44 +307,68 @@ fn seccomp(o: &Options, caps: Caps) -> Result<Seccomp, Error> {
     }
 }
 
-/// The root file system by the chosen driver.
-fn root(o: &Options, source: &Source, dir: &Path) -> Result<Root, Error> {
-    if let What::Directory(_) = o.what {
+/// Whether another driver may succeed where this one failed: the kernel or the store's file system
+/// does not do it, as opposed to a mistake or a full disk.
+fn is_unsuitable(e: &runtime::Error) -> bool {
+    match e {
+        runtime::Error::Init(f) => {
+            f.stage == Stage::Root
+                && matches!(
+                    f.errno,
+                    libc::EINVAL
+                        | libc::EPERM
+                        | libc::EACCES
+                        | libc::ENODEV
+                        | libc::EOPNOTSUPP
+                        | libc::ENOSYS
+                )
+        }
+        runtime::Error::FuseOverlayfs(_) => true,
+        _ => false,
+    }
+}
+
+/// The root file system by one driver.
+fn root(store: &Store, driver: Driver, source: &Source, dir: &Path) -> Result<Root, Error> {
+    if source.image.is_none() {
         return Ok(Root::Directory(source.layers[0].clone()));
     }
-    let driver = o.driver.unwrap_or(Driver::Overlay);
+    let skeleton = store.skeleton();
+    let lowers: Vec<PathBuf> = source.layers.iter().cloned().chain([skeleton]).collect();
     if driver == Driver::Copy {
         let target = dir.join("rootfs");
-        make_dir(&target)?;
-        let lowers: Vec<&Path> = source.layers.iter().map(PathBuf::as_path).collect();
-        let dir = rustix::fs::open(
-            &target,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|e| Error::file("open", &target, e.into()))?;
+        make_dir(&target, &lowers[0])?;
+        let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(&target, flags, Mode::empty())
+            .map_err(|e| Error::file("open", &target, e.into()))?;
         rootfs::flatten(&lowers, dir.as_fd())?;
         return Ok(Root::Directory(target));
     }
     let stack = Stack {
-        lowers: if source.layers.is_empty() {
-            // An image without layers: an overlay needs one.
-            let empty = dir.join("empty");
-            make_dir(&empty)?;
-            vec![empty]
-        } else {
-            source.layers.clone()
-        },
         upper: dir.join("upper"),
         work: dir.join("work"),
-        volatile: o.remove,
+        lowers,
     };
-    make_dir(&stack.upper)?;
-    make_dir(&stack.work)?;
+    make_dir(&stack.upper, &stack.lowers[0])?;
+    make_dir(&stack.work, &stack.upper)?;
     Ok(match driver {
         Driver::Overlay => Root::Overlay(stack),
         Driver::FuseOverlayfs | Driver::Copy => Root::Fuse(stack),
     })
+}
+
+/// A directory with the mode of another: the root directory of a container has that of its image.
+fn make_dir(path: &Path, like: &Path) -> Result<(), Error> {
+    let mode = rustix::fs::stat(like)
+        .map(|s| Mode::from_raw_mode(s.st_mode & 0o7777))
+        .map_err(|e| Error::file("read the mode of", like, e.into()))?;
+    match rustix::fs::mkdir(path, mode) {
+        // From an attempt with another driver.
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(Error::file("create the directory", path, e.into())),
+    }
+    rustix::fs::chmod(path, mode).map_err(|e| Error::file("change the mode of", path, e.into()))
 }
 
 /// What later verbs show of a container that has ended.

@@ -50,8 +50,6 @@ pub(super) struct Facts<'a> {
     pub cwd: PathBuf,
     pub hostname: &'a str,
     pub caps: Caps,
-    /// Directory of the container, with the files of [`super::files`].
-    pub bundle: &'a Path,
     /// Where the root file system is mounted.
     pub rootfs: &'a Path,
     /// Whether /sys/fs/cgroup is cgroup v2 on this host.
@@ -149,7 +147,7 @@ fn assemble(o: &Options, f: Facts<'_>) -> Result<Spec, OciSpecError> {
                 .readonly(o.read_only)
                 .build()?,
         )
-        .mounts(mounts(o, f.bundle, f.cgroup2)?)
+        .mounts(mounts(o, f.cgroup2)?)
         .process(process)
         .annotations(f.annotations)
         .linux(linux);
@@ -186,7 +184,7 @@ fn matches_path(pattern: &str, path: &str) -> bool {
     }
 }
 
-fn mounts(o: &Options, bundle: &Path, cgroup2: bool) -> Result<Vec<Mount>, OciSpecError> {
+fn mounts(o: &Options, cgroup2: bool) -> Result<Vec<Mount>, OciSpecError> {
     let mount = |fstype: &str, source: PathBuf, target: &Path, options: Vec<String>| {
         MountBuilder::default()
             .typ(fstype)
@@ -237,16 +235,6 @@ fn mounts(o: &Options, bundle: &Path, cgroup2: bool) -> Result<Vec<Mount>, OciSp
             words("rbind"),
         )?,
     });
-    for file in ["resolv.conf", "hosts", "hostname"] {
-        let target = Path::new("/etc").join(file);
-        // The user's own file at that place wins.
-        let taken = o.volumes.iter().any(|v| match v {
-            Volume::Bind { target: t, .. } | Volume::Tmpfs { target: t, .. } => *t == target,
-        });
-        if !taken {
-            all.push(mount("bind", bundle.join(file), &target, words("bind"))?);
-        }
-    }
     // Nodes cannot be made in a user namespace: those of the host are bound.
     for d in &o.devices {
         all.push(mount("bind", d.source.clone(), &d.target, words("bind"))?);

@@ -3,6 +3,7 @@
 //! over the channel, with its stage.
 
 mod confine;
+mod files;
 mod inside;
 mod mounts;
 mod program;
@@ -53,16 +54,17 @@ fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
     if let Root::Fuse(_) = plan.root {
         ask_for_fuse(channel)?;
     }
+    let files = files::prepare(plan)?;
     let root = rootfs::attach(plan)?;
-    mounts::all(plan, &root)?;
+    mounts::all(plan, &root, files)?;
     // Kernel parameters before /proc/sys becomes read-only.
     network(plan)?;
     inside::sysctls(plan, &root)?;
-    protect::all(plan, &root)?;
     rootfs::enter(plan, &root)?;
     drop(root);
 
     // From here on every path is one of the container.
+    protect::all(plan)?;
     let tty = terminal::open(plan, channel)?;
     inside::score(plan)?;
     let cwd_made = inside::working_directory(plan);
@@ -119,12 +121,14 @@ fn detach(plan: &Plan, channel: &Channel) -> Result<()> {
         .thread_set_mask()
         .at(Stage::Detach, || "sigprocmask".into())?;
     if plan.has(libc::CLONE_NEWNS) {
-        // Mounts made outside later still arrive, ours never leave.
-        rustix::mount::mount_change(
-            c"/",
-            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-        )
-        .at(Stage::Detach, || "mount(/, slave)".into())?;
+        // Ours never leave, and those made outside later arrive only where a volume asks for it.
+        let propagation = if plan.mounts.iter().any(|m| m.options.propagation != 0) {
+            MountPropagationFlags::DOWNSTREAM
+        } else {
+            MountPropagationFlags::PRIVATE
+        };
+        rustix::mount::mount_change(c"/", propagation | MountPropagationFlags::REC)
+            .at(Stage::Detach, || "mount(/, private)".into())?;
     }
     if plan.stdin == Stdin::Null && plan.terminal.is_none() {
         let null = open_null()?;

@@ -6,13 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_bind_recursive, move_mount,
-    open_tree,
+    MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, move_mount, open_tree,
 };
 
+use super::files::Detached;
 use super::rootfs::{Kind, Links, RootDir, fd_path};
 use super::{Context as _, Plan, Result, Stage, own_proc};
 use crate::runtime::plan::{Devices, Mount};
@@ -38,7 +38,14 @@ const LINKS: [(&CStr, &CStr); 6] = [
 ];
 
 /// All of them.
-pub(super) fn all(plan: &Plan, root: &RootDir) -> Result<()> {
+pub(super) fn all(plan: &Plan, root: &RootDir, files: Vec<Detached>) -> Result<()> {
+    // First, so that the user's own mount at such a place covers it.
+    for file in files {
+        let target = root.open_or_create(&file.target, Kind::File, Links::Follow);
+        target
+            .and_then(|target| place(&file.tree, &target))
+            .at(Stage::Mount, || file.target.display().to_string())?;
+    }
     let dev = Path::new("/dev");
     let mut populated = false;
     for m in &plan.mounts {
@@ -155,20 +162,18 @@ fn bind(root: &RootDir, m: &Mount) -> Result<()> {
     let o = &m.options;
     let go = || -> io::Result<()> {
         let tree = clone_tree(CWD, &m.source, o.recursive)?;
-        let kind = match FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) {
-            FileType::Directory => Kind::Directory,
-            _ => Kind::File,
-        };
-        let propagation = match u64::from(o.propagation) & !libc::MS_REC {
-            0 => libc::MS_PRIVATE,
-            p => p,
-        };
         // Attributes first, so that the mount is never reachable without them. Docker's "ro" is for
         // the mount itself, "rro" for all below; propagation goes with the tree.
-        if o.attr_recursive || o.attr.is_empty() {
-            set_attributes(tree.as_fd(), c"", Depth::Recursive, o.attr, propagation)?;
-        } else {
-            set_attributes(tree.as_fd(), c"", Depth::One, o.attr, 0)?;
+        let propagation = u64::from(o.propagation) & !libc::MS_REC;
+        if !o.attr.is_empty() {
+            let depth = if o.attr_recursive {
+                Depth::Recursive
+            } else {
+                Depth::One
+            };
+            set_attributes(tree.as_fd(), c"", depth, o.attr, 0)?;
+        }
+        if propagation != 0 {
             set_attributes(
                 tree.as_fd(),
                 c"",
@@ -177,7 +182,16 @@ fn bind(root: &RootDir, m: &Mount) -> Result<()> {
                 propagation,
             )?;
         }
-        let target = root.open_or_create(&m.destination, kind, Links::Follow)?;
+        let target = match root.open(&m.destination, Links::Follow) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+                let kind = match FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) {
+                    FileType::Directory => Kind::Directory,
+                    _ => Kind::File,
+                };
+                root.open_or_create(&m.destination, kind, Links::Follow)
+            }
+            other => other,
+        }?;
         place(&tree, &target)
     };
     go().at(Stage::Mount, || describe(m))
@@ -205,6 +219,9 @@ fn place(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
     Ok(move_mount(tree, c"", target, c"", flags)?)
 }
 
+/// Mount points in a /dev that is new and empty.
+const DIRECTORIES: [&CStr; 3] = [c"pts", c"shm", c"mqueue"];
+
 /// Nodes cannot be made in a user namespace: those of the host are bound over empty files.
 fn standard_devices(root: &RootDir) -> Result<()> {
     let dev = root
@@ -226,6 +243,12 @@ fn standard_devices(root: &RootDir) -> Result<()> {
         let target = [base.as_bytes(), b"/", name.to_bytes()].concat();
         mount_bind(source, target.as_slice()).at(Stage::Mount, what)?;
     }
+    for name in DIRECTORIES {
+        match mkdirat(&dev, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e).at(Stage::Mount, || format!("{name:?}")),
+        }
+    }
     for (name, target) in LINKS {
         match symlinkat(target, &dev, name) {
             Err(Errno::EXIST) => {}
@@ -233,11 +256,4 @@ fn standard_devices(root: &RootDir) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Bind `path` of the root file system over itself, all below included: a mount of its own, whose
-/// attributes can then be changed.
-pub(super) fn over_itself(target: BorrowedFd<'_>) -> io::Result<()> {
-    let path = fd_path(target);
-    Ok(mount_bind_recursive(path.as_str(), path.as_str())?)
 }

@@ -1,73 +1,68 @@
 //! Masked and read-only paths: parts of /proc and /sys that tell about the host or change it. They
-//! are protected by mounts on top, which a container cannot take away since it may not unmount what
-//! its user namespace did not mount alone, and its default capabilities lack CAP_SYS_ADMIN.
+//! are protected by mounts on top, which a container cannot take away: they are locked together with
+//! what they cover as soon as it makes a mount namespace of its own, and in its first one its default
+//! capabilities lack CAP_SYS_ADMIN.
+//!
+//! All this happens after the root was entered, so every path is one of the container. /proc and /sys
+//! are what [`mounts`](super::mounts) put there; a path that the user wants masked may go through
+//! links of the image, which lead nowhere but into the image.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, fstat, major, minor};
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::fs::{CWD, FileType, major, minor};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
 
-use super::mounts::over_itself;
-use super::rootfs::{Links, RootDir, fd_path};
 use super::{Context as _, Failure, Plan, Result, Stage};
 use crate::sys::mount::{Depth, MountAttr, set_attributes};
 
-/// Both kinds.
-pub(super) fn all(plan: &Plan, root: &RootDir) -> Result<()> {
+/// Both kinds. What this kernel does not have needs no protection.
+pub(super) fn all(plan: &Plan) -> Result<()> {
     for path in &plan.readonly {
-        let Some(target) = find(root, path)? else {
-            continue;
-        };
-        readonly(root, path, &target).at(Stage::Mask, || path.display().to_string())?;
+        match mount_bind_recursive(path, path) {
+            Ok(()) => readonly(path),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+        .at(Stage::Mask, || path.display().to_string())?;
     }
     if !plan.masked.is_empty() {
         check_null()?;
     }
     for path in &plan.masked {
-        let Some(target) = find(root, path)? else {
-            continue;
-        };
-        mask(&target).at(Stage::Mask, || path.display().to_string())?;
+        mask(path).at(Stage::Mask, || path.display().to_string())?;
     }
     Ok(())
 }
 
-/// What this kernel does not have needs no protection.
-fn find(root: &RootDir, path: &Path) -> Result<Option<OwnedFd>> {
-    match root.open(path, Links::Refuse) {
-        Ok(fd) => Ok(Some(fd)),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
-        Err(e) => Err(Failure::new(Stage::Mask, path.display().to_string(), e)),
-    }
+fn readonly(path: &Path) -> io::Result<()> {
+    let path = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))?;
+    set_attributes(CWD, &path, Depth::Recursive, MountAttr::RDONLY, 0)
 }
 
-fn readonly(root: &RootDir, path: &Path, target: &OwnedFd) -> io::Result<()> {
-    over_itself(target.as_fd())?;
-    let mounted = root.open(path, Links::Refuse)?;
-    set_attributes(mounted.as_fd(), c"", Depth::Recursive, MountAttr::RDONLY, 0)
-}
-
-/// A file is hidden by /dev/null, a directory by an empty one.
-fn mask(target: &OwnedFd) -> io::Result<()> {
-    let path = fd_path(target.as_fd());
-    match FileType::from_raw_mode(fstat(target)?.st_mode) {
-        FileType::Directory => mount(
+/// A file is hidden by the null device, a directory by an empty one.
+fn mask(path: &Path) -> std::result::Result<(), Errno> {
+    match mount_bind(c"/dev/null", path) {
+        Err(Errno::NOENT) => Ok(()),
+        // A directory, or a file used as one: mount(2) tells which.
+        Err(Errno::NOTDIR) => match mount(
             c"tmpfs",
-            path.as_str(),
+            path,
             c"tmpfs",
             MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
             c"size=0,nr_inodes=2",
-        )?,
-        _ => mount_bind(c"/dev/null", path.as_str())?,
+        ) {
+            Err(Errno::NOTDIR) => Ok(()),
+            other => other,
+        },
+        other => other,
     }
-    Ok(())
 }
 
 /// The mask must be the null device and nothing that somebody put in its place (CVE-2025-31133).
 fn check_null() -> Result<()> {
-    let stat = rustix::fs::stat(c"/dev/null").at(Stage::Mask, || "/dev/null".into())?;
+    let stat = rustix::fs::lstat(c"/dev/null").at(Stage::Mask, || "/dev/null".into())?;
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
     if is_null {
@@ -76,7 +71,7 @@ fn check_null() -> Result<()> {
         Err(Failure::new(
             Stage::Mask,
             "/dev/null is not the null device",
-            rustix::io::Errno::NODEV,
+            Errno::NODEV,
         ))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat, openat2};
 use rustix::io::Errno;
@@ -84,42 +84,23 @@ impl RootDir {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
             other => return other,
         }
-        let mut built = std::path::PathBuf::from("/");
-        let mut dir = self.open(&built, links)?;
-        let mut parts = path
-            .components()
-            .filter_map(|c| match c {
-                Component::Normal(name) => Some(name),
-                _ => None,
-            })
-            .peekable();
-        while let Some(name) = parts.next() {
-            built.push(name);
-            let next = match self.open(&built, links) {
-                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
-                    let made = if parts.peek().is_some() || kind == Kind::Directory {
-                        mkdirat(&dir, name, Mode::from_raw_mode(0o755))
-                    } else {
-                        mknodat(
-                            &dir,
-                            name,
-                            FileType::RegularFile,
-                            Mode::from_raw_mode(0o644),
-                            0,
-                        )
-                    };
-                    match made {
-                        // A link that leads nowhere: making what it points to would be guessing.
-                        Err(Errno::EXIST) => return Err(io::ErrorKind::NotFound.into()),
-                        other => other?,
-                    }
-                    self.open(&built, links)
-                }
-                other => other,
-            };
-            dir = next?;
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let parent = self.open_or_create(parent, Kind::Directory, links)?;
+        match kind {
+            Kind::Directory => mkdirat(&parent, name, Mode::from_raw_mode(0o755)),
+            Kind::File => mknodat(
+                &parent,
+                name,
+                FileType::RegularFile,
+                Mode::from_raw_mode(0o644),
+                0,
+            ),
         }
-        Ok(dir)
+        // A link that leads nowhere: making what it points to would be guessing.
+        .map_err(|e| if e == Errno::EXIST { Errno::NOENT } else { e })?;
+        self.open(path, links)
     }
 }
 

@@ -35,8 +35,16 @@ fn op(code: u16, k: u32) -> Instruction {
 /// The program for callers of the native and compatible instruction sets; `profile` gives the rules
 /// of each. Callers of any other set are killed.
 pub(crate) fn compile<'a>(profile: impl Fn(Arch) -> Profile<'a>) -> Vec<Instruction> {
+    compile_for(Arch::NATIVE, profile)
+}
+
+/// The same for the callers that another machine may have.
+pub(super) fn compile_for<'a>(
+    arches: &[Arch],
+    profile: impl Fn(Arch) -> Profile<'a>,
+) -> Vec<Instruction> {
     let mut program = vec![op(LOAD, ARCH)];
-    for &arch in Arch::NATIVE {
+    for &arch in arches {
         let section = section(&profile(arch), arch);
         program.push(Instruction {
             jt: 1,

@@ -1,0 +1,234 @@
+//! The layers of one image: which are missing, and several at a time fetched, checked and unpacked.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use oci_spec::image::ImageManifest;
+
+use super::{Error, IntakeError, Options, Source, digest_of};
+use crate::layer;
+use crate::oci::{Digest, layer_compression};
+use crate::ops::progress::{Planned, Progress};
+use crate::store::{self, LayerInfo, Store};
+
+/// A layer as manifest and configuration together describe it.
+pub(super) struct Wanted {
+    pub(super) diff_id: Digest,
+    pub(super) blob: Digest,
+    pub(super) blob_size: u64,
+}
+
+/// Match the layers of the manifest with the diff_ids of the configuration.
+pub(super) fn wanted(
+    manifest: &ImageManifest,
+    diff_ids: Vec<Digest>,
+) -> Result<Vec<Wanted>, Error> {
+    let descriptors = manifest.layers();
+    if descriptors.len() != diff_ids.len() {
+        return Err(IntakeError::LayerCount {
+            layers: descriptors.len(),
+            diff_ids: diff_ids.len(),
+        }
+        .into());
+    }
+    descriptors
+        .iter()
+        .zip(diff_ids)
+        .map(|(d, diff_id)| {
+            layer_compression(d)?;
+            Ok(Wanted {
+                diff_id,
+                blob: digest_of(d)?,
+                blob_size: d.size(),
+            })
+        })
+        .collect()
+}
+
+/// Get all layers that are not there, some at a time; the first failure stops the others.
+pub(super) fn fetch(
+    store: &Store,
+    source: &dyn Source,
+    wanted: &[Wanted],
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    let mut todo: Vec<&Wanted> = Vec::new();
+    let mut plan = Vec::with_capacity(wanted.len());
+    for layer in wanted {
+        let present = store.has_layer(&layer.diff_id);
+        // An image may have the same layer twice.
+        let first = seen.insert(&layer.diff_id);
+        if first {
+            plan.push(Planned {
+                digest: layer.blob.clone(),
+                size: layer.blob_size,
+                present,
+            });
+        }
+        if first && !present {
+            todo.push(layer);
+        }
+    }
+    progress.plan(&plan);
+    // The largest first: then the last ones to finish are small, and no worker idles for long.
+    todo.sort_by_key(|l| l.blob_size);
+    let workers = options.jobs.clamp(1, todo.len().max(1));
+    let todo = Mutex::new(todo);
+    let failure: Mutex<Option<Error>> = Mutex::new(None);
+    let stop = AtomicBool::new(false);
+    let work = || {
+        while !stop.load(Ordering::Relaxed) {
+            let next = todo.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(layer) = next else { break };
+            let job = Job {
+                store,
+                source,
+                layer,
+                limits: &options.limits,
+                progress,
+                stop: &stop,
+            };
+            if let Err(e) = job.run() {
+                stop.store(true, Ordering::Relaxed);
+                // Later failures are the echo of the first.
+                let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert(e);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..workers {
+            scope.spawn(work);
+        }
+        work();
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(e) => Err(e),
+        None => Ok(()),
+    }
+}
+
+/// One layer to fetch and unpack.
+struct Job<'a> {
+    store: &'a Store,
+    source: &'a dyn Source,
+    layer: &'a Wanted,
+    limits: &'a layer::Limits,
+    progress: &'a dyn Progress,
+    stop: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    fn run(&self) -> Result<(), Error> {
+        let mut stale = false;
+        let mut result = self.attempt(&mut stale);
+        if stale {
+            // Bytes of an earlier attempt were bad, and are gone by now: this one starts at 0.
+            result = self.attempt(&mut stale);
+        }
+        result?;
+        self.progress.done(&self.layer.blob);
+        Ok(())
+    }
+
+    /// `stale`: it failed, and bytes that were on disk before may be to blame; they were removed.
+    fn attempt(&self, stale: &mut bool) -> Result<(), Error> {
+        *stale = false;
+        let Wanted {
+            diff_id,
+            blob,
+            blob_size,
+        } = self.layer;
+        let mut ingest = self.store.blobs().ingest(blob, *blob_size)?;
+        if self.store.has_layer(diff_id) {
+            // Whoever we waited for has done it all.
+            return Ok(());
+        }
+        let have = ingest.resume_offset();
+        self.progress.begin(blob, have);
+        let rest: Box<dyn Read + Send + '_> = if have == *blob_size {
+            Box::new(io::empty())
+        } else {
+            self.source.blob(blob, *blob_size, have)?
+        };
+        let draft = self.store.layers().begin(diff_id)?;
+        let mut reader = Watched {
+            inner: ingest.reader(rest),
+            blob,
+            progress: self.progress,
+            stop: self.stop,
+        };
+        let applied = layer::apply(&mut reader, draft.dir(), &draft.sidecar(), self.limits)
+            .map_err(Error::from_layer)
+            // To the end in any case, since that is where the digest is checked.
+            .and_then(|applied| match io::copy(&mut reader, &mut io::sink()) {
+                Ok(_) => Ok(applied),
+                Err(e) => Err(Error::from_reader(e)),
+            });
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(e) => {
+                if is_content(&e) {
+                    *stale = ingest.distrust()? && have > 0;
+                }
+                return Err(e);
+            }
+        };
+        if applied.diff_id != *diff_id {
+            return Err(IntakeError::DiffId {
+                blob: blob.clone(),
+                want: diff_id.clone(),
+                got: applied.diff_id,
+            }
+            .into());
+        }
+        draft.publish(&LayerInfo {
+            diff_id: applied.diff_id,
+            size: applied.size,
+            entries: applied.entries,
+            tar_bytes: applied.tar_bytes,
+        })?;
+        Ok(())
+    }
+}
+
+/// Is the content of the blob to blame, and not the machine or the network?
+fn is_content(e: &Error) -> bool {
+    match e {
+        Error::Layer(e) => !matches!(
+            e,
+            layer::Error::Sys { .. }
+                | layer::Error::Sidecar { .. }
+                | layer::Error::Thread(_)
+                | layer::Error::Read(_)
+        ),
+        Error::Store(e) => matches!(
+            e,
+            store::Error::WrongDigest { .. } | store::Error::BlobCorrupt { .. }
+        ),
+        _ => false,
+    }
+}
+
+/// Counts what is read, and ends early when another layer has failed.
+struct Watched<'a, R> {
+    inner: R,
+    blob: &'a Digest,
+    progress: &'a dyn Progress,
+    stop: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("stopped: another layer has failed"));
+        }
+        let n = self.inner.read(buf)?;
+        self.progress.advance(self.blob, n as u64);
+        Ok(n)
+    }
+}
