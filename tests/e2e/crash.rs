@@ -59,15 +59,15 @@ fn pull_killed_at_any_time(e: &Env) -> Done {
         // Away with what may have been finished, so that the next round pulls again.
         let _ = own.cmd(["rmi", "-f", &name]).run();
     }
-    own.cmd(["rmi", "-f", &name]).run();
+    pull.ok();
+    own.cmd(["run", "--rm", "--network=none", &name, "true"])
+        .ok();
+    own.cmd(["rmi", &name]).ok();
     assert_eq!(
         layers(&own),
         before,
         "a finished image has changed, or a layer was left"
     );
-    pull.ok();
-    own.cmd(["run", "--rm", "--network=none", &name, "true"])
-        .ok();
     leftovers(&own, 0);
     Ok(())
 }
@@ -216,8 +216,9 @@ fn run_on_a_full_disk(e: &Env) -> Done {
     on_small_disk(e, 8, |own| {
         let name = own.image("busybox");
         let filler = own.root().join("filler");
-        let left = std::fs::File::create(&filler).unwrap();
-        let _ = std::io::copy(&mut std::io::repeat(1), &mut &left);
+        let mut left = std::fs::File::create(&filler).unwrap();
+        let _ = std::io::copy(&mut std::io::repeat(1), &mut left);
+        drop(left);
         let out = own
             .cmd(["run", "--rm", "--network=none", &name, "true"])
             .run();

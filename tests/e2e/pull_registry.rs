@@ -377,20 +377,8 @@ fn pull_needs_no_namespace(e: &Env) -> Done {
     e.need(Feature::Root)?;
     let own = e.with_own_store();
     let name = own.machine.pushed("nasty14");
-    // No user namespace may be made below this one, as on machines that switch them off.
-    let script = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"";
     let cmd = own.cmd(["pull", "-q", &name]);
-    let wrapped = cmd.wrapped([
-        "unshare",
-        "--user",
-        "--map-users=0,0,65536",
-        "--map-groups=0,0,65536",
-        "sh",
-        "-c",
-        script,
-        "sh",
-    ]);
-    wrapped.ok();
+    cmd.wrapped(crate::nested::WITHOUT_USER_NAMESPACES).ok();
     own.cmd([
         "run",
         "--rm",

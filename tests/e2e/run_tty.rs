@@ -157,6 +157,8 @@ fn job_control(e: &Env) -> Done {
             ["expect", "Stopped"],
             ["send", "kill -9 %1; echo $((40+2))\n"],
             ["expect", "42"],
+            ["send", "exit 0\n"],
+            ["sleep", 0.3],
             ["send", "exit 0\n"]
         ]),
     );

@@ -299,7 +299,7 @@ pub fn assert_same(what: &str, a: &[String], b: &[String]) {
         "{what} differ\n--- only left:\n{left}--- only right:\n{right}"
     );
     assert!(
-        a.len() > 50,
+        a.len() > 25,
         "{what}: a tree of {} entries is no test",
         a.len()
     );
