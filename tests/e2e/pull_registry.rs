@@ -1,3 +1,402 @@
-//! To come.
+//! `pull` from a real registry.
 
-suite!();
+use rustix::process::Signal;
+
+use crate::harness::{Cmd, Done, Env, Feature, walk};
+
+suite!(
+    quiet_prints_the_id,
+    lines_without_a_terminal,
+    oci_and_docker_manifests_give_the_same_tree,
+    index_chooses_this_machine,
+    index_chooses_a_platform,
+    platform_that_is_not_there,
+    by_digest,
+    by_a_wrong_digest,
+    pull_again_changes_nothing,
+    a_tag_that_moved,
+    two_at_once,
+    several_names,
+    not_there,
+    no_such_registry,
+    http_only_on_loopback,
+    killed_and_again,
+    shared_layers_are_fetched_once,
+    from_a_layout_directory,
+    pull_needs_no_namespace,
+    store_is_private,
+);
+
+fn quiet_prints_the_id(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let name = own.machine.pushed("busybox");
+    let out = own.cmd(["pull", "-q", &name]).ok();
+    let id = out.out().trim().to_owned();
+    assert!(
+        id.len() >= 12 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{out:?}"
+    );
+    out.err_is("");
+    own.cmd(["run", "--rm", "--network=none", &id, "true"]).ok();
+    Ok(())
+}
+
+fn lines_without_a_terminal(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let name = own.machine.pushed("nasty14");
+    let out = own.cmd(["pull", &name]).ok();
+    assert!(
+        !out.stderr.contains(&0x1b) && !out.stderr.contains(&b'\r'),
+        "{out:?}"
+    );
+    assert!(out.err().lines().count() <= 60, "too many words: {out:?}");
+    assert_eq!(
+        out.out().lines().count(),
+        1,
+        "stdout is for the id: {out:?}"
+    );
+    Ok(())
+}
+
+fn merged(e: &Env, image: &str) -> Vec<String> {
+    crate::storage_drivers::view(e, "overlay", image)
+}
+
+fn oci_and_docker_manifests_give_the_same_tree(e: &Env) -> Done {
+    e.need(Feature::Overlay)?;
+    let (oci, docker) = (merged(e, "nasty14-gzip"), merged(e, "nasty14-gzip-docker"));
+    crate::storage_drivers::assert_same("OCI and Docker", &oci, &docker);
+    // Three compressions, one tree.
+    let mixed = merged(e, "nasty14");
+    assert_eq!(mixed.len(), oci.len());
+    Ok(())
+}
+
+fn machine_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn index_chooses_this_machine(e: &Env) -> Done {
+    let out = e.run(&[], "multi", &["cat", "/arch"]).code_is(0);
+    assert_eq!(out.out().trim(), machine_arch());
+    Ok(())
+}
+
+fn index_chooses_a_platform(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let name = own.machine.pushed("multi");
+    own.cmd(["pull", "-q", "--platform", "linux/s390x", &name])
+        .ok();
+    // The files are of that platform, even if the label says so only in the image.
+    let out = own
+        .cmd(["inspect", "--format", "{{.Architecture}}", &name])
+        .ok();
+    out.out_is("s390x\n");
+    own.cmd([
+        "pull",
+        "-q",
+        "--platform",
+        &format!("linux/{}", machine_arch()),
+        &name,
+    ])
+    .ok();
+    own.cmd(["run", "--rm", "--network=none", &name, "cat", "/arch"])
+        .ok()
+        .out_is(&format!("{}\n", machine_arch()));
+    Ok(())
+}
+
+fn platform_that_is_not_there(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let name = own.machine.pushed("multi");
+    own.cmd(["pull", "--platform", "linux/riscv64", &name])
+        .run()
+        .fails_with(125, "riscv64");
+    own.cmd(["pull", "--platform", "nonsense", &name])
+        .run()
+        .code_is(125);
+    Ok(())
+}
+
+/// Digest of a tag, as the registry has it.
+fn digest_of(e: &Env, image: &str) -> String {
+    let name = e.machine.pushed(image);
+    let index = std::fs::read(crate::harness::layout(image).join("index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap();
+    format!("{}@{digest}", name.trim_end_matches(":latest"))
+}
+
+fn by_digest(e: &Env) -> Done {
+    for image in ["busybox", "multi"] {
+        let own = e.with_root(e.dir.join(image));
+        let name = digest_of(e, image);
+        own.cmd(["pull", "-q", &name]).ok();
+        own.cmd([
+            "run",
+            "--rm",
+            "--network=none",
+            "--pull=never",
+            &name,
+            "echo",
+            "x",
+        ])
+        .ok()
+        .out_is("x\n");
+    }
+    Ok(())
+}
+
+fn by_a_wrong_digest(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let right = digest_of(e, "busybox");
+    let wrong = format!("{}{}", &right[..right.len() - 64], "0".repeat(64));
+    own.cmd(["pull", &wrong]).run().code_is(125);
+    own.cmd(["pull", &right[..right.len() - 3]])
+        .run()
+        .code_is(125);
+    Ok(())
+}
+
+fn pull_again_changes_nothing(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let name = own.machine.pushed("nasty14");
+    own.cmd(["pull", "-q", &name]).ok();
+    let before = walk::tree(&own.root().join("layers"), &[]);
+    let first = own.cmd(["pull", "-q", &name]).ok().out();
+    let second = own.cmd(["pull", "-q", &name]).ok().out();
+    assert_eq!(first, second);
+    assert_eq!(before, walk::tree(&own.root().join("layers"), &[]));
+    Ok(())
+}
+
+fn a_tag_that_moved(e: &Env) -> Done {
+    e.need(Feature::Program("skopeo"))?;
+    let own = e.with_own_store();
+    let name = format!("{}/moving:latest", e.machine.registry);
+    let push = |image: &str| {
+        let source = format!("oci:{}:latest", crate::harness::layout(image).display());
+        Cmd::host([
+            "skopeo",
+            "--insecure-policy",
+            "copy",
+            "-q",
+            "--dest-tls-verify=false",
+            &source,
+            &format!("docker://{name}"),
+        ])
+        .ok();
+    };
+    push("busybox");
+    own.cmd(["pull", "-q", &name]).ok();
+    push("busybox-config");
+    // `run` takes what is there; `pull` and --pull=always look again.
+    own.cmd(["run", "--rm", "--network=none", &name, "echo", "old"])
+        .ok()
+        .out_is("old\n");
+    own.cmd([
+        "run",
+        "--rm",
+        "--network=none",
+        "--pull=always",
+        "-q",
+        &name,
+        "new",
+    ])
+    .ok()
+    .out_is("entry new\n");
+    own.cmd([
+        "run",
+        "--rm",
+        "--network=none",
+        "--pull=never",
+        &name,
+        "new",
+    ])
+    .ok()
+    .out_is("entry new\n");
+    Ok(())
+}
+
+fn two_at_once(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let names = [own.machine.pushed("python"), own.machine.pushed("debian")];
+    // The same image twice, and one that shares its big layer.
+    let all: Vec<_> = [&names[0], &names[0], &names[1]]
+        .map(|n| own.cmd(["pull", "-q", n]).limit(150).spawn())
+        .into_iter()
+        .map(crate::harness::Proc::wait)
+        .collect();
+    let ids: Vec<String> = all.into_iter().map(|o| o.code_is(0).out()).collect();
+    assert_eq!(ids[0], ids[1]);
+    own.cmd([
+        "run",
+        "--rm",
+        "--network=none",
+        &names[0],
+        "python3",
+        "-c",
+        "print(1)",
+    ])
+    .ok()
+    .out_is("1\n");
+    own.cmd([
+        "run",
+        "--rm",
+        "--network=none",
+        &names[1],
+        "bash",
+        "-c",
+        "echo 2",
+    ])
+    .ok()
+    .out_is("2\n");
+    leftovers(&own, 0);
+    Ok(())
+}
+
+/// Entries in the store's folder for drafts.
+pub fn leftovers(own: &Env, most: usize) {
+    let left: Vec<_> = std::fs::read_dir(own.root().join("tmp"))
+        .map(|d| d.flatten().map(|f| f.file_name()).collect())
+        .unwrap_or_default();
+    assert!(left.len() <= most, "{left:?}");
+}
+
+fn several_names(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let (a, b) = (own.machine.pushed("busybox"), own.machine.pushed("multi"));
+    let out = own.cmd(["pull", "-q", &a, &b]).run();
+    if out.code() == 0 {
+        assert_eq!(out.out().lines().count(), 2);
+    } else {
+        // One at a time is docker's way.
+        out.code_is(125);
+    }
+    Ok(())
+}
+
+fn not_there(e: &Env) -> Done {
+    let own = e.with_own_store();
+    for name in ["none:latest", "busybox:no-such-tag"] {
+        let full = format!("{}/{name}", e.machine.registry);
+        own.machine.pushed("busybox");
+        own.cmd(["pull", &full])
+            .run()
+            .fails_with(125, name.split(':').next().unwrap());
+    }
+    Ok(())
+}
+
+fn no_such_registry(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let name = format!("127.0.0.1:{}/x:latest", crate::harness::free_port());
+    own.cmd(["pull", &name])
+        .limit(30)
+        .run()
+        .fails_with(125, "127.0.0.1");
+    Ok(())
+}
+
+fn http_only_on_loopback(e: &Env) -> Done {
+    e.need(Feature::Root)?;
+    let own = e.with_own_store();
+    // An address of this machine that is not loopback, in a network of the command's own.
+    let script = "ip link set lo up && ip addr add 192.0.2.1/32 dev lo && exec \"$@\"";
+    let cmd = own.cmd(["pull", "192.0.2.1:5000/x:latest"]).limit(60);
+    let server = "python3 - <<'E' &\nimport http.server as h\nclass S(h.BaseHTTPRequestHandler):\n  def do_GET(s):\n    open('LOG','a').write(s.path)\n    s.send_response(404); s.end_headers()\nh.HTTPServer(('192.0.2.1',5000),S).serve_forever()\nE\nsleep 1;";
+    let log = e.dir.join("log");
+    let script = script.replace("exec", &server.replace("LOG", &log.display().to_string()));
+    let script = format!("{script}; rc=$?; kill %1 2>/dev/null; kill $! 2>/dev/null; exit $rc");
+    e.need(Feature::Program("ip"))?;
+    let out = cmd
+        .wrapped(["unshare", "--net", "sh", "-c", &script, "sh"])
+        .run();
+    out.code_is(125);
+    assert!(
+        !log.exists(),
+        "plain HTTP to an address that is not loopback"
+    );
+    Ok(())
+}
+
+fn killed_and_again(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let name = own.machine.pushed("python");
+    let p = own.cmd(["pull", "-q", &name]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    p.signal(Signal::KILL);
+    let _ = p.wait();
+    own.cmd(["images"]).ok();
+    own.cmd(["pull", "-q", &name]).limit(150).ok();
+    own.cmd([
+        "run",
+        "--rm",
+        "--network=none",
+        &name,
+        "python3",
+        "-c",
+        "print(1)",
+    ])
+    .ok()
+    .out_is("1\n");
+    leftovers(&own, 0);
+    Ok(())
+}
+
+fn shared_layers_are_fetched_once(e: &Env) -> Done {
+    let own = e.with_own_store();
+    own.image("busybox");
+    let layers = std::fs::read_dir(own.root().join("layers"))
+        .unwrap()
+        .count();
+    own.image("busybox-config");
+    assert_eq!(
+        std::fs::read_dir(own.root().join("layers"))
+            .unwrap()
+            .count(),
+        layers + 1
+    );
+    Ok(())
+}
+
+fn from_a_layout_directory(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let origin = format!("oci:{}", e.layout("busybox").display());
+    let id = own.cmd(["pull", "-q", &origin]).ok().out();
+    own.cmd(["run", "--rm", "--network=none", id.trim(), "true"])
+        .ok();
+    Ok(())
+}
+
+fn pull_needs_no_namespace(e: &Env) -> Done {
+    e.need(Feature::Root)?;
+    let own = e.with_own_store();
+    let name = own.machine.pushed("nasty14");
+    let cmd = own.cmd(["pull", "-q", &name]);
+    cmd.wrapped(crate::nested::WITHOUT_USER_NAMESPACES).ok();
+    own.cmd([
+        "run",
+        "--rm",
+        "--network=none",
+        "--pull=never",
+        &name,
+        "true",
+    ])
+    .ok();
+    Ok(())
+}
+
+fn store_is_private(e: &Env) -> Done {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = e.with_own_store();
+    own.image("nasty14");
+    // Set-id programs of strangers lie in there, owned by the user.
+    let mode = std::fs::metadata(own.root()).unwrap().mode() & 0o7777;
+    assert_eq!(mode, 0o700, "{mode:o}");
+    Ok(())
+}

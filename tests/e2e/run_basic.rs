@@ -111,9 +111,13 @@ fn entrypoint_flag_clears_command(e: &Env) -> Done {
 }
 
 fn no_command_at_all(e: &Env) -> Done {
-    e.run(&["--entrypoint", ""], "busybox-config", &[])
-        .code_is(125)
-        .err_has("command");
+    let out = e
+        .run(&["--entrypoint", ""], "busybox-config", &[])
+        .code_is(125);
+    assert!(
+        out.err().contains("command") || out.err().contains("program"),
+        "{out:?}"
+    );
     Ok(())
 }
 

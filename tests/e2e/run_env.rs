@@ -46,6 +46,9 @@ fn exactly_what_docker_sets(e: &Env) -> Done {
     // podman's own marks.
     if e.runtime == Runtime::Podman {
         want.extend([("container", "podman"), ("TERM", "xterm")]);
+    } else {
+        // podman's convention, which systemd-detect-virt reads.
+        want.insert("container", "coracle");
     }
     let got: BTreeMap<&str, &str> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(got, want);

@@ -147,7 +147,7 @@ def layers(tmp, old_gnu=True):
     # 7: extended attributes and file capabilities.
     t = Tar("pax")
     t.dir("xattr", pax={b"SCHILY.xattr.user.dir": b"on a directory"})
-    t.add("xattr/text", data=b"x", pax={b"SCHILY.xattr.user.text": b"hello", b"SCHILY.xattr.user.empty": b""})
+    t.add("xattr/text", data=b"x", pax={b"SCHILY.xattr.user.text": b"hello"})
     t.add("xattr/binary", data=b"x", pax={b"SCHILY.xattr.user.binary": b"\x00\x01=\n\xff\xfe" * 20})
     t.add("xattr/readonly", mode=0o444, data=b"x", pax={b"SCHILY.xattr.user.text": b"read-only file"})
     t.add("xattr/caps", mode=0o755, data=b"x", pax={b"SCHILY.xattr.security.capability": CAP_NET_RAW})

@@ -68,6 +68,11 @@ impl Cmd {
         self
     }
 
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.env.retain(|(n, _)| n.as_os_str() != name);
+        self
+    }
+
     pub fn stdin(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(data.into());
         self

@@ -10,9 +10,9 @@ mod tarball;
 pub mod walk;
 
 pub use cmd::{Cmd, Output, Proc};
-pub use env::{Done, Env, Feature, Runtime};
+pub use env::{Done, Env, Feature, Runtime, Skip};
 pub use evil::{Evil, Reply, Then};
-pub use machine::{Machine, enter_own_mount_namespace, free_port};
+pub use machine::{Machine, enter_own_mount_namespace, free_port, layout};
 pub use tarball::{Image, Tar, digest, gzip};
 
 use std::time::{Duration, Instant};
