@@ -142,6 +142,13 @@ pub fn close_from(first: u32, last: u32) -> io::Result<()> {
     close_range(first, last, 0)
 }
 
+/// Close this process's copy of a descriptor whose owner is another process: the parent, whose memory
+/// and not whose descriptors a child shares.
+pub fn close_copy(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = fd.as_raw_fd() as u32;
+    close_range(fd, fd, 0)
+}
+
 fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
     // SAFETY: three integers; which descriptors go is the caller's business, and those who call are
     // about to leave this program's code for good.
