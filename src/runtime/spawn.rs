@@ -49,7 +49,7 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
     let child = match plan.root {
         // The child asks us for something while it sets up: both must be awake.
         Root::Fuse(_) => match sys::clone::clone(plan.namespaces).map_err(Error::Clone)? {
-            Side::Child => match init::run(plan, &theirs, ours.fd()) {},
+            Side::Child => init::run(plan, &theirs, ours.fd()),
             Side::Parent(child) => child,
         },
         // No copy of our memory: a good part of the cost of a start. What the child says meanwhile

@@ -1,6 +1,5 @@
 //! clone3(2): one process into new namespaces.
 
-use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -74,14 +73,14 @@ pub fn clone(namespaces: u64) -> io::Result<Side> {
 const STACK: usize = 1 << 20;
 
 /// Start a child with new namespaces that borrows this process's memory until it executes a program or
-/// exits, as vfork(2): nothing is copied, and the caller sleeps meanwhile. `work` runs in the child
-/// and never returns; what it changes in memory the caller will see.
+/// exits, as vfork(2): nothing is copied, and the caller sleeps meanwhile. `work` runs in the child,
+/// which ends if it returns; what it changes in memory the caller will see.
 ///
 /// Where clone3 is hidden by an outer container's filter this is [`clone`].
 ///
 /// # Panics
 /// In debug builds, when the caller has more than one thread.
-pub fn clone_borrowing<F: FnOnce() -> Infallible>(namespaces: u64, work: F) -> io::Result<Child> {
+pub fn clone_borrowing<F: FnOnce()>(namespaces: u64, work: F) -> io::Result<Child> {
     debug_assert_eq!(threads(), 1, "clone with threads running");
     let stack = Stack::new()?;
     let mut pidfd: libc::c_int = -1;
@@ -110,7 +109,10 @@ pub fn clone_borrowing<F: FnOnce() -> Infallible>(namespaces: u64, work: F) -> i
         e => match (i32::try_from(-e).unwrap_or(libc::EIO), work) {
             (libc::ENOSYS, Some(work)) => match clone(namespaces)? {
                 Side::Parent(child) => Ok(child),
-                Side::Child => match work() {},
+                Side::Child => {
+                    work();
+                    exit_now(127)
+                }
             },
             (errno, _) => Err(io::Error::from_raw_os_error(errno)),
         },
@@ -118,11 +120,11 @@ pub fn clone_borrowing<F: FnOnce() -> Infallible>(namespaces: u64, work: F) -> i
 }
 
 /// First function of a borrowing child. `work` points to its `Option<F>`.
-extern "C" fn borrower<F: FnOnce() -> Infallible>(work: *mut libc::c_void) -> ! {
+extern "C" fn borrower<F: FnOnce()>(work: *mut libc::c_void) -> ! {
     // SAFETY: clone_borrowing passes exactly this type, and sleeps while we use it.
     let work = unsafe { &mut *work.cast::<Option<F>>() };
     if let Some(work) = work.take() {
-        match work() {}
+        work();
     }
     exit_now(127)
 }

@@ -42,7 +42,7 @@ impl<T, E: Into<std::io::Error>> Context<T> for std::result::Result<T, E> {
 ///
 /// The memory may be the parent's own, lent until exec: nothing here writes to what the parent still
 /// needs, and no destructor of the parent's values runs here.
-pub(super) fn run(plan: &Plan, channel: &Channel, parents_end: BorrowedFd<'_>) -> Infallible {
+pub(super) fn run(plan: &Plan, channel: &Channel, parents_end: BorrowedFd<'_>) -> ! {
     // Ours is a copy: with it open we would never see the parent's end close.
     let _ = sys::exec::close_copy(parents_end);
     let Err(failure) = start(plan, channel);
