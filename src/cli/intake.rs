@@ -2,7 +2,7 @@
 
 use crate::layer::Limits;
 use crate::oci::Platform;
-use crate::ops::{self, IntakeOptions};
+use crate::ops::{self, IntakeOptions, Keep};
 
 /// How images are chosen and bounded.
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,9 @@ pub(super) struct IntakeArgs {
         hide_env_values = true
     )]
     pub(super) max_layer_size: Option<u64>,
+    /// Keep the compressed layers as well, which run does not need
+    #[arg(long, env = "CORACLE_KEEP_BLOBS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new(), num_args = 0, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set)]
+    pub(super) keep_blobs: bool,
 }
 
 /// How registries are reached.
@@ -46,6 +49,11 @@ impl IntakeArgs {
         Ok(IntakeOptions {
             platform: platform.transpose()?,
             limits,
+            keep: if self.keep_blobs {
+                Keep::Blob
+            } else {
+                Keep::Nothing
+            },
             ..IntakeOptions::default()
         })
     }

@@ -112,7 +112,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let app = match App::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let app = match parse(&args) {
         Ok(app) => app,
         Err(e) => return ExitCode::from(report::usage(&e)),
     };
@@ -133,6 +134,38 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(failure) => report::failure(&failure),
     })
+}
+
+/// Building the definitions of all verbs is a measurable part of a start: `run` alone is tried first,
+/// and whatever does not parse that way (also a request for help) goes to the whole.
+fn parse(args: &[OsString]) -> Result<App, clap::Error> {
+    if args.get(1).is_some_and(|verb| verb == "run")
+        && let Ok(RunApp {
+            global,
+            run: OnlyRun::Run(run),
+        }) = RunApp::try_parse_from(args)
+    {
+        return Ok(App {
+            global,
+            command: Command::Run(run),
+        });
+    }
+    App::try_parse_from(args)
+}
+
+/// [`App`] with a single verb.
+#[derive(Debug, Parser)]
+#[command(name = "coracle")]
+struct RunApp {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    run: OnlyRun,
+}
+
+#[derive(Debug, Subcommand)]
+enum OnlyRun {
+    Run(Box<run::Args>),
 }
 
 /// The whole command tree, for the man pages and the tests.

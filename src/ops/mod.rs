@@ -20,6 +20,8 @@ use std::path::Path;
 pub use error::Error;
 pub use intake::{IntakeError, Options as IntakeOptions};
 
+pub use crate::store::Keep;
+
 pub(crate) use crate::runtime::{INIT_NAME, init_main};
 
 use crate::config::{Env, data_root};

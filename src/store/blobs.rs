@@ -24,6 +24,9 @@ const STALL: u32 = 20;
 /// Most bytes handed on in one read, so that hashing and writing go in sensible steps.
 const CHUNK_MAX: usize = 1 << 20;
 
+/// Bytes between two signs of life of a fetch that writes nothing.
+const PULSE: u64 = 1 << 20;
+
 /// View of the store's blobs.
 #[derive(Debug, Clone, Copy)]
 pub struct Blobs<'a> {
@@ -116,10 +119,17 @@ impl Blobs<'_> {
 
     /// Start to fetch a blob of `size` bytes, or go on where a dead process stopped. Waits while
     /// another process fetches the same, as long as its file grows.
-    pub fn ingest(&self, digest: &Digest, size: u64) -> Result<BlobIngest, Error> {
+    ///
+    /// With [`Keep::Nothing`] the blob is only read and checked: nothing of it is written to disk, so
+    /// an attempt that dies starts anew.
+    pub fn ingest(&self, digest: &Digest, size: u64, keep: Keep) -> Result<BlobIngest, Error> {
         let target = self.path(digest);
+        let kind = match keep {
+            Keep::Blob => "partial",
+            Keep::Nothing => "fetch",
+        };
         let partial = self.store.tmp().join(format!(
-            "partial-{}-{}",
+            "{kind}-{}-{}",
             digest.algorithm().name(),
             digest.hex()
         ));
@@ -156,7 +166,7 @@ impl Blobs<'_> {
                 atomic::unlink(path)?;
                 continue;
             }
-            if have > size {
+            if have > size || (keep == Keep::Nothing && !published) {
                 file.set_len(0).map_err(failed("truncate", path))?;
                 have = 0;
             }
@@ -168,6 +178,7 @@ impl Blobs<'_> {
                 target,
                 have,
                 published,
+                keep,
             });
         }
     }
@@ -196,6 +207,16 @@ pub struct BlobIngest {
     target: PathBuf,
     have: u64,
     published: bool,
+    keep: Keep,
+}
+
+/// What stays of a blob that was read to its end and found right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All of it, in `blobs/`.
+    Blob,
+    /// Nothing: a layer is in the store unpacked, and its blob would be there for nobody to read.
+    Nothing,
 }
 
 impl BlobIngest {
@@ -246,13 +267,22 @@ impl BlobIngest {
     }
 
     fn publish(&mut self) -> Result<(), Error> {
-        if !self.published {
+        if !self.published && self.keep == Keep::Blob {
             fs::rename(&self.path, &self.target)
                 .map_err(failed("rename a draft to", &self.target))?;
             self.path.clone_from(&self.target);
             self.published = true;
         }
         Ok(())
+    }
+}
+
+impl Drop for BlobIngest {
+    fn drop(&mut self) {
+        if self.keep == Keep::Nothing && !self.published {
+            // It was there for its lock only.
+            let _ = atomic::unlink(&self.path);
+        }
     }
 }
 
@@ -294,6 +324,13 @@ impl<R: Read> IngestReader<'_, R> {
                 digest: self.ingest.digest.clone(),
                 want: self.ingest.size,
             }));
+        }
+        if self.ingest.keep == Keep::Nothing {
+            // Whoever waits for us sees the length grow.
+            if end / PULSE > self.position / PULSE {
+                let _ = self.ingest.file.set_len(end);
+            }
+            return Ok(n);
         }
         if let Err(e) = self.ingest.file.write_all_at(&buf[..n], self.position) {
             self.ingest.discard();

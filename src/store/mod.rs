@@ -8,7 +8,8 @@
 //! ROOT/                          0700: images hold set-id files that would be the user's
 //!   meta.json                    {"version":1}; another version is refused
 //!   lock                         flock: shared to add or to look and use, exclusive to delete
-//!   blobs/sha256/HEX             manifests, configs, compressed layers; immutable, named by content
+//!   blobs/sha256/HEX             manifests and configs; compressed layers where they are kept;
+//!                                immutable, named by content
 //!   layers/HEX/                  HEX of the diff_id; immutable, published by rename
 //!     diff/                      the tree
 //!     owners                     sidecar of `layer`: owners, devices, xattrs that the tree cannot hold
@@ -24,6 +25,7 @@
 //!   skeleton/                    lowest layer of all: mount points that an image may lack
 //!   tmp/                         drafts and trash, each locked by its maker
 //!     partial-ALGORITHM-HEX      blob that is being fetched; kept a day when its fetch dies
+//!     fetch-ALGORITHM-HEX        lock of a fetch that keeps no blob
 //!     lease-*                    digests that a pull under way is about to need
 //! ```
 //!
@@ -63,7 +65,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-pub use blobs::{BlobIngest, Blobs, IngestReader};
+pub use blobs::{BlobIngest, Blobs, IngestReader, Keep};
 pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION};
 pub use error::Error;
 pub use gc::{Collected, Lease};

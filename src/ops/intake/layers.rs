@@ -11,7 +11,7 @@ use super::{Error, IntakeError, Options, Source, digest_of};
 use crate::layer;
 use crate::oci::{Digest, layer_compression};
 use crate::ops::progress::{Planned, Progress};
-use crate::store::{self, LayerInfo, Store};
+use crate::store::{self, Keep, LayerInfo, Store};
 
 /// A layer as manifest and configuration together describe it.
 pub(super) struct Wanted {
@@ -89,6 +89,7 @@ pub(super) fn fetch(
                 source,
                 layer,
                 limits: &options.limits,
+                keep: options.keep,
                 progress,
                 stop: &stop,
             };
@@ -118,6 +119,7 @@ struct Job<'a> {
     source: &'a dyn Source,
     layer: &'a Wanted,
     limits: &'a layer::Limits,
+    keep: Keep,
     progress: &'a dyn Progress,
     stop: &'a AtomicBool,
 }
@@ -143,7 +145,7 @@ impl Job<'_> {
             blob,
             blob_size,
         } = self.layer;
-        let mut ingest = self.store.blobs().ingest(blob, *blob_size)?;
+        let mut ingest = self.store.blobs().ingest(blob, *blob_size, self.keep)?;
         if self.store.has_layer(diff_id) {
             // Whoever we waited for has done it all.
             return Ok(());

@@ -29,7 +29,7 @@ use super::Error;
 use super::progress::Progress;
 use crate::layer;
 use crate::oci::{Digest, MANIFEST_MAX, Manifest, ManifestError, Platform, Reference, media};
-use crate::store::{self, ImageLayer, ImageRecord, Store};
+use crate::store::{self, ImageLayer, ImageRecord, Keep, Store};
 
 /// Largest image configuration, in bytes. Real ones have a few kilobytes.
 const CONFIG_MAX: u64 = 8 << 20;
@@ -66,6 +66,8 @@ pub struct Options {
     pub limits: layer::Limits,
     /// Layers at a time.
     pub jobs: usize,
+    /// What stays of a layer's blob once it is unpacked.
+    pub keep: Keep,
 }
 
 impl Default for Options {
@@ -74,6 +76,7 @@ impl Default for Options {
             platform: None,
             limits: layer::Limits::default(),
             jobs: JOBS,
+            keep: Keep::Nothing,
         }
     }
 }

@@ -30,8 +30,9 @@ pub(super) fn all(plan: &Plan) -> Result<()> {
     if !plan.masked.is_empty() {
         check_null()?;
     }
+    let mut empty = None;
     for path in &plan.masked {
-        mask(path).at(Stage::Mask, || path.display().to_string())?;
+        mask(path, &mut empty).at(Stage::Mask, || path.display().to_string())?;
     }
     Ok(())
 }
@@ -41,21 +42,25 @@ fn readonly(path: &Path) -> io::Result<()> {
     set_attributes(CWD, &path, Depth::Recursive, MountAttr::RDONLY, 0)
 }
 
-/// A file is hidden by the null device, a directory by an empty one.
-fn mask(path: &Path) -> std::result::Result<(), Errno> {
-    match mount_bind(c"/dev/null", path) {
-        Err(Errno::NOENT) => Ok(()),
-        // A directory, or a file used as one: mount(2) tells which.
-        Err(Errno::NOTDIR) => match mount(
+/// A file is hidden by the null device, a directory by an empty one: the first by a new file system,
+/// the others by that same one, since making a file system is the dear part.
+fn mask<'a>(path: &'a Path, empty: &mut Option<&'a Path>) -> std::result::Result<(), Errno> {
+    // mount(2) tells a directory from a file, and what is not there.
+    let directory = match (mount_bind(c"/dev/null", path), *empty) {
+        (Err(Errno::NOTDIR), Some(first)) => mount_bind(first, path),
+        (Err(Errno::NOTDIR), None) => mount(
             c"tmpfs",
             path,
             c"tmpfs",
             MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
             c"size=0,nr_inodes=2",
-        ) {
-            Err(Errno::NOTDIR) => Ok(()),
-            other => other,
-        },
+        )
+        .inspect(|()| *empty = Some(path)),
+        (other, _) => other,
+    };
+    match directory {
+        // Not there, or below a file.
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
         other => other,
     }
 }
