@@ -369,6 +369,33 @@ fn too_many_xattrs_are_refused() {
 }
 
 #[test]
+fn xattrs_beyond_the_kernels_limits_are_refused() {
+    let name = format!("SCHILY.xattr.user.{}", "n".repeat(251));
+    let large = vec![0; (64 << 10) + 1];
+    for records in [
+        [(name.as_str(), &b""[..])],
+        [("SCHILY.xattr.security.x", &large)],
+        [("SCHILY.xattr.", b"")],
+        [("SCHILY.xattr.a\0b", b"")],
+        [("LIBARCHIVE.xattr.user.x", b"not base64!")],
+    ] {
+        assert_err!(
+            fails(Tar::new().pax(&records).file("f", b"")),
+            Error::Pax { .. }
+        );
+    }
+    // What the kernel allows but this file system may not is kept all the same.
+    let value = vec![b'v'; 64 << 10];
+    let tar = Tar::new()
+        .pax(&[("SCHILY.xattr.user.large", &value)])
+        .file("f", b"");
+    let place = unpacked(tar.end());
+    let set = place.xattr("f", "user.large");
+    let kept = place.owners().get(b"f").map(|r| r.xattrs[0].1.clone());
+    assert_eq!(set.or(kept).unwrap(), value);
+}
+
+#[test]
 fn unknown_types_are_named() {
     for flag in [b'8', b'V', b'M', b'D', b'A', 0xff] {
         match fails(Tar::new().add(Header::new(flag, "x"), b"")) {

@@ -167,7 +167,7 @@ mod tests {
         let closed = scratch.folder("closed").unwrap();
         fs::write(closed.join("file"), "x").unwrap();
         std::os::unix::fs::symlink("/etc", closed.join("link")).unwrap();
-        fs::set_permissions(&closed, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, Permissions::from_mode(0o0)).unwrap();
         drop(scratch);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert!(!root.exists());

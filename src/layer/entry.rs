@@ -17,6 +17,10 @@ use super::{Error, Limits, pax, sparse};
 /// each is compared with all before it.
 const XATTRS_MAX: usize = 256;
 
+/// The kernel's limits (xattr(7)).
+const XATTR_NAME_MAX: usize = 255;
+const XATTR_VALUE_MAX: usize = 64 << 10;
+
 /// What an entry is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -377,8 +381,11 @@ impl Extra {
 
     /// The last of several values counts (libarchive writes each xattr in both forms).
     fn xattr(&mut self, name: &[u8], value: Vec<u8>) -> Result<(), &'static str> {
-        if name.is_empty() || name.contains(&0) {
+        if name.is_empty() || name.len() > XATTR_NAME_MAX || name.contains(&0) {
             return Err("malformed xattr name");
+        }
+        if value.len() > XATTR_VALUE_MAX {
+            return Err("xattr value is too large");
         }
         if let Some((_, old)) = self.xattrs.iter_mut().find(|(n, _)| n == name) {
             *old = value;

@@ -47,6 +47,7 @@ mod entry;
 mod error;
 mod header;
 mod inflate;
+mod metadata;
 mod name;
 pub mod owners;
 mod pax;

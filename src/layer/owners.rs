@@ -48,8 +48,8 @@ use super::{Error, pax};
 pub const XATTR: &str = "user.containers.override_stat";
 
 const MAGIC: &[u8] = b"coracle-owners 1";
-/// Longest line read: a PAX header of the default size, three times for the escapes, and a path.
-const LINE_MAX: u64 = 4 << 20;
+/// Longest line read: more than an xattr of the largest size (64 KiB) and a path, with escapes.
+const LINE_MAX: u64 = 1 << 20;
 
 /// Type of a file as its owner record names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -115,7 +115,9 @@ pub(super) fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn all(data: &[u8]) -> Result<Vec<(&[u8], &[u8])>, &'static str> {
+    type Pair<'a> = (&'a [u8], &'a [u8]);
+
+    fn all(data: &[u8]) -> Result<Vec<Pair<'_>>, &'static str> {
         records(data).collect()
     }
 

@@ -43,20 +43,22 @@ struct Failures {
     first: Option<(Vec<u8>, Errno)>,
 }
 
-/// Remove `name` in `parent` and, if it is a directory, everything in it. Directories that shut out
+/// Remove `name` (one component) in `parent` and, if it is a directory, everything in it. Directories that shut out
 /// their owner are opened up first. Goes on past errors and reports how many there were, and the
 /// first. A `name` that does not exist is no error.
 pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Error> {
     let name = name.as_bytes();
-    match unlinkat(parent, name, AtFlags::empty()) {
+    let failed = match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         // EPERM is what POSIX has for directories.
-        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(e @ (Errno::ISDIR | Errno::PERM)) => e,
         Err(e) => return Err(Error::sys("unlinkat", name)(e)),
-    }
+    };
     let mut failures = Failures::default();
     let mut levels = match enter(parent, name) {
         Ok(level) => vec![level],
+        // No directory after all.
+        Err(Errno::NOTDIR) => return Err(Error::sys("unlinkat", name)(failed)),
         Err(e) => return Err(Error::sys("openat", name)(e)),
     };
     while let Some(last) = levels.len().checked_sub(1) {
@@ -261,7 +263,7 @@ mod tests {
             let sub = dir.path().join("deep").join(format!("d{i}"));
             fs::create_dir(&sub).unwrap();
             fs::write(sub.join("f"), "x").unwrap();
-            fs::set_permissions(&sub, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&sub, fs::Permissions::from_mode(0o000)).unwrap();
         }
         remove_tree(fd.as_fd(), OsStr::new("deep")).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -48,7 +48,7 @@ impl Pax {
             b"minor" => self.minor = Some(num()?),
             b"size" | b"realsize" => self.real_size = Some(num()?),
             b"offset" | b"numbytes" => {
-                if (self.numbers.len() % 2 == 0) != (key == b"offset") {
+                if self.numbers.len().is_multiple_of(2) != (key == b"offset") {
                     return Err("sparse offset and length do not alternate");
                 }
                 self.has_map = true;

@@ -10,16 +10,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, XattrFlags, fchmod, flistxattr, fremovexattr, fsetxattr,
-    fstat, ftruncate, futimens, linkat, mkdirat, mknodat, openat, statat, symlinkat, unlinkat,
-    utimensat,
+    AtFlags, FileType, Mode, OFlags, fchmod, flistxattr, fremovexattr, fstat, ftruncate, futimens,
+    linkat, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::dirs::{Dirs, Slot, mtime_only};
 use super::entry::{Entries, Entry, Kind};
+use super::metadata::{Metadata, owner_of};
 use super::name::{Meaning, clean, join, meaning, path_buf, split};
-use super::owners::{self, Owner};
+use super::owners;
 use super::stream::Tar;
 use super::{Applied, Error, Limits, remove_tree, sparse};
 
@@ -34,10 +34,7 @@ pub(super) fn unpack(
     let mut unpacker = Unpacker {
         entries: Entries::new(tar, limits),
         dirs: Dirs::new(dest, limits.max_path)?,
-        metadata: Metadata {
-            sidecar: owners::Writer::create(sidecar)?,
-            inode_owners: true,
-        },
+        metadata: Metadata::new(owners::Writer::create(sidecar)?),
         limits,
         umask,
         root_listed: false,
@@ -445,93 +442,4 @@ impl Unpacker<'_> {
         let stat = stat.map_err(Error::sys("fstatat", &place.path))?;
         Ok(FileType::from_raw_mode(stat.st_mode))
     }
-}
-
-/// Owners and xattrs: on the inode where it can have them, else in the sidecar.
-struct Metadata {
-    sidecar: owners::Writer,
-    /// Until the file system says that it has no user xattrs.
-    inode_owners: bool,
-}
-
-impl Metadata {
-    fn set_owner(&mut self, fd: BorrowedFd<'_>, path: &[u8], owner: &Owner) -> Result<(), Error> {
-        if self.inode_owners {
-            let value = owner.to_string();
-            match fsetxattr(fd, owners::XATTR, value.as_bytes(), XattrFlags::empty()) {
-                Ok(()) => return Ok(()),
-                Err(Errno::OPNOTSUPP) => self.inode_owners = false,
-                Err(e) if belongs_in_sidecar(e) => {}
-                Err(e) => return Err(Error::sys("fsetxattr", path)(e)),
-            }
-        }
-        self.sidecar.own(path, owner)
-    }
-
-    fn set_xattrs(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        path: &[u8],
-        xattrs: &[(Vec<u8>, Vec<u8>)],
-    ) -> Result<(), Error> {
-        for (name, value) in xattrs {
-            if may_set(name) {
-                match fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()) {
-                    Ok(()) => continue,
-                    Err(e) if belongs_in_sidecar(e) => {}
-                    Err(e) => return Err(Error::sys("fsetxattr", path)(e)),
-                }
-            }
-            self.sidecar.xattr(path, name, value)?;
-        }
-        Ok(())
-    }
-}
-
-/// The owner record of an entry; none for what belongs to 0:0, devices apart.
-fn owner_of(e: &Entry) -> Option<Owner> {
-    let file_type = match e.kind {
-        Kind::Char(major, minor) => owners::FileType::Char(major, minor),
-        Kind::Block(major, minor) => owners::FileType::Block(major, minor),
-        _ if e.uid == 0 && e.gid == 0 => return None,
-        Kind::File(_) | Kind::HardLink => owners::FileType::File,
-        Kind::Dir => owners::FileType::Dir,
-        Kind::Symlink => owners::FileType::Symlink,
-        Kind::Fifo => owners::FileType::Pipe,
-    };
-    Some(Owner {
-        uid: e.uid,
-        gid: e.gid,
-        mode: e.mode,
-        file_type,
-    })
-}
-
-/// Whether a layer may have this xattr on its inodes. Not outside `user.`: `security` and `trusted`
-/// are not for us to set, and an ACL would grant rights to users of the host. Nor what would make
-/// overlay, fuse-overlayfs or the owner emulation believe the layer in place of us.
-fn may_set(name: &[u8]) -> bool {
-    const RESERVED: [&[u8]; 4] = [
-        b"user.overlay.",
-        b"user.fuseoverlayfs.",
-        b"user.containers.",
-        b"user.coracle.",
-    ];
-    name.starts_with(b"user.") && !RESERVED.iter().any(|r| name.starts_with(r))
-}
-
-/// Errors that mean that this inode cannot have this xattr. ext4 says ENOSPC when its one block for
-/// xattrs is full; if it is the disk, writing the sidecar fails as well.
-fn belongs_in_sidecar(e: Errno) -> bool {
-    matches!(
-        e,
-        Errno::OPNOTSUPP
-            | Errno::PERM
-            | Errno::ACCESS
-            | Errno::INVAL
-            | Errno::TOOBIG
-            | Errno::RANGE
-            | Errno::NOSPC
-            | Errno::NAMETOOLONG
-    )
 }

@@ -159,8 +159,14 @@ impl Digester {
     /// The digest of everything fed so far.
     pub fn finish(self) -> Digest {
         let (algorithm, hex) = match self.0 {
-            State::Sha256(h) => (Algorithm::Sha256, const_hex::encode(h.finalize())),
-            State::Sha512(h) => (Algorithm::Sha512, const_hex::encode(h.finalize())),
+            State::Sha256(h) => (
+                Algorithm::Sha256,
+                base16ct::lower::encode_string(&h.finalize()),
+            ),
+            State::Sha512(h) => (
+                Algorithm::Sha512,
+                base16ct::lower::encode_string(&h.finalize()),
+            ),
         };
         Digest { algorithm, hex }
     }

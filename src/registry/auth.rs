@@ -294,7 +294,7 @@ fn push_pair(out: &mut String, name: &str, value: &str) {
             out.push(char::from(b));
         } else {
             out.push('%');
-            out.push_str(&const_hex::encode_upper([b]));
+            out.push_str(&base16ct::upper::encode_string(&[b]));
         }
     }
 }

@@ -17,17 +17,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, UTIME_OMIT,
-    XattrFlags, copy_file_range, fchmod, fgetxattr, flistxattr, fsetxattr, fstat, ftruncate,
-    futimens, ioctl_ficlone, linkat, mkdirat, mknodat, openat, readlinkat, seek, symlinkat,
-    utimensat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, XattrFlags,
+    fchmod, fgetxattr, flistxattr, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat,
+    readlinkat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
+use super::content::Contents;
 use super::lower::{Seen, is_opaque, join, look, marker, open_child, open_dir};
-
-/// Bytes at a time where we copy ourselves.
-const BUFFER: usize = 256 << 10;
 
 /// Why layers could not be merged.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +98,7 @@ pub fn flatten(lowers: &[&Path], dest: BorrowedFd<'_>) -> Result<(), Error> {
         roots,
         dest,
         linked: HashMap::new(),
-        can_clone: true,
-        can_copy_range: true,
-        buffer: Vec::new(),
+        contents: Contents::default(),
     };
     // Depth first, so that few directories wait; a directory is finished after all below it.
     while let Some(task) = todo.pop() {
@@ -137,9 +132,7 @@ struct Copier<'a> {
     dest: BorrowedFd<'a>,
     /// First name of files with several: by layer, device and inode.
     linked: HashMap<(usize, u64, u64), Vec<u8>>,
-    can_clone: bool,
-    can_copy_range: bool,
-    buffer: Vec<u8>,
+    contents: Contents,
 }
 
 impl Copier<'_> {
@@ -278,93 +271,10 @@ impl Copier<'_> {
         let to = openat(to, name, write, Mode::from_raw_mode(0o600))
             .map_err(Error::sys("openat", path))?;
         let stat = fstat(&from).map_err(Error::sys("fstat", path))?;
-        self.copy_content(&from, &to, path, &stat)?;
+        self.contents
+            .copy(&from, &to, &stat)
+            .map_err(|(call, e)| Error::sys(call, path)(e))?;
         copy_metadata(&from, &to, path, &stat)
-    }
-
-    fn copy_content(
-        &mut self,
-        from: &OwnedFd,
-        to: &OwnedFd,
-        path: &[u8],
-        stat: &Stat,
-    ) -> Result<(), Error> {
-        let size = stat.st_size.cast_unsigned();
-        if size == 0 {
-            return Ok(());
-        }
-        if self.can_clone {
-            match ioctl_ficlone(to, from) {
-                Ok(()) => return Ok(()),
-                Err(e @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => {
-                    return Err(Error::sys("ioctl FICLONE", path)(e));
-                }
-                // Not on this file system, or not between these two.
-                Err(_) => self.can_clone = false,
-            }
-        }
-        if stat.st_blocks.cast_unsigned() >= size.div_ceil(512) {
-            return self.copy_range(from, to, path, 0, size);
-        }
-        ftruncate(to, size).map_err(Error::sys("ftruncate", path))?;
-        let mut at = 0;
-        while at < size {
-            at = match seek(from, SeekFrom::Data(at)) {
-                Ok(at) => at,
-                Err(Errno::NXIO) => break,
-                // A file system that does not know holes has none.
-                Err(_) => return self.copy_range(from, to, path, at, size),
-            };
-            let end = seek(from, SeekFrom::Hole(at)).map_err(Error::sys("lseek", path))?;
-            self.copy_range(from, to, path, at, end.min(size))?;
-            at = end;
-        }
-        Ok(())
-    }
-
-    fn copy_range(
-        &mut self,
-        from: &OwnedFd,
-        to: &OwnedFd,
-        path: &[u8],
-        mut at: u64,
-        end: u64,
-    ) -> Result<(), Error> {
-        while self.can_copy_range && at < end {
-            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 30);
-            let (mut off_in, mut off_out) = (at, at);
-            match copy_file_range(from, Some(&mut off_in), to, Some(&mut off_out), len) {
-                // Some file systems answer 0 instead of an error.
-                Ok(0) => break,
-                Ok(n) => at += n as u64,
-                Err(Errno::INTR) => {}
-                Err(e @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::FBIG)) => {
-                    return Err(Error::sys("copy_file_range", path)(e));
-                }
-                Err(_) => self.can_copy_range = false,
-            }
-        }
-        self.buffer.resize(BUFFER, 0);
-        while at < end {
-            let want = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
-            let n = match rustix::io::pread(from, &mut self.buffer[..want], at) {
-                Ok(0) => break,
-                Err(Errno::INTR) => continue,
-                result => result.map_err(Error::sys("pread", path))?,
-            };
-            let mut chunk = &self.buffer[..n];
-            while !chunk.is_empty() {
-                match rustix::io::pwrite(to, chunk, at) {
-                    Ok(n) => {
-                        chunk = &chunk[n..];
-                        at += n as u64;
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(e) => return Err(Error::sys("pwrite", path)(e)),
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Root`] is a plan, made outside; [`Root::attach`] carries it out inside the container's user and
 //! mount namespaces.
 
+mod content;
 mod flatten;
 mod lower;
 mod overlay;

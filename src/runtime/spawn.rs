@@ -46,12 +46,16 @@ pub fn spawn(plan: &Plan) -> Result<Started, Error> {
 
 fn attempt(plan: &Plan) -> Result<Started, Error> {
     let (ours, theirs) = Channel::pair().map_err(|e| Error::Parent("socketpair", e))?;
-    let child = match sys::clone::clone(plan.namespaces).map_err(Error::Clone)? {
-        Side::Child => {
-            drop(ours);
-            init::run(plan, &theirs)
-        }
-        Side::Parent(child) => child,
+    let child = match plan.root {
+        // The child asks us for something while it sets up: both must be awake.
+        Root::Fuse(_) => match sys::clone::clone(plan.namespaces).map_err(Error::Clone)? {
+            Side::Child => init::run(plan, &theirs, ours.fd()),
+            Side::Parent(child) => child,
+        },
+        // No copy of our memory: a good part of the cost of a start. What the child says meanwhile
+        // waits in the channel.
+        _ => sys::clone::clone_borrowing(plan.namespaces, || init::run(plan, &theirs, ours.fd()))
+            .map_err(Error::Clone)?,
     };
     drop(theirs);
     let mut starting = Starting { child: Some(child) };

@@ -170,7 +170,7 @@ pub(super) fn random_name() -> Result<String, Error> {
     let mut bytes = [0u8; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(io("read random bytes for a name in", Path::new("tmp")))?;
-    Ok(const_hex::encode(bytes))
+    Ok(base16ct::lower::encode_string(&bytes))
 }
 
 /// Write a JSON document by draft and rename.

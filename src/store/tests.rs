@@ -361,7 +361,7 @@ fn what_a_dead_process_left_is_swept() {
         let dir = store.tmp().join(name);
         std::fs::create_dir_all(dir.join("diff/locked")).unwrap();
         std::fs::write(dir.join("diff/locked/f"), "").unwrap();
-        let none = std::fs::Permissions::from_mode(0);
+        let none = std::fs::Permissions::from_mode(0o000);
         std::fs::set_permissions(dir.join("diff/locked"), none).unwrap();
     }
     std::fs::write(store.tmp().join("file-dead"), "half a rec").unwrap();

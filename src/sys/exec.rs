@@ -34,7 +34,7 @@ pub fn prepare(
     report: BorrowedFd<'_>,
 ) -> io::Result<Prepared> {
     let image = stub::image(path, report.as_raw_fd());
-    let stub = memfd()?;
+    let stub = memfd(c"exec")?;
     let mut rest = image.as_slice();
     while !rest.is_empty() {
         let n = rustix::io::write(&stub, rest)?;
@@ -52,7 +52,7 @@ pub fn prepare_self(
     envp: Vec<CString>,
     report: BorrowedFd<'_>,
 ) -> io::Result<Prepared> {
-    let mut copy = std::fs::File::from(memfd()?);
+    let mut copy = std::fs::File::from(memfd(c"init")?);
     io::copy(&mut std::fs::File::open("/proc/self/exe")?, &mut copy)?;
     fcntl_setfd(report, FdFlags::empty())?;
     Ok(Prepared {
@@ -63,10 +63,10 @@ pub fn prepare_self(
 }
 
 /// MFD_EXEC (Linux 6.3) says what we mean; older kernels do not know it.
-fn memfd() -> io::Result<OwnedFd> {
+fn memfd(name: &CStr) -> io::Result<OwnedFd> {
     Ok(
-        rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
-            .or_else(|_| rustix::fs::memfd_create("exec", MemfdFlags::CLOEXEC))?,
+        rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
+            .or_else(|_| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC))?,
     )
 }
 
@@ -140,6 +140,13 @@ pub fn cloexec_range(first: u32, last: u32) -> io::Result<()> {
 /// Close descriptors `first..=last` of a process that will use none of them again.
 pub fn close_from(first: u32, last: u32) -> io::Result<()> {
     close_range(first, last, 0)
+}
+
+/// Close this process's copy of a descriptor whose owner is another process: the parent, whose memory
+/// and not whose descriptors a child shares.
+pub fn close_copy(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = fd.as_raw_fd() as u32;
+    close_range(fd, fd, 0)
 }
 
 fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {

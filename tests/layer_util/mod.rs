@@ -1,8 +1,9 @@
 //! Tars built block by block, so that they can be malformed, and a place to unpack them in.
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
-    reason = "shared by several tests, not all use all"
+    reason = "shared by several tests, not all of which use all of it"
 )]
 
 use std::fs::{self, File};

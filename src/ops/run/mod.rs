@@ -215,7 +215,7 @@ fn start(
 fn random_id() -> Result<String, Error> {
     let mut bytes = [0u8; 32];
     getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|e| Error::Prepare(e.into()))?;
-    Ok(const_hex::encode(bytes))
+    Ok(base16ct::lower::encode_string(&bytes))
 }
 
 /// Docker's rule: the host's name where the network is the host's, else the short id.

@@ -13,7 +13,7 @@ mod rootfs;
 mod terminal;
 
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::MountPropagationFlags;
@@ -39,7 +39,12 @@ impl<T, E: Into<std::io::Error>> Context<T> for std::result::Result<T, E> {
 }
 
 /// Become the container's program. Never returns to the caller's world.
-pub(super) fn run(plan: &Plan, channel: &Channel) -> ! {
+///
+/// The memory may be the parent's own, lent until exec: nothing here writes to what the parent still
+/// needs, and no destructor of the parent's values runs here.
+pub(super) fn run(plan: &Plan, channel: &Channel, parents_end: BorrowedFd<'_>) -> ! {
+    // Ours is a copy: with it open we would never see the parent's end close.
+    let _ = sys::exec::close_copy(parents_end);
     let Err(failure) = start(plan, channel);
     // If the parent is gone there is nobody to tell.
     let _ = channel.send(&FromInit::Failed(failure), None);

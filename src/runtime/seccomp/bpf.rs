@@ -4,7 +4,7 @@
 //! some ten instructions for any call. Short matters twice: the kernel runs the filter for every
 //! number once when it is installed (to learn which are always allowed), and then for the rest.
 
-use super::profile::{Action, Arch, Condition, Operator, Profile, Verdict};
+use super::profile::{Action, Arch, Condition, Operator, Profile, Rule, Verdict};
 use crate::sys::seccomp::Instruction;
 
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
@@ -89,55 +89,95 @@ fn section(profile: &Profile<'_>, arch: Arch) -> Vec<Instruction> {
     if arch == Arch::X86_64 {
         push(X32_BIT, &unknown);
     }
-    let mut out = vec![op(LOAD, NUMBER)];
-    tree(&ranges, profile.default, &mut out);
+    let mut code = Backwards::default();
+    let entry = code.tree(&ranges, profile.default);
+    code.fall_into(entry);
+    code.0.push(op(LOAD, NUMBER));
+    code.0.reverse();
+    code.0
+}
+
+/// A program under construction from its end to its start, so that every jump, which can only lead
+/// forward, knows its target: the index of an instruction counted from the end.
+#[derive(Default)]
+struct Backwards(Vec<Instruction>);
+
+impl Backwards {
+    fn push(&mut self, i: Instruction) -> usize {
+        self.0.push(i);
+        self.0.len() - 1
+    }
+
+    /// How far the next instruction would have to jump.
+    fn distance(&self, target: usize) -> usize {
+        self.0.len() - 1 - target
+    }
+
+    /// The next instruction is to be followed by `target`.
+    fn fall_into(&mut self, target: usize) {
+        if self.distance(target) > 0 {
+            self.push(op(JUMP, self.distance(target) as u32));
+        }
+    }
+
+    /// Conditional jumps reach 255 instructions, unconditional ones any distance.
+    fn near(&mut self, target: usize) -> usize {
+        // One more may still be put between.
+        if self.distance(target) < 255 {
+            return target;
+        }
+        self.push(op(JUMP, self.distance(target) as u32))
+    }
+
+    /// A shared return: one an action.
+    fn ret(&mut self, action: Action) -> usize {
+        let ret = op(RETURN, action.value());
+        match self.0.iter().rposition(|i| *i == ret) {
+            Some(index) => index,
+            None => self.push(ret),
+        }
+    }
+
+    /// A binary search over ranges, each given by its first number; the first starts at 0.
+    fn tree(&mut self, ranges: &[(u32, &Verdict<'_>)], default: Action) -> usize {
+        match ranges {
+            [] => self.ret(default),
+            [(_, Verdict::Always(action))] => self.ret(*action),
+            [(_, Verdict::Ask(rules))] => {
+                let code = ask(rules, default);
+                code.into_iter().rev().for_each(|i| self.0.push(i));
+                self.0.len() - 1
+            }
+            _ => {
+                let (left, right) = ranges.split_at(ranges.len() / 2);
+                let (less, more) = (self.tree(left, default), self.tree(right, default));
+                let (less, more) = (self.near(less), self.near(more));
+                let branch = Instruction {
+                    jt: self.distance(more) as u8,
+                    jf: self.distance(less) as u8,
+                    ..op(IF_GE, right[0].0)
+                };
+                self.push(branch)
+            }
+        }
+    }
+}
+
+/// The first rule that holds decides.
+fn ask(rules: &[&Rule<'_>], default: Action) -> Vec<Instruction> {
+    let mut out = Vec::new();
+    for rule in rules {
+        // Each condition falls through when it holds and else skips to the next rule.
+        let blocks: Vec<Vec<Instruction>> = rule.conditions.iter().map(|c| condition(*c)).collect();
+        let mut after: usize = blocks.iter().map(Vec::len).sum::<usize>() + 1;
+        for instruction in blocks.into_iter().flatten() {
+            after -= 1;
+            out.push(resolve(instruction, after));
+        }
+        out.push(op(RETURN, rule.action.value()));
+    }
+    out.push(op(RETURN, default.value()));
     out
-}
-
-/// A binary search over ranges, each given by its first number; the first starts at 0.
-fn tree(ranges: &[(u32, &Verdict<'_>)], default: Action, out: &mut Vec<Instruction>) {
-    match ranges {
-        [] => out.push(op(RETURN, default.value())),
-        [(_, verdict)] => leaf(verdict, default, out),
-        _ => {
-            let (left, right) = ranges.split_at(ranges.len() / 2);
-            let mut code = Vec::new();
-            tree(left, default, &mut code);
-            let branch = op(IF_GE, right[0].0);
-            match u8::try_from(code.len()) {
-                Ok(jt) => out.push(Instruction { jt, ..branch }),
-                // Conditional jumps reach 255 instructions, unconditional ones any distance.
-                Err(_) => {
-                    out.push(Instruction { jf: 1, ..branch });
-                    out.push(op(JUMP, code.len() as u32));
-                }
-            }
-            out.append(&mut code);
-            tree(right, default, out);
-        }
-    }
-}
-
-fn leaf(verdict: &Verdict<'_>, default: Action, out: &mut Vec<Instruction>) {
-    match verdict {
-        Verdict::Always(action) => out.push(op(RETURN, action.value())),
-        Verdict::Ask(rules) => {
-            for rule in rules {
-                // Each condition falls through when it holds and else skips to the next rule.
-                let blocks: Vec<Vec<Instruction>> =
-                    rule.conditions.iter().map(|c| condition(*c)).collect();
-                let mut after: usize = blocks.iter().map(Vec::len).sum::<usize>() + 1;
-                for block in blocks {
-                    for instruction in block {
-                        after -= 1;
-                        out.push(resolve(instruction, after));
-                    }
-                }
-                out.push(op(RETURN, rule.action.value()));
-            }
-            out.push(op(RETURN, default.value()));
-        }
-    }
 }
 
 /// Placeholder jump target: the end of the rule.
@@ -220,7 +260,6 @@ fn condition(c: Condition) -> Vec<Instruction> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::profile::Rule;
     use super::*;
 
     /// A machine for the instructions above, as the kernel would run them.
