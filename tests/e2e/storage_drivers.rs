@@ -180,7 +180,7 @@ fn store_on_an_overlay_without_fuse_falls_back_to_copy(e: &Env) -> Done {
         &[
             "sh",
             "-c",
-            "rm /bin/vi; echo y >/y; cat /y; grep -c fuse /proc/mounts",
+            "rm /bin/vi; echo y >/y; cat /y; cut -d' ' -f3 /proc/mounts | grep -c fuse",
         ],
     );
     let out = without_fuse(&cmd).run();

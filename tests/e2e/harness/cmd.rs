@@ -95,12 +95,6 @@ impl Cmd {
         self
     }
 
-    /// Add arguments to the program that drops the privileges (see `Machine::drop_privileges`).
-    pub fn in_prefix(mut self, at: usize, args: &[&str]) -> Self {
-        self.prefix.splice(at..at, args.iter().map(OsString::from));
-        self
-    }
-
     /// Prefix and arguments, for a program that starts the command itself (a terminal, say).
     pub fn argv(&self) -> Vec<OsString> {
         let mut all = self.prefix.clone();
