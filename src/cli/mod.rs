@@ -10,8 +10,10 @@ mod inspect;
 mod intake;
 mod load;
 mod progress;
+mod ps;
 mod pull;
 mod report;
+mod rm;
 mod rmi;
 mod run;
 mod run_values;
@@ -68,7 +70,9 @@ enum Command {
     Images(images::Args),
     Inspect(inspect::Args),
     Load(load::Args),
+    Ps(ps::Args),
     Pull(pull::Args),
+    Rm(rm::Args),
     Rmi(rmi::Args),
     Run(Box<run::Args>),
     Tag(tag::Args),
@@ -124,7 +128,9 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Images(a) => images::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
+        Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
+        Command::Rm(a) => rm::exec(global, &a),
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),
         Command::Tag(a) => tag::exec(global, &a),
