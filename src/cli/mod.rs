@@ -21,6 +21,7 @@ mod table;
 mod tag;
 mod template;
 mod text;
+mod unsupported;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -116,9 +117,16 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let app = match App::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let app = match App::try_parse_from(&args) {
         Ok(app) => app,
-        Err(e) => return ExitCode::from(report::usage(&e)),
+        Err(e) => {
+            let reason = (verb(&args) == Some("run")).then(|| unsupported::explain(&e));
+            return ExitCode::from(match reason.flatten() {
+                Some(failure) => report::failure(&failure),
+                None => report::usage(&e),
+            });
+        }
     };
     let global = &app.global;
     let result = match app.command {
@@ -141,6 +149,20 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
+/// The first word that is no option of ours.
+fn verb(args: &[OsString]) -> Option<&str> {
+    let mut words = args.iter().skip(1);
+    loop {
+        match words.next()?.to_str()? {
+            "--root" => {
+                words.next();
+            }
+            word if word.starts_with('-') => {}
+            word => return Some(word),
+        }
+    }
+}
+
 /// The whole command tree, for the man pages and the tests.
 pub fn command() -> clap::Command {
     App::command()
@@ -148,6 +170,21 @@ pub fn command() -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
+    #[test]
+    fn the_verb_is_found_behind_options() {
+        for (line, want) in [
+            ("coracle run -d x", Some("run")),
+            ("coracle --root run --root=x pull -d", Some("pull")),
+            ("coracle --root", None),
+            ("coracle", None),
+        ] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(super::verb(&args), want, "{line}");
+        }
+    }
+
     #[test]
     fn verify_app() {
         super::command().debug_assert();
