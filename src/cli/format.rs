@@ -13,6 +13,11 @@ impl From<TemplateError> for Failure {
     }
 }
 
+/// The user's template; `None` for the verb's own table, which `table` alone asks for as well.
+pub(super) fn wanted(format: Option<&str>) -> Option<&str> {
+    format.filter(|f| *f != "table")
+}
+
 /// Print records as the user asked for.
 pub(super) fn records(format: &str, records: &[Value]) -> Result<(), Failure> {
     let mut out = String::new();

@@ -38,7 +38,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         true => step.created_by.clone(),
         false => shorten(&step.created_by),
     };
-    if let Some(template) = &args.format {
+    if let Some(template) = format::wanted(args.format.as_deref()) {
         let records: Vec<_> = steps
             .iter()
             .map(|step| {

@@ -28,13 +28,13 @@ pub(super) fn size(bytes: u64) -> String {
 
 /// `3 days ago`; `N/A` when it is unknown or no time.
 pub(super) fn ago(created: Option<&str>) -> String {
-    match created.and_then(|c| c.parse::<Timestamp>().ok()) {
-        Some(then) => format!(
-            "{} ago",
-            span(Timestamp::now().as_second() - then.as_second())
-        ),
-        None => "N/A".to_owned(),
-    }
+    since(created).map_or_else(|| "N/A".to_owned(), |span| format!("{span} ago"))
+}
+
+/// `3 days`: how long ago that was; `None` when it is unknown or no time.
+pub(super) fn since(then: Option<&str>) -> Option<String> {
+    let then: Timestamp = then?.parse().ok()?;
+    Some(span(Timestamp::now().as_second() - then.as_second()))
 }
 
 /// `2024-11-12 00:00:00 +0000 UTC`, as Go prints a time.

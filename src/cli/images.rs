@@ -51,7 +51,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
             Ok(())
         });
     }
-    if let Some(template) = &args.format {
+    if let Some(template) = format::wanted(args.format.as_deref()) {
         let records: Vec<_> = list
             .iter()
             .map(|image| {

@@ -10,8 +10,10 @@ mod inspect;
 mod intake;
 mod load;
 mod progress;
+mod ps;
 mod pull;
 mod report;
+mod rm;
 mod rmi;
 mod run;
 mod run_values;
@@ -19,6 +21,7 @@ mod table;
 mod tag;
 mod template;
 mod text;
+mod unsupported;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -68,7 +71,9 @@ enum Command {
     Images(images::Args),
     Inspect(inspect::Args),
     Load(load::Args),
+    Ps(ps::Args),
     Pull(pull::Args),
+    Rm(rm::Args),
     Rmi(rmi::Args),
     Run(Box<run::Args>),
     Tag(tag::Args),
@@ -113,9 +118,15 @@ pub fn main() -> ExitCode {
 
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let app = match parse(&args) {
+    let app = match App::try_parse_from(&args) {
         Ok(app) => app,
-        Err(e) => return ExitCode::from(report::usage(&e)),
+        Err(e) => {
+            let reason = (verb(&args) == Some("run")).then(|| unsupported::explain(&e));
+            return ExitCode::from(match reason.flatten() {
+                Some(failure) => report::failure(&failure),
+                None => report::usage(&e),
+            });
+        }
     };
     let global = &app.global;
     let result = match app.command {
@@ -125,7 +136,9 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Images(a) => images::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
+        Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
+        Command::Rm(a) => rm::exec(global, &a),
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),
         Command::Tag(a) => tag::exec(global, &a),
@@ -136,36 +149,18 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// Building the definitions of all verbs is a measurable part of a start: `run` alone is tried first,
-/// and whatever does not parse that way (also a request for help) goes to the whole.
-fn parse(args: &[OsString]) -> Result<App, clap::Error> {
-    if args.get(1).is_some_and(|verb| verb == "run")
-        && let Ok(RunApp {
-            global,
-            run: OnlyRun::Run(run),
-        }) = RunApp::try_parse_from(args)
-    {
-        return Ok(App {
-            global,
-            command: Command::Run(run),
-        });
+/// The first word that is no option of ours.
+fn verb(args: &[OsString]) -> Option<&str> {
+    let mut words = args.iter().skip(1);
+    loop {
+        match words.next()?.to_str()? {
+            "--root" => {
+                words.next();
+            }
+            word if word.starts_with('-') => {}
+            word => return Some(word),
+        }
     }
-    App::try_parse_from(args)
-}
-
-/// [`App`] with a single verb.
-#[derive(Debug, Parser)]
-#[command(name = "coracle")]
-struct RunApp {
-    #[command(flatten)]
-    global: Global,
-    #[command(subcommand)]
-    run: OnlyRun,
-}
-
-#[derive(Debug, Subcommand)]
-enum OnlyRun {
-    Run(Box<run::Args>),
 }
 
 /// The whole command tree, for the man pages and the tests.
@@ -175,6 +170,21 @@ pub fn command() -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
+    #[test]
+    fn the_verb_is_found_behind_options() {
+        for (line, want) in [
+            ("coracle run -d x", Some("run")),
+            ("coracle --root run --root=x pull -d", Some("pull")),
+            ("coracle --root", None),
+            ("coracle", None),
+        ] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(super::verb(&args), want, "{line}");
+        }
+    }
+
     #[test]
     fn verify_app() {
         super::command().debug_assert();

@@ -149,7 +149,7 @@ pub(super) struct Args {
     help: Option<bool>,
 
     /// Image, and the program with its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["IMAGE", "PROGRAM"], num_args = 1..)]
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "PROGRAM"], num_args = 1..)]
     image_and_command: Vec<String>,
 }
 
@@ -232,4 +232,33 @@ fn options(a: Args) -> Result<Options, Failure> {
         },
         driver: a.storage_driver,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::cli::{App, Command};
+
+    /// Image and program as `run` takes them from this line.
+    fn words(line: &[&str]) -> Vec<String> {
+        let line = ["coracle", "run"].iter().chain(line);
+        match App::try_parse_from(line).unwrap().command {
+            Command::Run(args) => args.image_and_command,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_stands_after_the_image_belongs_to_the_program() {
+        for (line, want) in [
+            (&["-eA=b", "-uroot", "x", "-d"][..], &["x", "-d"][..]),
+            (&["x", "--rm", "--help"], &["x", "--rm", "--help"]),
+            (&["-it", "--", "x", "-y"], &["x", "-y"]),
+            (&["x", "--", "-y"], &["x", "--", "-y"]),
+            (&["x", "sh", "-c", "-e"], &["x", "sh", "-c", "-e"]),
+        ] {
+            assert_eq!(words(line), want);
+        }
+    }
 }

@@ -48,6 +48,9 @@ pub enum Error {
     /// An image that may not be removed.
     #[error(transparent)]
     Remove(#[from] super::rmi::RemoveError),
+    /// A container that may not be removed.
+    #[error(transparent)]
+    RemoveContainer(#[from] super::rm::RemoveContainerError),
     /// A stream that failed below all of them.
     #[error("cannot read the data")]
     Stream(#[source] io::Error),
@@ -153,6 +156,7 @@ impl Error {
             Self::Layer(e) => e.hint(),
             Self::Intake(e) => e.hint(),
             Self::Remove(e) => e.hint(),
+            Self::RemoveContainer(e) => e.hint(),
             _ => None,
         }
     }

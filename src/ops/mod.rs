@@ -10,9 +10,12 @@ pub mod inspect;
 mod intake;
 pub mod load;
 pub mod progress;
+pub mod ps;
 pub mod pull;
+pub mod rm;
 pub mod rmi;
 pub mod run;
+mod state;
 pub mod tag;
 
 use std::path::Path;
@@ -26,6 +29,9 @@ pub(crate) use crate::runtime::{INIT_NAME, init_main};
 
 use crate::config::{Env, data_root};
 use crate::store::Store;
+
+/// Annotation of a container's configuration: its labels, a JSON object.
+const LABELS_ANNOTATION: &str = "io.coracle.labels";
 
 /// Open the user's store, or the one at `root`.
 pub fn open_store(root: Option<&Path>) -> Result<Store, Error> {

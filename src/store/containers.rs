@@ -8,9 +8,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
+use serde::de::DeserializeOwned;
 
 use super::atomic;
 use super::error::io;
@@ -19,6 +21,8 @@ use super::{Error, ImageRecord, Store, remove_tree};
 
 /// The OCI runtime configuration. A container without one is not complete.
 const CONFIG: &str = "config.json";
+/// How the container ended.
+const STATE: &str = "state.json";
 /// Annotation of the configuration that holds the [`ImageRecord`], as JSON: it pins the image's layers
 /// and blobs. One file for both, since making files is a good part of the cost of a start.
 pub const IMAGE_ANNOTATION: &str = "io.coracle.image";
@@ -27,6 +31,8 @@ const KEPT: &str = "containers";
 const EPHEMERAL: &str = "ephemeral";
 const NAMES: &str = ".names";
 const NAME_MAX: usize = 200;
+/// How long somebody who only looks at a container may hold its lock.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// View of the store's containers.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +49,8 @@ pub struct ContainerEntry {
     pub name: Option<String>,
     /// Its directory.
     pub path: PathBuf,
+    /// It goes with its process (`--rm`): once nobody holds its lock, it is garbage.
+    pub ephemeral: bool,
 }
 
 /// A container's directory, locked by us.
@@ -178,12 +186,13 @@ impl Containers<'_> {
             }
         }
         let mut entries: Vec<ContainerEntry> = Vec::new();
-        for dir in [self.dir(), self.ephemeral()] {
+        for (dir, ephemeral) in [(self.dir(), false), (self.ephemeral(), true)] {
             let ids = atomic::names(&dir)?.into_iter().filter(|id| id != NAMES);
             entries.extend(ids.map(|id| ContainerEntry {
                 name: names.remove(&id),
                 path: dir.join(&id),
                 id,
+                ephemeral,
             }));
         }
         entries.sort_by(|a, b| a.id.cmp(&b.id));
@@ -217,10 +226,8 @@ impl Containers<'_> {
     /// moment that a sweep or a listing looks at it.
     pub fn try_lock(&self, entry: &ContainerEntry) -> Result<Option<ContainerDir>, Error> {
         let gone = || Error::NoSuchContainer(entry.id.clone());
-        let fd = match rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) => return Err(gone()),
-            Err(e) => return Err(io("open", &entry.path)(e)),
+        let Some(fd) = open_entry(entry)? else {
+            return Err(gone());
         };
         if !lock::try_lock(&fd, Kind::Exclusive).map_err(io("lock", &entry.path))? {
             return Ok(None);
@@ -237,13 +244,33 @@ impl Containers<'_> {
         }))
     }
 
-    /// Does some process hold the container's lock? Only for display: it may change at once.
+    /// Does some process hold the container's lock? Only for display: it may change at once. Any
+    /// number of processes may ask at the same time.
     pub fn is_locked(&self, entry: &ContainerEntry) -> Result<bool, Error> {
-        match self.try_lock(entry) {
-            Ok(dir) => Ok(dir.is_none()),
-            Err(Error::NoSuchContainer(_)) => Ok(false),
-            Err(e) => Err(e),
+        match open_entry(entry)? {
+            Some(fd) => lock::try_lock(&fd, Kind::Shared)
+                .map(|free| !free)
+                .map_err(io("lock", &entry.path)),
+            None => Ok(false),
         }
+    }
+
+    /// The container's OCI runtime configuration, or the part of it that `T` has; `None` while the
+    /// container is not complete.
+    pub fn config<T: DeserializeOwned>(&self, entry: &ContainerEntry) -> Result<Option<T>, Error> {
+        whole(atomic::read_json(&entry.path.join(CONFIG)))
+    }
+
+    /// When the configuration was written, which is when the container was made; `None` while it has
+    /// none.
+    pub fn created(&self, entry: &ContainerEntry) -> Option<SystemTime> {
+        let stat = std::fs::metadata(entry.path.join(CONFIG));
+        stat.and_then(|m| m.modified()).ok()
+    }
+
+    /// What was recorded when the container ended; `None` when it has not, or nobody was left to.
+    pub fn state<T: DeserializeOwned>(&self, entry: &ContainerEntry) -> Result<Option<T>, Error> {
+        whole(atomic::read_json(&entry.path.join(STATE)))
     }
 
     /// The image that a container was made from; `None` when it was made from none.
@@ -253,22 +280,27 @@ impl Containers<'_> {
             #[serde(default)]
             annotations: std::collections::HashMap<String, String>,
         }
-        let path = entry.path.join(CONFIG);
-        let config: Option<Config> = atomic::read_json(&path)?;
+        let config: Option<Config> = self.config(entry)?;
         let record = config.and_then(|mut c| c.annotations.remove(IMAGE_ANNOTATION));
         record
             .map(|json| {
-                serde_json::from_str(&json).map_err(|source| Error::Record { path, source })
+                serde_json::from_str(&json).map_err(|source| Error::Record {
+                    path: entry.path.join(CONFIG),
+                    source,
+                })
             })
             .transpose()
     }
 
     /// Remove a container that does not live.
-    pub fn remove(&self, id: &str) -> Result<(), Error> {
-        let entry = self.find(id)?;
-        match self.try_lock(&entry)? {
-            Some(dir) => dir.remove(),
-            None => Err(Error::ContainerBusy(entry.id)),
+    pub fn remove(&self, entry: &ContainerEntry) -> Result<(), Error> {
+        let until = Instant::now() + GLANCE;
+        loop {
+            match self.try_lock(entry)? {
+                Some(dir) => return dir.remove(),
+                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                None => return Err(Error::ContainerBusy(entry.id.clone())),
+            }
         }
     }
 
@@ -282,6 +314,7 @@ impl Containers<'_> {
                 path: dir.join(&id),
                 name: None,
                 id,
+                ephemeral: true,
             })
             .collect();
         let dead = |e: &&ContainerEntry| matches!(self.try_lock(e), Ok(Some(_)));
@@ -312,7 +345,7 @@ impl Containers<'_> {
     /// lock, when nobody is about to make one.
     pub(super) fn sweep_unfinished(&self, _alone: &Guard) -> Result<(), Error> {
         for entry in self.list()? {
-            if rustix::fs::lstat(entry.path.join(CONFIG)).is_ok() {
+            if self.config::<serde::de::IgnoredAny>(&entry)?.is_some() {
                 continue;
             }
             if let Some(dir) = self.try_lock(&entry)? {
@@ -351,6 +384,12 @@ impl ContainerDir {
     /// the image's layers and blobs stay as long as the container, also after `rmi -f`.
     pub fn write_config(&self, json: &[u8]) -> Result<(), Error> {
         let path = self.path.join(CONFIG);
+        std::fs::write(&path, json).map_err(io("write", &path))
+    }
+
+    /// Record how the container ended.
+    pub fn write_state(&self, json: &[u8]) -> Result<(), Error> {
+        let path = self.path.join(STATE);
         std::fs::write(&path, json).map_err(io("write", &path))
     }
 
@@ -394,6 +433,23 @@ impl ContainerDir {
 impl AsFd for ContainerDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// A file that ends too early is being written, or its writer was killed: as if it were not there.
+fn whole<T>(read: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Err(Error::Record { source, .. }) if source.is_eof() => Ok(None),
+        other => other,
+    }
+}
+
+/// `None` when it is gone.
+fn open_entry(entry: &ContainerEntry) -> Result<Option<OwnedFd>, Error> {
+    match rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(io("open", &entry.path)(e)),
     }
 }
 

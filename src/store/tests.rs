@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use rustix::fs::Mode;
+
 use super::*;
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -532,6 +534,26 @@ fn collection_keeps_what_is_referred_to() {
 const ID: &str = "0123456789abcdef";
 
 #[test]
+fn a_configuration_cut_short_by_a_kill_is_none() {
+    let (_dir, store) = store();
+    let containers = store.containers();
+    let container = containers.create(ID, Some("web"), false).unwrap();
+    container.write_config(br#"{"annotations":{"a"#).unwrap();
+    container.write_state(b"").unwrap();
+    drop(container);
+    let entry = containers.find("web").unwrap();
+    assert!(containers.image(&entry).unwrap().is_none());
+    assert!(containers.state::<u8>(&entry).unwrap().is_none());
+    store.gc(&[]).unwrap();
+    assert!(containers.list().unwrap().is_empty(), "garbage was kept");
+    // Damage of any other kind is told.
+    let container = containers.create(ID, None, false).unwrap();
+    container.write_config(b"{]").unwrap();
+    drop(container);
+    assert!(matches!(store.gc(&[]), Err(Error::Record { .. })));
+}
+
+#[test]
 fn containers_have_unique_ids_and_names() {
     let (_dir, store) = store();
     let containers = store.containers();
@@ -576,12 +598,20 @@ fn containers_have_unique_ids_and_names() {
     assert_eq!(containers.find("0123").unwrap(), entry);
     assert!(containers.is_locked(&entry).unwrap());
     assert!(matches!(
-        containers.remove("web"),
+        containers.remove(&entry),
         Err(Error::ContainerBusy(_))
     ));
     drop(a);
     assert!(!containers.is_locked(&entry).unwrap());
-    containers.remove("web").unwrap();
+    // Somebody who looks on is not in the way for long.
+    let look = rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()).unwrap();
+    assert!(lock::try_lock(&look, Kind::Shared).unwrap());
+    assert!(!containers.is_locked(&entry).unwrap());
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        drop(look);
+    });
+    containers.remove(&entry).unwrap();
     assert!(matches!(
         containers.find("web"),
         Err(Error::NoSuchContainer(_))

@@ -4,14 +4,13 @@
 //! single-threaded (`sys::clone`), and the whole start costs a few hundred system calls.
 
 mod files;
+mod name;
 mod options;
 mod process;
 mod spec;
 mod user;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
@@ -28,18 +27,21 @@ pub use options::{
 use self::process::ImageDefaults;
 use self::spec::Facts;
 use self::user::Ids;
-use super::Error;
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
+use super::{Error, LABELS_ANNOTATION, state};
 use crate::monitor::{self, Ended, Signals};
 use crate::rootfs::{self, Driver, Root, Stack};
 use crate::runtime::caps::Caps;
 use crate::runtime::seccomp::Seccomp;
 use crate::runtime::{self, Plan, Stage, Stdin, WindowSize};
-use crate::store::{ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, Store};
+use crate::store::{self, ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, Store};
 
 /// Image configurations are a few kilobytes; 4 MiB is the limit for manifests as well.
 const CONFIG_MAX: u64 = 4 << 20;
+
+/// Random names to try.
+const NAME_ATTEMPTS: u32 = 20;
 
 /// Layers and defaults of what is to run.
 struct Source {
@@ -56,9 +58,7 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
     // From reading the image until the container pins it, nobody may collect its layers.
     let (source, guard) = source(store, o, progress)?;
     let id = random_id()?;
-    let container = store
-        .containers()
-        .create(&id, o.name.as_deref(), o.remove)?;
+    let container = create(store, o, &id)?;
     match start(store, o, &source, &container, guard) {
         Ok(ended) => {
             if o.remove {
@@ -72,6 +72,22 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
             // The first failure is the one to tell.
             let _ = container.remove();
             Err(e)
+        }
+    }
+}
+
+/// A container that stays has a name, if need be one of our choice. For one that goes it would only
+/// cost time.
+fn create(store: &Store, o: &Options, id: &str) -> Result<ContainerDir, Error> {
+    let containers = store.containers();
+    if o.name.is_some() || o.remove {
+        return Ok(containers.create(id, o.name.as_deref(), o.remove)?);
+    }
+    let mut attempts = 0;
+    loop {
+        match containers.create(id, Some(&name::random(attempts)?), false) {
+            Err(store::Error::NameTaken { .. }) if attempts < NAME_ATTEMPTS => attempts += 1,
+            result => return Ok(result?),
         }
     }
 }
@@ -253,7 +269,7 @@ fn annotations(o: &Options, source: &Source) -> Result<HashMap<String, String>, 
         .collect();
     if !labels.is_empty() {
         let labels = serde_json::to_string(&labels).map_err(json)?;
-        all.insert("io.coracle.labels".to_owned(), labels);
+        all.insert(LABELS_ANNOTATION.to_owned(), labels);
     }
     if let Some(image) = &source.image {
         let image = serde_json::to_string(image).map_err(json)?;
@@ -270,12 +286,6 @@ fn annotations(o: &Options, source: &Source) -> Result<HashMap<String, String>, 
         );
     }
     Ok(all)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    File::create(path)
-        .and_then(|mut f| f.write_all(bytes))
-        .map_err(|e| Error::file("write", path, e))
 }
 
 /// cgroup v2 is mounted where it belongs, alone (cgroups(7)).
@@ -373,13 +383,7 @@ fn make_dir(path: &Path, like: &Path) -> Result<(), Error> {
 
 /// What later verbs show of a container that has ended.
 fn record_end(container: &ContainerDir, ended: Ended) -> Result<(), Error> {
-    let json = serde_json::json!({
-        "status": "exited",
-        "exitCode": ended.exit_code(),
-        "finishedAt": jiff::Timestamp::now().to_string(),
-    });
-    write(
-        &container.path().join("state.json"),
-        json.to_string().as_bytes(),
-    )
+    let json = serde_json::to_vec(&state::Ended::now(ended.exit_code()))
+        .map_err(|e| Error::Spec(e.to_string()))?;
+    Ok(container.write_state(&json)?)
 }

@@ -1,0 +1,15 @@
+//! The values of `run`'s options: text in, typed or refused with the reason.
+
+mod limits;
+mod mounts;
+mod network;
+mod security;
+mod words;
+
+pub(super) use limits::{signal, size, ulimit};
+pub(super) use mounts::{device, mount, no_duplicate_targets, tmpfs, volume};
+pub(super) use network::{add_host, hostname, network};
+pub(super) use security::{capability, group_add, namespace, security, userns};
+pub(super) use words::{driver, env, env_file, label, pair, pull};
+
+type Parsed<T> = Result<T, String>;

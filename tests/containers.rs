@@ -1,0 +1,213 @@
+//! `ps` and `rm` on containers made here: what they say of one that runs, has ended, was killed, or is
+//! damaged, and what stays when one is removed. A container "runs" while its directory is locked, so
+//! none of this needs a namespace.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod layout;
+
+use coracle::store::ContainerDir;
+use layout::{Image, Place};
+use serde_json::{Value, json};
+
+/// A container whose ids are all this digit; it runs until it is dropped.
+fn container(place: &Place, digit: &str, name: Option<&str>, image: Option<&str>) -> ContainerDir {
+    let store = place.store();
+    let dir = store
+        .containers()
+        .create(&digit.repeat(64), name, false)
+        .unwrap();
+    let mut annotations = json!({"io.coracle.labels": r#"{"a":"b","c":"d"}"#});
+    if let Some(image) = image {
+        let record = store.images().find(image).unwrap();
+        annotations["io.coracle.image"] = serde_json::to_string(&record).unwrap().into();
+    }
+    let config = json!({
+        "ociVersion": "1.2.0",
+        "process": {"args": ["sleep", "a\u{1b}[2Jb"]},
+        "linux": {"namespaces": [{"type": "user"}, {"type": "network"}]},
+        "annotations": annotations,
+    });
+    dir.write_config(config.to_string().as_bytes()).unwrap();
+    dir
+}
+
+fn ended(dir: ContainerDir, code: u8) {
+    let state = json!({"status": "exited", "exitCode": code, "finishedAt": "2020-01-01T00:00:00Z"});
+    dir.write_state(state.to_string().as_bytes()).unwrap();
+}
+
+fn place_with_image() -> (Place, Image) {
+    let place = Place::new();
+    let image = Image::new("localhost/app:1", &[&[("a", b"one")]]);
+    image.write(&place.path("lay"));
+    place.ok(&["load", "-q", "lay"]);
+    (place, image)
+}
+
+#[test]
+fn containers_are_listed_by_what_they_do() {
+    let (place, _) = place_with_image();
+    assert_eq!(
+        place.ok(&["ps", "-a"]),
+        "CONTAINER ID  IMAGE  COMMAND  CREATED  STATUS  NAMES\n"
+    );
+    let running = container(&place, "a", Some("web"), Some("localhost/app:1"));
+    ended(container(&place, "b", Some("job"), None), 7);
+    // Killed with everything that watched it.
+    drop(container(&place, "c", None, None));
+
+    let table = place.ok(&["ps"]);
+    assert_eq!(table.lines().count(), 2, "{table}");
+    let row = table.lines().nth(1).unwrap();
+    let id = "a".repeat(12);
+    assert!(
+        row.starts_with(&format!("{id}  localhost/app:1  \"sleep a\\u{{1b}}[2Jb\"")),
+        "{row}"
+    );
+    assert!(row.contains("  Up ") && row.ends_with("  web"), "{row}");
+
+    let status = place.ok(&["ps", "-a", "--format", "{{.Names}} {{.State}} {{.Status}}"]);
+    let mut lines: Vec<&str> = status.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines[0], " exited Exited (unknown)");
+    assert!(
+        lines[1].starts_with("job exited Exited (7) ") && lines[1].ends_with(" years ago"),
+        "{status}"
+    );
+    assert!(lines[2].starts_with("web running Up "), "{status}");
+
+    assert_eq!(place.ok(&["ps", "-q"]), format!("{id}\n"));
+    assert_eq!(place.ok(&["ps", "-aq"]).lines().count(), 3);
+    let long = "a".repeat(64);
+    assert_eq!(place.ok(&["ps", "-q", "--no-trunc"]), format!("{long}\n"));
+    assert_eq!(place.ok(&["ps", "--format", "table"]), table);
+
+    let json = place.ok(&["ps", "--format", "json"]);
+    assert!(!json.contains('\u{1b}'), "{json}");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["Image"], "localhost/app:1");
+    assert_eq!(json["Labels"], "a=b,c=d");
+    assert_eq!(json["Networks"], "none");
+    assert_eq!(json["ExitCode"], Value::Null);
+    drop(running);
+}
+
+#[test]
+fn the_youngest_comes_first() {
+    let place = Place::new();
+    for (digit, age) in [("a", 20), ("b", 10), ("c", 30)] {
+        let dir = container(&place, digit, Some(digit), None);
+        let config = std::fs::File::options()
+            .write(true)
+            .open(dir.path().join("config.json"))
+            .unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+        config.set_modified(then).unwrap();
+        ended(dir, 0);
+    }
+    let names = place.ok(&["ps", "-a", "--format", "{{.Names}}"]);
+    assert_eq!(names, "b\na\nc\n");
+}
+
+#[test]
+fn one_that_is_being_made_is_not_running_yet() {
+    let place = Place::new();
+    let store = place.store();
+    let dir = store
+        .containers()
+        .create(&"d".repeat(64), Some("soon"), false)
+        .unwrap();
+    for half in [&b""[..], br#"{"process":{"ar"#] {
+        dir.write_config(half).unwrap();
+        assert_eq!(place.ok(&["ps", "-q"]), "");
+        assert_eq!(
+            place.ok(&["ps", "-a", "--format", "{{.Names}} {{.Status}}"]),
+            "soon Created\n"
+        );
+    }
+    drop(dir);
+    assert_eq!(place.ok(&["ps", "-aq"]), "", "garbage is not listed");
+}
+
+#[test]
+fn an_ephemeral_one_is_listed_while_it_runs() {
+    let place = Place::new();
+    let store = place.store();
+    let dir = store
+        .containers()
+        .create(&"e".repeat(64), None, true)
+        .unwrap();
+    dir.write_config(br#"{"process":{"args":["true"]}}"#)
+        .unwrap();
+    assert_eq!(place.ok(&["ps", "-q"]).lines().count(), 1);
+    drop(dir);
+    assert_eq!(place.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn containers_are_removed_by_name_and_id() {
+    let place = Place::new();
+    ended(container(&place, "a", Some("web"), None), 0);
+    ended(container(&place, "b", None, None), 0);
+    ended(container(&place, "c", None, None), 0);
+    assert_eq!(place.ok(&["rm", "web", "bbbb"]), "web\nbbbb\n");
+    assert_eq!(place.ok(&["ps", "-aq"]), format!("{}\n", "c".repeat(12)));
+    // The name is free, the rest is gone.
+    assert_eq!(place.names("containers").len(), 2);
+    assert_eq!(place.names("containers/.names"), [""; 0]);
+    assert_eq!(place.names("tmp"), [""; 0]);
+
+    let none = place.run(&["rm", "nope", "cc"]);
+    assert_eq!((none.code, none.out.as_str()), (Some(1), "cc\n"));
+    assert!(none.err.contains("nope: no such container"), "{}", none.err);
+    assert_eq!(place.ok(&["rm", "-f", "nope"]), "");
+    for usage in [&["rm"][..], &["rm", "-a", "x"]] {
+        assert_eq!(place.run(usage).code, Some(125), "{usage:?}");
+    }
+}
+
+#[test]
+fn a_running_container_stays() {
+    let place = Place::new();
+    let running = container(&place, "a", Some("web"), None);
+    ended(container(&place, "b", Some("job"), None), 0);
+    for args in [&["rm", "web"][..], &["rm", "-f", "web"], &["rm", "-af"]] {
+        let ran = place.run(args);
+        assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.err);
+        assert!(
+            ran.err.contains("is running") && ran.err.contains("hint: "),
+            "{}",
+            ran.err
+        );
+    }
+    assert!(running.path().join("config.json").exists());
+    assert_eq!(
+        place.ok(&["ps", "-a", "--format", "{{.Names}}"]),
+        "web\n",
+        "--all removed the other one"
+    );
+    drop(running);
+    place.ok(&["rm", "web"]);
+}
+
+#[test]
+fn an_image_that_was_removed_goes_with_its_last_container() {
+    let (place, image) = place_with_image();
+    ended(
+        container(&place, "a", Some("web"), Some("localhost/app:1")),
+        0,
+    );
+    assert_eq!(place.run(&["rmi", "localhost/app:1"]).code, Some(2));
+    place.ok(&["rmi", "-f", "localhost/app:1"]);
+    assert_eq!(place.names("layers").len(), 1, "the container needs it");
+    assert!(
+        place
+            .ok(&["ps", "-a", "--no-trunc", "--format", "{{.ImageID}}"])
+            .contains(&image.id())
+    );
+    place.ok(&["rm", "web"]);
+    for dir in ["layers", "blobs/sha256", "tmp"] {
+        assert_eq!(place.names(dir), [""; 0], "{dir}");
+    }
+}
