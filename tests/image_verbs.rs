@@ -347,7 +347,7 @@ fn bytes_of_an_earlier_attempt_that_are_bad_are_replaced() {
         let mut bad = blob[..50_000].to_vec();
         bad[at] ^= 0x55;
         std::fs::write(&partial, &bad).unwrap();
-        let ran = place.run(&["load", "lay"]);
+        let ran = place.run(&["load", "--keep-blobs", "lay"]);
         assert!(ran.err.contains("resuming after 50kB"), "{}", ran.err);
         assert_eq!(ran.code, Some(0), "{}", ran.err);
         place.ok(&["rmi", "localhost/app:1"]);
@@ -361,6 +361,24 @@ fn bytes_of_an_earlier_attempt_that_are_bad_are_replaced() {
         place.ok(&["load", "lay"]);
         place.ok(&["rmi", "localhost/app:1"]);
     }
+}
+
+#[test]
+fn blobs_of_layers_stay_only_when_asked_for() {
+    let place = Place::new();
+    let image = Image::new("localhost/app:1", &[&[("f", &noise(3 << 20, 1))]]);
+    image.write(&place.path("lay"));
+    let hex = image.layers[0].1["digest"]
+        .as_str()
+        .unwrap()
+        .replace("sha256:", "");
+    let blob = place.root().join("blobs/sha256").join(hex);
+    place.ok(&["load", "lay"]);
+    assert!(!blob.exists());
+    assert_eq!(place.names("tmp"), [""; 0]);
+    place.ok(&["rmi", "localhost/app:1"]);
+    place.ok(&["load", "--keep-blobs", "lay"]);
+    assert_eq!(std::fs::read(&blob).unwrap(), image.layers[0].0);
 }
 
 #[test]
@@ -472,7 +490,8 @@ fn an_image_in_use_stays() {
     // By force the name goes; what the container needs stays.
     place.ok(&["rmi", "-f", "localhost/app:1"]);
     assert_eq!(place.names("layers").len(), 2);
-    store.containers().remove("web").unwrap();
+    let web = store.containers().find("web").unwrap();
+    store.containers().remove(&web).unwrap();
     store.gc(&[]).unwrap();
     assert_eq!(place.names("layers"), [""; 0]);
 }

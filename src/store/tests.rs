@@ -203,10 +203,7 @@ fn a_fetch_that_broke_is_resumed() {
     let digest = Digest::of(&bytes);
     let size = bytes.len() as u64;
     {
-        let mut ingest = store
-            .blobs()
-            .ingest(&digest, size, super::Keep::Blob)
-            .unwrap();
+        let mut ingest = store.blobs().ingest(&digest, size, Keep::Blob).unwrap();
         assert_eq!(ingest.resume_offset(), 0);
         let mut sink = Vec::new();
         let broken = ingest
@@ -217,10 +214,7 @@ fn a_fetch_that_broke_is_resumed() {
     }
     store.sweep().unwrap();
     {
-        let mut ingest = store
-            .blobs()
-            .ingest(&digest, size, super::Keep::Blob)
-            .unwrap();
+        let mut ingest = store.blobs().ingest(&digest, size, Keep::Blob).unwrap();
         assert_eq!(ingest.resume_offset(), 1_234_567);
         let rest = &bytes[1_234_567..];
         assert_eq!(drain(ingest.reader(rest)).unwrap(), bytes);
@@ -229,10 +223,7 @@ fn a_fetch_that_broke_is_resumed() {
     assert!(store.blobs().is_sound(&digest).unwrap());
     assert_eq!(tmp_names(&store), [""; 0]);
     // Once it is there the source is not asked.
-    let mut ingest = store
-        .blobs()
-        .ingest(&digest, size, super::Keep::Blob)
-        .unwrap();
+    let mut ingest = store.blobs().ingest(&digest, size, Keep::Blob).unwrap();
     assert_eq!(ingest.resume_offset(), size);
     assert_eq!(drain(ingest.reader(Breaks(&[], 0))).unwrap(), bytes);
 }
@@ -247,10 +238,7 @@ fn wrong_bytes_are_never_published_nor_kept() {
     evil[5] ^= 1;
     let long = [&bytes[..], b"x"].concat();
     for (sent, kept) in [(&evil[..], 0), (&long, 0), (&bytes[..9], 9)] {
-        let mut ingest = store
-            .blobs()
-            .ingest(&digest, size, super::Keep::Blob)
-            .unwrap();
+        let mut ingest = store.blobs().ingest(&digest, size, Keep::Blob).unwrap();
         let e = drain(ingest.reader(sent)).unwrap_err();
         match e {
             Error::WrongDigest { .. } | Error::Overlong { .. } => assert_eq!(kept, 0, "{e}"),
@@ -259,10 +247,7 @@ fn wrong_bytes_are_never_published_nor_kept() {
         }
         drop(ingest);
         assert!(!store.blobs().has(&digest));
-        let again = store
-            .blobs()
-            .ingest(&digest, size, super::Keep::Blob)
-            .unwrap();
+        let again = store.blobs().ingest(&digest, size, Keep::Blob).unwrap();
         assert_eq!(again.resume_offset(), kept);
     }
 }
@@ -276,7 +261,7 @@ fn a_blob_damaged_on_disk_is_found_out_and_fetched_anew() {
     drain(
         store
             .blobs()
-            .ingest(&digest, size, super::Keep::Blob)
+            .ingest(&digest, size, Keep::Blob)
             .unwrap()
             .reader(&bytes[..]),
     )
@@ -284,17 +269,11 @@ fn a_blob_damaged_on_disk_is_found_out_and_fetched_anew() {
     let mut bad = bytes.clone();
     bad[77] ^= 1;
     std::fs::write(store.blobs().path(&digest), &bad).unwrap();
-    let mut ingest = store
-        .blobs()
-        .ingest(&digest, size, super::Keep::Blob)
-        .unwrap();
+    let mut ingest = store.blobs().ingest(&digest, size, Keep::Blob).unwrap();
     let e = drain(ingest.reader(io::empty())).unwrap_err();
     assert!(matches!(e, Error::BlobCorrupt { .. }), "{e}");
     drop(ingest);
-    let mut ingest = store
-        .blobs()
-        .ingest(&digest, size, super::Keep::Blob)
-        .unwrap();
+    let mut ingest = store.blobs().ingest(&digest, size, Keep::Blob).unwrap();
     assert_eq!(ingest.resume_offset(), 0);
     drain(ingest.reader(&bytes[..])).unwrap();
     drop(ingest);
@@ -303,7 +282,7 @@ fn a_blob_damaged_on_disk_is_found_out_and_fetched_anew() {
     assert_eq!(
         store
             .blobs()
-            .ingest(&digest, size, super::Keep::Blob)
+            .ingest(&digest, size, Keep::Blob)
             .unwrap()
             .resume_offset(),
         0
@@ -314,10 +293,7 @@ fn a_blob_damaged_on_disk_is_found_out_and_fetched_anew() {
 fn a_lie_about_the_size_does_not_cost_others_their_blob() {
     let (_dir, store) = store();
     let digest = store.blobs().put(b"shared by two images").unwrap();
-    let e = store
-        .blobs()
-        .ingest(&digest, 5, super::Keep::Blob)
-        .unwrap_err();
+    let e = store.blobs().ingest(&digest, 5, Keep::Blob).unwrap_err();
     assert!(
         matches!(
             e,
@@ -342,10 +318,7 @@ fn two_fetches_of_one_blob_make_one() {
         let workers: Vec<_> = (0..4)
             .map(|_| {
                 s.spawn(|| {
-                    let mut ingest = store
-                        .blobs()
-                        .ingest(&digest, size, super::Keep::Blob)
-                        .unwrap();
+                    let mut ingest = store.blobs().ingest(&digest, size, Keep::Blob).unwrap();
                     let from = ingest.resume_offset();
                     let rest = &bytes[usize::try_from(from).unwrap()..];
                     assert_eq!(drain(ingest.reader(rest)).unwrap().len(), bytes.len());
