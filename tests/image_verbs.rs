@@ -131,6 +131,10 @@ fn what_is_not_there_is_said() {
     // With images there is something to fill the template with.
     two_layers().write(&place.path("lay"));
     place.ok(&["load", "lay"]);
+    let e = place.fails(&["run", "--pull", "never", "app:1"]);
+    assert!(e.contains("hint: there is localhost/app:1"), "{e}");
+    let e = place.fails(&["run", "127.0.0.1:1/app:1"]);
+    assert!(!e.contains("localhost/app"), "{e}");
     let e = place.fails(&["images", "--format", "{{.Nope}}"]);
     assert!(e.contains(".Nope") && e.contains("Repository"), "{e}");
 }
