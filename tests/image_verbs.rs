@@ -476,7 +476,10 @@ fn an_image_in_use_stays() {
     // By force the name goes; what the container needs stays.
     place.ok(&["rmi", "-f", "localhost/app:1"]);
     assert_eq!(place.names("layers").len(), 2);
-    store.containers().remove("web").unwrap();
+    store
+        .containers()
+        .remove(&store.containers().find("web").unwrap())
+        .unwrap();
     store.gc(&[]).unwrap();
     assert_eq!(place.names("layers"), [""; 0]);
 }
