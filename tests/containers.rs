@@ -211,3 +211,17 @@ fn an_image_that_was_removed_goes_with_its_last_container() {
         assert_eq!(place.names(dir), [""; 0], "{dir}");
     }
 }
+
+#[test]
+fn annotations_of_ours_cannot_be_forged() {
+    let place = Place::new();
+    let e = place.fails(&[
+        "run",
+        "--rootfs",
+        "--annotation",
+        "io.coracle.image={}",
+        "/",
+    ]);
+    assert!(e.contains("io.coracle.image"), "{e}");
+    assert_eq!(place.names("containers"), [".names"]);
+}

@@ -31,11 +31,11 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     for name in &args.images {
         let removed = match rmi::remove(&store, name, args.force) {
             Ok(removed) => removed,
-            Err(ops::Error::Store(store::Error::NoSuchImage(_))) if args.force => continue,
+            Err(ops::Error::Store(store::Error::NoSuchImage { .. })) if args.force => continue,
             // The others shall go all the same.
             Err(e) => {
                 let this = match &e {
-                    ops::Error::Store(store::Error::NoSuchImage(_)) => EXIT_NO_SUCH_IMAGE,
+                    ops::Error::Store(store::Error::NoSuchImage { .. }) => EXIT_NO_SUCH_IMAGE,
                     ops::Error::Remove(_) => EXIT_IN_USE,
                     e => e.exit_code(),
                 };

@@ -14,6 +14,9 @@ use crate::ops::run::{
 };
 use crate::rootfs::Driver;
 
+/// Bytes of /dev/shm, as docker's.
+const SHM_SIZE: u64 = 64 << 20;
+
 /// Run a program in a new container
 #[derive(Debug, clap::Args)]
 #[command(
@@ -46,9 +49,9 @@ pub(super) struct Args {
     /// Make the root file system read-only
     #[arg(long, help_heading = "File systems")]
     read_only: bool,
-    /// Size of /dev/shm
-    #[arg(long, value_name = "BYTES", default_value = "64m", value_parser = values::size, help_heading = "File systems")]
-    shm_size: u64,
+    /// Size of /dev/shm [default: 64m]
+    #[arg(long, value_name = "BYTES", value_parser = values::size, help_heading = "File systems")]
+    shm_size: Option<u64>,
     /// Bind a device of the host: SOURCE[:TARGET]
     #[arg(long, value_name = "SOURCE[:TARGET]", value_parser = values::device, help_heading = "File systems")]
     device: Vec<Device>,
@@ -167,7 +170,49 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     Ok(ended.exit_code())
 }
 
+/// Options of which one would silently have no effect.
+fn refuse_conflicts(a: &Args) -> Result<(), Failure> {
+    let conflicts = [
+        (
+            a.userns == Some(UserNamespace::KeepId) && a.user.is_some(),
+            "--userns keep-id and --user exclude each other: the one id has one name",
+        ),
+        (
+            a.uts == Namespace::Host && a.hostname.is_some(),
+            "--uts host and --hostname exclude each other: the name would be the host's",
+        ),
+        (
+            a.ipc == Namespace::Host && a.shm_size.is_some(),
+            "--ipc host and --shm-size exclude each other: /dev/shm is the host's",
+        ),
+        (
+            a.rootfs && a.storage_driver.is_some(),
+            "--rootfs and --storage-driver exclude each other: a directory is used as it is",
+        ),
+    ];
+    if let Some((_, why)) = conflicts.iter().find(|(conflict, _)| *conflict) {
+        return Err(Failure::usage(*why));
+    }
+    for (name, _) in &a.sysctl {
+        let of = |prefix: &str| {
+            name.strip_prefix(prefix)
+                .is_some_and(|n| n.starts_with(['.', '/']))
+        };
+        let (option, own) = match name.as_str() {
+            _ if of("net") && a.network == Network::Host => ("--network host", "--network none"),
+            _ if of("fs.mqueue") && a.ipc == Namespace::Host => ("--ipc host", "--ipc private"),
+            _ => continue,
+        };
+        return Err(Failure::usage(format!(
+            "--sysctl {name}: with {option} it is the host's, which only root can change"
+        ))
+        .with_hint(format!("{own} gives the container one of its own")));
+    }
+    Ok(())
+}
+
 fn options(a: Args) -> Result<Options, Failure> {
+    refuse_conflicts(&a)?;
     let mut words = a.image_and_command.into_iter();
     let image = words.next().unwrap_or_default();
     let mut env = Vec::new();
@@ -179,11 +224,6 @@ fn options(a: Args) -> Result<Options, Failure> {
     volumes.extend(a.mount);
     volumes.extend(a.tmpfs);
     values::no_duplicate_targets(&volumes)?;
-    if a.userns == Some(UserNamespace::KeepId) && a.user.is_some() {
-        return Err(Failure::usage(
-            "--userns keep-id and --user exclude each other: the one id has one name",
-        ));
-    }
     let mut security = Security::default();
     for word in &a.security_opt {
         values::security(word, &mut security)?;
@@ -219,7 +259,7 @@ fn options(a: Args) -> Result<Options, Failure> {
         ulimits: a.ulimit,
         hosts: a.add_host,
         dns: a.dns,
-        shm_size: a.shm_size,
+        shm_size: a.shm_size.unwrap_or(SHM_SIZE),
         devices: a.device,
         labels: a.label,
         annotations: a.annotation,
@@ -240,12 +280,46 @@ mod tests {
 
     use crate::cli::{App, Command};
 
-    /// Image and program as `run` takes them from this line.
-    fn words(line: &[&str]) -> Vec<String> {
+    fn parsed(line: &[&str]) -> super::Args {
         let line = ["coracle", "run"].iter().chain(line);
         match App::try_parse_from(line).unwrap().command {
-            Command::Run(args) => args.image_and_command,
+            Command::Run(args) => *args,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_would_have_no_effect_is_refused() {
+        for (line, why) in [
+            (&["--uts", "host", "-h", "x"][..], "the name would be"),
+            (&["--ipc=host", "--shm-size=1m"], "/dev/shm is"),
+            (&["--userns=keep-id", "-u", "1"], "the one id"),
+            (&["--rootfs", "--storage-driver=copy"], "as it is"),
+            (&["--sysctl", "net.ipv4.ip_forward=1"], "--network none"),
+            (&["--sysctl", "net/core/somaxconn=1"], "--network none"),
+            (
+                &["--ipc=host", "--sysctl", "fs.mqueue.msg_max=1"],
+                "--ipc private",
+            ),
+        ] {
+            let e = super::options(parsed(&[line, &["image"]].concat())).unwrap_err();
+            assert!(format!("{e:?}").contains(why), "{line:?}: {e:?}");
+        }
+        for line in [
+            &["--uts", "host"][..],
+            &[
+                "--network=host",
+                "-h",
+                "x",
+                "--add-host",
+                "a:1.2.3.4",
+                "--dns",
+                "1.1.1.1",
+            ],
+            &["--network=none", "--sysctl", "net.ipv4.ip_forward=1"],
+            &["--ipc=host"],
+        ] {
+            super::options(parsed(&[line, &["image"]].concat())).unwrap();
         }
     }
 
@@ -258,7 +332,7 @@ mod tests {
             (&["x", "--", "-y"], &["x", "--", "-y"]),
             (&["x", "sh", "-c", "-e"], &["x", "sh", "-c", "-e"]),
         ] {
-            assert_eq!(words(line), want);
+            assert_eq!(parsed(line).image_and_command, want);
         }
     }
 }

@@ -84,6 +84,9 @@ pub enum Error {
         /// Why.
         source: serde_json::Error,
     },
+    /// An annotation that is ours.
+    #[error("annotation {0:?}: names that begin with io.coracle. are coracle's own")]
+    ReservedAnnotation(String),
     /// Building the runtime configuration.
     #[error("cannot write the container's configuration: {0}")]
     Spec(String),

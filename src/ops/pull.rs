@@ -99,26 +99,46 @@ pub fn ensure(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<ImageRecord, Error> {
+    let mut meant = None;
     let local = match store.images().find(name) {
         Ok(image) if fits(&image, options.intake.platform.as_ref()) => Some(image),
         Ok(_) => None,
-        Err(store::Error::NoSuchImage(_)) => None,
+        Err(e @ store::Error::NoSuchImage { .. }) if policy == PullPolicy::Never => {
+            return Err(e.into());
+        }
+        Err(store::Error::NoSuchImage { local, .. }) => {
+            meant = local;
+            None
+        }
         Err(e) => return Err(e.into()),
     };
     match (local, policy) {
         (Some(image), PullPolicy::Missing | PullPolicy::Never) => Ok(image),
-        (None, PullPolicy::Never) => Err(store::Error::NoSuchImage(name.to_owned()).into()),
+        (None, PullPolicy::Never) => Err(no_such_image(name)),
         // An id names what we have, or nothing.
         (Some(image), _) if !is_named(&image, name) => Ok(image),
         (Some(image), PullPolicy::Newer) => newer(store, name, image, options, progress),
         (_, PullPolicy::Always) | (None, _) => {
-            let mut images = pull(store, &name.parse()?, options, progress)?;
-            match images.pop() {
-                Some(image) => Ok(image),
-                None => Err(store::Error::NoSuchImage(name.to_owned()).into()),
+            let pulled = name
+                .parse()
+                .map_err(Error::from)
+                .and_then(|origin| pull(store, &origin, options, progress));
+            if let (Err(_), Some(local)) = (&pulled, meant) {
+                progress.warn(&format!(
+                    "{name} is pulled from a registry; the store has {local}"
+                ));
             }
+            pulled?.pop().ok_or_else(|| no_such_image(name))
         }
     }
+}
+
+fn no_such_image(name: &str) -> Error {
+    store::Error::NoSuchImage {
+        name: name.to_owned(),
+        local: None,
+    }
+    .into()
 }
 
 fn fits(image: &ImageRecord, asked: Option<&Platform>) -> bool {

@@ -131,8 +131,13 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// No image has this name or id.
-    #[error("{0}: image not known")]
-    NoSuchImage(String),
+    #[error("{name}: image not known")]
+    NoSuchImage {
+        /// What the user wrote.
+        name: String,
+        /// The image `localhost/NAME`, if there is one.
+        local: Option<String>,
+    },
     /// More than one image has an id that starts like this.
     #[error("{prefix}: the id is ambiguous, it fits {}", .matches.join(", "))]
     AmbiguousImage {
@@ -211,7 +216,8 @@ impl Error {
                 path.display(),
                 super::VERSION
             )),
-            Self::NoSuchImage(name) => Some(format!("coracle pull {name}")),
+            Self::NoSuchImage { local: Some(local), .. } => Some(format!("there is {local}")),
+            Self::NoSuchImage { name, .. } => Some(format!("coracle pull {name}")),
             Self::AmbiguousImage { .. } | Self::AmbiguousContainer { .. } => {
                 Some("give more digits of the id".to_owned())
             }

@@ -150,13 +150,24 @@ impl Images<'_> {
         ids.sort();
         ids.dedup();
         match ids.len() {
-            0 => Err(Error::NoSuchImage(name.to_owned())),
+            0 => Err(Error::NoSuchImage {
+                name: name.to_owned(),
+                local: self.local(name)?,
+            }),
             1 => Ok(fits.swap_remove(0)),
             _ => Err(Error::AmbiguousImage {
                 prefix: name.to_owned(),
                 matches: ids.iter().map(|d| d.short().to_owned()).collect(),
             }),
         }
+    }
+
+    /// `localhost/NAME`, if there is such an image: what has no registry of its own is called that.
+    fn local(&self, name: &str) -> Result<Option<String>, Error> {
+        let Ok(reference) = format!("localhost/{name}").parse() else {
+            return Ok(None);
+        };
+        Ok(self.get(&reference)?.map(|_| reference.to_string()))
     }
 
     /// Store an image under the name that it carries, or under its id if it carries none. An image
@@ -178,7 +189,10 @@ impl Images<'_> {
         let _names = self.lock_names()?;
         if !self.list()?.iter().any(|r| r.id == image.id) {
             // Removed between look-up and now.
-            return Err(Error::NoSuchImage(image.id.short().to_owned()));
+            return Err(Error::NoSuchImage {
+                name: image.id.short().to_owned(),
+                local: None,
+            });
         }
         self.put_locked(&record)?;
         Ok(record)

@@ -244,7 +244,7 @@ pub(super) fn image(
         // An image that has a name keeps it.
         match store.images().find(&record.id.to_string()) {
             Ok(known) => record.reference = known.reference,
-            Err(store::Error::NoSuchImage(_)) => {}
+            Err(store::Error::NoSuchImage { .. }) => {}
             Err(e) => return Err(e.into()),
         }
         store.images().put(&record)?;

@@ -40,6 +40,9 @@ use crate::store::{self, ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, Sto
 /// Image configurations are a few kilobytes; 4 MiB is the limit for manifests as well.
 const CONFIG_MAX: u64 = 4 << 20;
 
+/// Annotations that nobody else may set.
+const RESERVED: &str = "io.coracle.";
+
 /// Random names to try.
 const NAME_ATTEMPTS: u32 = 20;
 
@@ -54,6 +57,10 @@ struct Source {
 /// Run it in the foreground; returns how the program ended. With `remove`, and whenever it did not
 /// start, nothing of the container is left.
 pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended, Error> {
+    // The store trusts what stands there.
+    if let Some((name, _)) = o.annotations.iter().find(|(n, _)| n.starts_with(RESERVED)) {
+        return Err(Error::ReservedAnnotation(name.clone()));
+    }
     super::sweep(store);
     // From reading the image until the container pins it, nobody may collect its layers.
     let (source, guard) = source(store, o, progress)?;
