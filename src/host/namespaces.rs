@@ -11,7 +11,7 @@ use super::explain::{self, Facts};
 use super::facts::{self, Extent};
 use super::report::{Finding, Group, Subject};
 use crate::sys::fork::{self, At, LIMIT, Stop, in_child};
-use crate::sys::trial;
+use crate::sys::userns::{self, enter_as_root};
 
 const USERNS: Subject = Subject::new(Group::Identity, "userns", "user namespace");
 const ID_MAP: Subject = Subject::new(Group::Identity, "id-map", "map of one id");
@@ -23,27 +23,16 @@ const NEWUIDMAP: Subject = Subject::new(Group::Identity, "newuidmap", "newuidmap
 /// Ids that a Linux distribution takes for granted: 0 to 65535, with `nobody` near the end.
 const IDS_WANTED: u32 = 65536;
 
-/// Child only: enter a user namespace whose root is the caller.
-pub(super) fn enter_userns() -> Result<(), Stop> {
-    // Read before: inside, both are the overflow id until the maps are written.
-    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    trial::unshare(UnshareFlags::NEWUSER).at("unshare(CLONE_NEWUSER)")?;
-    // The order matters: without privilege gid_map takes a line only after setgroups is denied.
-    fs::write("/proc/self/setgroups", "deny").at("write \"deny\" to /proc/self/setgroups")?;
-    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).at("write /proc/self/uid_map")?;
-    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).at("write /proc/self/gid_map")
-}
-
-/// Child only: the same, with further namespaces.
+/// Child only: enter a user namespace whose root is the caller, with further namespaces.
 pub(super) fn enter(flags: UnshareFlags) -> Result<(), Stop> {
-    enter_userns()?;
-    trial::unshare(flags).at("unshare of further namespaces")
+    enter_as_root()?;
+    userns::unshare(flags).at("unshare of further namespaces")
 }
 
 /// May a user namespace be made?
 pub fn userns() -> Finding {
     match in_child(|| {
-        trial::unshare(UnshareFlags::NEWUSER).at("unshare(CLONE_NEWUSER)")?;
+        userns::unshare(UnshareFlags::NEWUSER).at("unshare(CLONE_NEWUSER)")?;
         Ok(0)
     }) {
         Ok(_) => USERNS.ok("can be made"),
@@ -60,7 +49,7 @@ pub fn userns() -> Finding {
 /// May the caller be mapped to root inside it?
 pub fn id_map() -> Finding {
     match in_child(|| {
-        enter_userns()?;
+        enter_as_root()?;
         // The map is true only if it shows: root inside, with the rights of root over the namespace.
         if geteuid().is_root() && getegid().is_root() {
             Ok(0)
@@ -140,7 +129,7 @@ pub fn many_ids() -> Finding {
         let (ready, says_ready) = pipe_with(PipeFlags::CLOEXEC).at("pipe")?;
         let (go, says_go) = pipe_with(PipeFlags::CLOEXEC).at("pipe")?;
         let inner = fork::start(move || {
-            trial::unshare(UnshareFlags::NEWUSER).at("unshare(CLONE_NEWUSER)")?;
+            userns::unshare(UnshareFlags::NEWUSER).at("unshare(CLONE_NEWUSER)")?;
             rustix::io::write(&says_ready, b"1").at("pipe")?;
             let mut byte = [0];
             rustix::io::read(&go, &mut byte).at("pipe")?;
@@ -303,8 +292,8 @@ impl Kind {
 pub fn namespace(kind: Kind) -> Finding {
     let (flag, subject, limit, instead) = kind.about();
     match in_child(|| {
-        enter_userns()?;
-        trial::unshare(flag).at("unshare")?;
+        enter_as_root()?;
+        userns::unshare(flag).at("unshare")?;
         if kind == Kind::Pid {
             // The namespace begins with its first process, and only that shows that it works.
             in_child(|| Ok(u64::from(rustix::process::getpid().is_init())))

@@ -16,10 +16,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::set_no_new_privs;
 
 use super::facts;
-use super::namespaces::enter_userns;
 use super::report::{Finding, Group, Subject};
 use crate::sys::fork::{self, At as _, Failed, LIMIT, Stop, in_child};
 use crate::sys::trial::{self, Trap};
+use crate::sys::userns::enter_as_root;
 
 const FILTER: Subject = Subject::new(Group::Security, "seccomp-filter", "seccomp filter");
 const NOTIFY: Subject = Subject::new(Group::Security, "seccomp-notify", "seccomp supervisor");
@@ -205,7 +205,7 @@ pub fn ptrace() -> Finding {
         let address = secret.as_ptr() as u64;
         let inner = fork::start(move || {
             // As a container's process would be; where there is no user namespace, as we are.
-            let _ = enter_userns();
+            let _ = enter_as_root();
             rustix::io::write(&says_ready, b"1").at("pipe")?;
             let mut byte = [0];
             rustix::io::read(&until, &mut byte).at("pipe")?;

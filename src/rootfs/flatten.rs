@@ -6,10 +6,15 @@
 //! copied by the kernel, else by us. The layers are hostile trees and are opened without following
 //! symlinks; `dest` is private to the caller.
 //!
-//! A file whose mode shuts out its owner can only be read with CAP_DAC_OVERRIDE over it, that is,
-//! inside the user namespace of the container: call it there. What layers keep in their sidecars
-//! ([`crate::layer::owners`]) is not looked at.
+//! A file whose mode shuts out its owner can only be read with CAP_DAC_OVERRIDE over it, so the work is
+//! done by a child in a user namespace of its own, where that can be had ([`child`]). What layers keep
+//! in their sidecars ([`crate::layer::owners`]) is not looked at.
 
+mod child;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -24,6 +29,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::content::Contents;
+use crate::sys::fork::Failed;
+
 use super::lower::{Seen, is_opaque, join, look, marker, open_child, open_dir};
 
 /// Why layers could not be merged.
@@ -34,7 +41,7 @@ pub enum Error {
     #[error("cannot copy the image: {call} {path:?} failed")]
     Sys {
         /// The system call.
-        call: &'static str,
+        call: Cow<'static, str>,
         /// Path in the image, or of the layer.
         path: PathBuf,
         /// What the kernel said.
@@ -47,12 +54,15 @@ pub enum Error {
         /// Path in the image.
         path: PathBuf,
     },
+    /// The child that copies did not end as it should.
+    #[error("cannot copy the image: the process that does it: {0}")]
+    Child(#[from] Failed),
 }
 
 impl Error {
     fn sys(call: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Self {
         move |source| Self::Sys {
-            call,
+            call: Cow::Borrowed(call),
             path: PathBuf::from(OsStr::from_bytes(path)),
             source,
         }
@@ -76,6 +86,10 @@ impl Error {
 /// Merge `lowers`, the top one first, into `dest`, an open empty directory. After an error `dest`
 /// holds a part of the tree.
 pub fn flatten(lowers: &[&Path], dest: BorrowedFd<'_>) -> Result<(), Error> {
+    child::as_root(|| merge_all(lowers, dest))
+}
+
+fn merge_all(lowers: &[&Path], dest: BorrowedFd<'_>) -> Result<(), Error> {
     let mut roots = Vec::with_capacity(lowers.len());
     for path in lowers {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -331,136 +345,5 @@ fn mtime_of(stat: &Stat) -> Timestamps {
             tv_sec: stat.st_mtime,
             tv_nsec: stat.st_mtime_nsec.cast_signed(),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-
-    fn setxattr(path: impl AsRef<Path>, name: &str, value: &[u8]) {
-        rustix::fs::setxattr(path.as_ref(), name, value, XattrFlags::empty()).unwrap();
-    }
-
-    #[test]
-    fn layers_merge_as_overlay_would() {
-        let tmp = tempfile::tempdir().unwrap();
-        let at = |p: &str| tmp.path().join(p);
-        for d in [
-            "top/a",
-            "top/op",
-            "mid/a",
-            "mid/shut",
-            "low/a/sub",
-            "low/op",
-            "low/shut",
-            "low/gone",
-            "dest",
-        ] {
-            fs::create_dir_all(at(d)).unwrap();
-        }
-        fs::write(at("low/a/x"), "low").unwrap();
-        fs::write(at("low/a/sub/y"), "low").unwrap();
-        fs::write(at("mid/a/x"), "mid").unwrap();
-        fs::write(at("low/op/hidden"), "").unwrap();
-        setxattr(at("top/op"), "user.overlay.opaque", b"y");
-        for wh in ["top/gone", "mid/a/sub"] {
-            mknodat(CWD, at(wh), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
-        }
-        // A file in the middle ends the merge of directories above and below it.
-        fs::write(at("mid/blocker"), "").unwrap();
-        fs::create_dir_all(at("top/blocker")).unwrap();
-        fs::create_dir_all(at("low/blocker/deep")).unwrap();
-        // Metadata.
-        fs::write(at("low/one"), "1").unwrap();
-        fs::hard_link(at("low/one"), at("low/shut/two")).unwrap();
-        setxattr(
-            at("low/one"),
-            "user.containers.override_stat",
-            b"5:5:4711:file",
-        );
-        fs::set_permissions(at("low/one"), fs::Permissions::from_mode(0o4711)).unwrap();
-        fs::set_permissions(at("mid/shut"), fs::Permissions::from_mode(0o1500)).unwrap();
-        let sparse = fs::File::create(at("low/sparse")).unwrap();
-        sparse.set_len(10 << 20).unwrap();
-        rustix::io::pwrite(&sparse, b"end", (5 << 20) + 1).unwrap();
-        let old = fs::File::open(at("mid/shut")).unwrap();
-        let long_ago = Timespec {
-            tv_sec: -5,
-            tv_nsec: 7,
-        };
-        futimens(
-            &old,
-            &Timestamps {
-                last_access: long_ago,
-                last_modification: long_ago,
-            },
-        )
-        .unwrap();
-
-        let dest = fs::File::open(at("dest")).unwrap();
-        let lowers = [at("top"), at("mid"), at("low")];
-        flatten(&lowers.each_ref().map(PathBuf::as_path), dest.as_fd()).unwrap();
-
-        let names = |p: &str| {
-            let mut v: Vec<_> = fs::read_dir(at(p))
-                .unwrap()
-                .map(|e| e.unwrap().file_name())
-                .collect();
-            v.sort();
-            v
-        };
-        assert_eq!(
-            names("dest"),
-            ["a", "blocker", "one", "op", "shut", "sparse"]
-        );
-        assert_eq!(names("dest/a"), ["x"]);
-        assert_eq!(fs::read(at("dest/a/x")).unwrap(), b"mid");
-        assert!(names("dest/op").is_empty());
-        assert!(names("dest/blocker").is_empty());
-        let one = fs::metadata(at("dest/one")).unwrap();
-        assert_eq!((one.nlink(), one.mode() & 0o7777), (2, 0o4711));
-        assert_eq!(one.ino(), fs::metadata(at("dest/shut/two")).unwrap().ino());
-        let mut value = [0; 32];
-        let n = rustix::fs::getxattr(
-            at("dest/one"),
-            "user.containers.override_stat",
-            &mut value[..],
-        )
-        .unwrap();
-        assert_eq!(&value[..n], b"5:5:4711:file");
-        let shut = fs::metadata(at("dest/shut")).unwrap();
-        assert_eq!(
-            (shut.mode() & 0o7777, shut.mtime(), shut.mtime_nsec()),
-            (0o1500, -5, 7)
-        );
-        let copy = fs::metadata(at("dest/sparse")).unwrap();
-        assert_eq!(copy.len(), 10 << 20);
-        assert!(copy.blocks() * 512 < 1 << 20, "the holes were filled");
-        assert_eq!(
-            fs::read(at("dest/sparse")).unwrap(),
-            fs::read(at("low/sparse")).unwrap()
-        );
-        let n = rustix::fs::listxattr(at("dest/op"), &mut value[..]).unwrap();
-        assert_eq!(n, 0, "overlay's own xattrs were copied");
-        // For the removal, when this is not root.
-        fs::set_permissions(at("dest/shut"), fs::Permissions::from_mode(0o700)).unwrap();
-    }
-
-    #[test]
-    fn symlinks_in_a_layer_lead_nowhere() {
-        let tmp = tempfile::tempdir().unwrap();
-        let at = |p: &str| tmp.path().join(p);
-        for d in ["top", "low/d", "dest", "outside"] {
-            fs::create_dir_all(at(d)).unwrap();
-        }
-        fs::write(at("low/d/f"), "x").unwrap();
-        std::os::unix::fs::symlink(at("outside"), at("top/d")).unwrap();
-        let dest = fs::File::open(at("dest")).unwrap();
-        flatten(&[&at("top"), &at("low")], dest.as_fd()).unwrap();
-        assert!(fs::symlink_metadata(at("dest/d")).unwrap().is_symlink());
-        assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
     }
 }

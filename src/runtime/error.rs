@@ -115,7 +115,7 @@ pub enum Error {
         source: io::Error,
     },
     /// fuse-overlayfs could not be run, or failed.
-    #[error("fuse-overlayfs failed: {0}")]
+    #[error("fuse-overlayfs failed: {}", one_line(.0))]
     FuseOverlayfs(String),
     /// The child ended without a word.
     #[error("the container's first process ended before it started the program")]
@@ -136,6 +136,12 @@ impl Error {
                 Some(libc::EACCES) => Some("it has no execute permission, or is a directory".to_owned()),
                 _ => None,
             },
+            Self::FuseOverlayfs(_) => Some(
+                match std::fs::File::options().read(true).write(true).open("/dev/fuse") {
+                    Ok(_) => "the program fuse-overlayfs must be in PATH; --storage-driver copy needs nothing".to_owned(),
+                    Err(e) => format!("it needs /dev/fuse, which cannot be opened ({e}); --storage-driver copy needs nothing"),
+                },
+            ),
             Self::Init(f) => match (f.stage, f.errno) {
                 (Stage::Root, libc::EINVAL) => Some("the store's file system cannot carry an overlay; try --storage-driver fuse-overlayfs, or move the store with --root (`coracle doctor` tells more)".to_owned()),
                 (Stage::Root, libc::EPERM) => Some("overlay mounts in a user namespace are not allowed here; try --storage-driver fuse-overlayfs or copy".to_owned()),
@@ -143,6 +149,42 @@ impl Error {
                 _ => None,
             },
             _ => None,
+        }
+    }
+}
+
+/// What a program wrote to stderr, as part of a sentence.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
+    match lines[..] {
+        [] => "it did not say why".to_owned(),
+        _ => lines.join("; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn what_fuse_overlayfs_says_is_one_line() {
+        for (said, want) in [
+            (
+                "fuse: device not found\n\nfuse-overlayfs: cannot mount\n",
+                "failed: fuse: device not found; fuse-overlayfs: cannot mount",
+            ),
+            ("", "failed: it did not say why"),
+        ] {
+            let e = Error::FuseOverlayfs(said.to_owned());
+            assert!(e.to_string().ends_with(want), "{e}");
+            assert!(
+                e.hint()
+                    .is_some_and(|h| h.contains("--storage-driver copy"))
+            );
         }
     }
 }

@@ -5,7 +5,8 @@
 //! to the caller's code: it leaves by `_exit`, so that no destructor, exit handler or stdio buffer
 //! of the parent runs twice. It answers over a close-on-exec pipe: one number, or the stage that
 //! failed and its errno. It is always reaped, its time is bounded ([`LIMIT`]), and it dies with its
-//! parent (`PR_SET_PDEATHSIG`), also when it was itself started by a child.
+//! parent (`PR_SET_PDEATHSIG`), also when it was itself started by a child. [`bytes_from_child`] is the
+//! same for work: as many bytes as it likes, and as much time as it takes.
 //!
 //! # Threads
 //!
@@ -16,6 +17,7 @@
 //! environment variable and prints nothing; it makes system calls, reads and writes files, and
 //! allocates. If it hangs all the same, the time limit ends it.
 
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -142,12 +144,44 @@ pub fn in_child(work: impl FnOnce() -> Result<u64, Stop>) -> Result<u64, Failed>
     start(work)?.finish(LIMIT)
 }
 
+/// Run `work` in a forked child for as long as it takes, and get its bytes.
+///
+/// # Errors
+/// Those of [`in_child`] but the ones that concern stages and time.
+pub fn bytes_from_child(work: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Failed> {
+    let mut child = start_raw(work)?;
+    let message = child.read(None).unwrap_or_default();
+    let status = reap(child.pid);
+    child.reaped = true;
+    match status {
+        // Only a child that wrote everything ends with 0.
+        Some(Ended::Exit(0)) => Ok(message),
+        status => Err(silent(status)),
+    }
+}
+
 /// Run `work` in a forked child and go on at once, so that the caller can play its part (write the
 /// child's id map, answer its system calls). What `work` owns is closed in the parent.
 ///
 /// # Errors
 /// [`Failed::Start`].
 pub fn start(work: impl FnOnce() -> Result<u64, Stop>) -> Result<Child, Failed> {
+    start_raw(|| match work() {
+        Ok(value) => {
+            let mut m = vec![TAG_DONE];
+            m.extend_from_slice(&value.to_ne_bytes());
+            m
+        }
+        Err(stop) => {
+            let mut m = vec![TAG_STOPPED];
+            m.extend_from_slice(&stop.errno.raw_os_error().to_ne_bytes());
+            m.extend_from_slice(stop.stage.as_bytes());
+            m
+        }
+    })
+}
+
+fn start_raw(work: impl FnOnce() -> Vec<u8>) -> Result<Child, Failed> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Failed::Start {
         call: "pipe",
         errno,
@@ -176,7 +210,7 @@ pub fn start(work: impl FnOnce() -> Result<u64, Stop>) -> Result<Child, Failed> 
 }
 
 /// The child's whole life.
-fn child(parent: Pid, answer: OwnedFd, work: impl FnOnce() -> Result<u64, Stop>) -> ! {
+fn child(parent: Pid, answer: OwnedFd, work: impl FnOnce() -> Vec<u8>) -> ! {
     let leave = Leave(EXIT_PANIC);
     // Failure leaves a child that outlives a killed parent by as long as its trial takes: harmless.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
@@ -184,21 +218,8 @@ fn child(parent: Pid, answer: OwnedFd, work: impl FnOnce() -> Result<u64, Stop>)
     if getppid().is_some_and(|now| now != parent) {
         std::process::abort();
     }
-    let message = match work() {
-        Ok(value) => {
-            let mut m = vec![TAG_DONE];
-            m.extend_from_slice(&value.to_ne_bytes());
-            m
-        }
-        Err(stop) => {
-            let mut m = vec![TAG_STOPPED];
-            m.extend_from_slice(&stop.errno.raw_os_error().to_ne_bytes());
-            m.extend_from_slice(stop.stage.as_bytes());
-            m
-        }
-    };
-    // Shorter than PIPE_BUF: one write, whole or not at all.
-    let sent = rustix::io::write(&answer, &message);
+    let message = work();
+    let sent = std::fs::File::from(answer).write_all(&message);
     std::mem::forget(leave);
     exit_now(if sent.is_ok() { 0 } else { 1 })
 }
@@ -223,7 +244,7 @@ impl Child {
     /// # Errors
     /// As [`in_child`].
     pub fn finish(mut self, limit: Duration) -> Result<u64, Failed> {
-        let message = self.read(limit);
+        let message = self.read(Some(limit));
         if message.is_none() {
             let _ = kill_process(self.pid, Signal::KILL);
         }
@@ -231,29 +252,25 @@ impl Child {
         // The number is free now: the destructor must not kill whoever gets it next.
         self.reaped = true;
         let message = message.ok_or(Failed::TimedOut(limit))?;
-        decode(&message).unwrap_or(Err(match status {
-            Some(Ended::Signal(n)) => Failed::Signal(n),
-            Some(Ended::Exit(n)) => Failed::Silent(n),
-            None => Failed::Silent(-1),
-        }))
+        decode(&message).unwrap_or(Err(silent(status)))
     }
 
     /// What the child wrote until it closed its end; `None` when the time is over.
-    fn read(&self, limit: Duration) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + limit;
+    fn read(&self, limit: Option<Duration>) -> Option<Vec<u8>> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
         let mut message = Vec::with_capacity(64);
         let mut chunk = [0_u8; 256];
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
                 return None;
             }
-            let timeout = Timespec {
+            let timeout = left.map(|left| Timespec {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: i64::from(left.subsec_nanos()),
-            };
+            });
             let mut fds = [PollFd::new(&self.answer, PollFlags::IN)];
-            match poll(&mut fds, Some(&timeout)) {
+            match poll(&mut fds, timeout.as_ref()) {
                 Ok(0) => return None,
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
@@ -300,6 +317,14 @@ fn reap(pid: Pid) -> Option<Ended> {
     }
 }
 
+fn silent(status: Option<Ended>) -> Failed {
+    match status {
+        Some(Ended::Signal(n)) => Failed::Signal(n),
+        Some(Ended::Exit(n)) => Failed::Silent(n),
+        None => Failed::Silent(-1),
+    }
+}
+
 fn decode(message: &[u8]) -> Option<Result<u64, Failed>> {
     match message.split_first()? {
         (&TAG_DONE, rest) => Some(Ok(u64::from_ne_bytes(rest.try_into().ok()?))),
@@ -339,6 +364,18 @@ mod tests {
         let failed = got.unwrap_err();
         assert_eq!(failed.stage(), Some("reading a file"));
         assert_eq!(failed.errno(), Some(Errno::NOENT));
+    }
+
+    #[test]
+    fn many_bytes_come_back_or_none() {
+        let long: Vec<u8> = (0..1_000_000_u32).map(|i| i as u8).collect();
+        assert_eq!(bytes_from_child(|| long.clone()), Ok(long.clone()));
+        assert_eq!(bytes_from_child(Vec::new), Ok(Vec::new()));
+        let killed = bytes_from_child(|| {
+            let _ = kill_process(getpid(), Signal::KILL);
+            vec![1]
+        });
+        assert_eq!(killed, Err(Failed::Signal(9)));
     }
 
     #[test]

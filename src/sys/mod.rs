@@ -11,3 +11,4 @@ pub mod net;
 pub mod seccomp;
 mod stub;
 pub mod trial;
+pub mod userns;

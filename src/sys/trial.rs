@@ -2,12 +2,11 @@
 //! answers them, not to build upon. Each is safe to call with any argument; those that change the
 //! calling process for good are meant for a child of [`fork`](super::fork).
 //!
-//! See seccomp_unotify(2), landlock(7), execveat(2), unshare(2) and the kernel's tuntap.rst.
+//! See seccomp_unotify(2), landlock(7), execveat(2) and the kernel's tuntap.rst.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::thread::UnshareFlags;
 
 fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
     if result < 0 { Err(last()) } else { Ok(result) }
@@ -15,18 +14,6 @@ fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
 
 fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
-}
-
-/// unshare(2) for namespaces.
-///
-/// # Errors
-/// The kernel's, and `EINVAL` for `CLONE_FILES`, which would break the ownership of descriptors.
-pub fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
-    if flags.contains(UnshareFlags::FILES) {
-        return Err(Errno::INVAL);
-    }
-    // SAFETY: the precondition concerns CLONE_FILES only, which was just refused.
-    unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
 /// Which Landlock ABI the kernel speaks (landlock_create_ruleset(2), `LANDLOCK_CREATE_RULESET_VERSION`).

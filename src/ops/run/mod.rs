@@ -66,7 +66,7 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
     let (source, guard) = source(store, o, progress)?;
     let id = random_id()?;
     let container = create(store, o, &id)?;
-    match start(store, o, &source, &container, guard) {
+    match start(store, o, &source, &container, guard, progress) {
         Ok(ended) => {
             if o.remove {
                 container.remove()?;
@@ -157,6 +157,7 @@ fn start(
     source: &Source,
     container: &ContainerDir,
     guard: Guard,
+    progress: &dyn Progress,
 ) -> Result<Ended, Error> {
     let outside = Ids {
         uid: rustix::process::getuid().as_raw(),
@@ -222,16 +223,45 @@ fn start(
             Plan::new(&spec, root, &target, settings.clone()).map_err(runtime::Error::from)?;
         Ok(runtime::spawn(&plan)?)
     };
-    let mut started = attempt(o.driver.unwrap_or(Driver::Overlay));
-    if o.driver.is_none() {
-        for next in [Driver::FuseOverlayfs, Driver::Copy] {
-            match &started {
-                Err(Error::Runtime(e)) if is_unsuitable(e) => started = attempt(next),
-                _ => break,
-            }
+    let started = match o.driver {
+        Some(driver) => attempt(driver)?,
+        None => first_that_works(attempt, progress)?,
+    };
+    Ok(monitor::watch(started, &signals, o.interactive)?)
+}
+
+/// Down the ladder of drivers, each tried by doing. What is slower than the kernel's overlay is used
+/// with one warning, which for a copy comes before the long work.
+fn first_that_works<T>(
+    attempt: impl Fn(Driver) -> Result<T, Error>,
+    progress: &dyn Progress,
+) -> Result<T, Error> {
+    let unsuitable = |result| match result {
+        Err(Error::Runtime(e)) if is_unsuitable(&e) => Ok(Err(e)),
+        Ok(started) => Ok(Ok(started)),
+        Err(e) => Err(e),
+    };
+    let warn = |driver: Driver, why: &str| {
+        let driver = driver.name();
+        progress.warn(&format!(
+            "the root file system is made by {driver}, which is slower than the kernel's overlay ({why}); \
+             --storage-driver {driver} asks for it without this warning, --root puts the store on another \
+             file system, `coracle doctor` tells more"
+        ));
+    };
+    let overlay = match unsuitable(attempt(Driver::Overlay))? {
+        Ok(started) => return Ok(started),
+        Err(e) => e,
+    };
+    let fuse = match unsuitable(attempt(Driver::FuseOverlayfs))? {
+        Ok(started) => {
+            warn(Driver::FuseOverlayfs, &overlay.to_string());
+            return Ok(started);
         }
-    }
-    Ok(monitor::watch(started?, &signals, o.interactive)?)
+        Err(e) => e,
+    };
+    warn(Driver::Copy, &format!("{overlay}; {fuse}"));
+    attempt(Driver::Copy)
 }
 
 /// 64 hex digits, as docker's.
@@ -393,4 +423,70 @@ fn record_end(container: &ContainerDir, ended: Ended) -> Result<(), Error> {
     let json = serde_json::to_vec(&state::Ended::now(ended.exit_code()))
         .map_err(|e| Error::Spec(e.to_string()))?;
     Ok(container.write_state(&json)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Warnings(Mutex<Vec<String>>);
+
+    impl Progress for Warnings {
+        fn warn(&self, message: &str) {
+            self.0.lock().unwrap().push(message.to_owned());
+        }
+    }
+
+    /// Drivers that are tried when these fail, what comes of it, and the warnings.
+    fn ladder(unsuitable: &[Driver], broken: bool) -> (Vec<Driver>, bool, Vec<String>) {
+        let tried = RefCell::new(Vec::new());
+        let warnings = Warnings::default();
+        let attempt = |driver: Driver| {
+            tried.borrow_mut().push(driver);
+            if unsuitable.contains(&driver) {
+                return Err(runtime::Error::FuseOverlayfs(format!("no {}", driver.name())).into());
+            }
+            if broken {
+                return Err(runtime::Error::Vanished.into());
+            }
+            Ok(())
+        };
+        let result = first_that_works(attempt, &warnings);
+        (
+            tried.into_inner(),
+            result.is_ok(),
+            warnings.0.into_inner().unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_slower_driver_is_used_with_one_warning() {
+        use Driver::{Copy, FuseOverlayfs, Overlay};
+        assert_eq!(ladder(&[], false), (vec![Overlay], true, vec![]));
+        // What no other driver would mend is told at once.
+        assert_eq!(ladder(&[], true), (vec![Overlay], false, vec![]));
+        let (tried, ok, warnings) = ladder(&[Overlay], false);
+        assert_eq!(
+            (tried, ok, warnings.len()),
+            (vec![Overlay, FuseOverlayfs], true, 1)
+        );
+        assert!(
+            warnings[0].contains("no overlay")
+                && warnings[0].contains("--storage-driver fuse-overlayfs")
+        );
+        let (tried, ok, warnings) = ladder(&[Overlay, FuseOverlayfs], false);
+        assert_eq!(
+            (tried, ok, warnings.len()),
+            (vec![Overlay, FuseOverlayfs, Copy], true, 1)
+        );
+        for part in ["no overlay", "no fuse-overlayfs", "--storage-driver copy"] {
+            assert!(warnings[0].contains(part), "{warnings:?}");
+        }
+        let (_, ok, warnings) = ladder(&[Overlay], true);
+        assert_eq!((ok, warnings.len()), (false, 0));
+    }
 }
