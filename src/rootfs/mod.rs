@@ -50,6 +50,20 @@ pub struct Stack {
     pub work: PathBuf,
 }
 
+/// The layers that can be seen: those below one whose root directory is opaque cannot, and the kernel
+/// does not look for that mark on the root of a layer. `layers` has the topmost first.
+pub fn visible(mut layers: Vec<PathBuf>) -> Vec<PathBuf> {
+    let opaque = |layer: &PathBuf| {
+        let mut value = [0u8; 1];
+        rustix::fs::getxattr(layer, c"user.overlay.opaque", &mut value)
+            .is_ok_and(|n| value[..n] == *b"y")
+    };
+    if let Some(last) = layers.iter().position(opaque) {
+        layers.truncate(last + 1);
+    }
+    layers
+}
+
 /// A root file system to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Root {
@@ -113,4 +127,20 @@ pub fn fuse_arguments(stack: &Stack, target: &Path) -> Vec<OsString> {
     options.push(",workdir=");
     options.push(&stack.work);
     vec!["-o".into(), options, target.into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_shows_below_an_opaque_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers: Vec<PathBuf> = (0..3).map(|n| dir.path().join(n.to_string())).collect();
+        layers.iter().for_each(|l| std::fs::create_dir(l).unwrap());
+        assert_eq!(visible(layers.clone()), layers);
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&layers[1], c"user.overlay.opaque", b"y", flags).unwrap();
+        assert_eq!(visible(layers.clone()), layers[..2]);
+    }
 }

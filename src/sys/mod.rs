@@ -6,6 +6,7 @@
 pub mod clone;
 pub mod exec;
 pub mod fork;
+pub mod landlock;
 pub mod mount;
 pub mod net;
 pub mod seccomp;

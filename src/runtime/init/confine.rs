@@ -6,6 +6,7 @@ use rustix::thread::{
 
 use super::{Context as _, Plan, Result, Stage};
 use crate::runtime::channel::Channel;
+use crate::runtime::plan::ProcFs;
 use crate::sys;
 
 /// Capabilities and no_new_privs.
@@ -34,6 +35,11 @@ pub(super) fn privileges(plan: &Plan) -> Result<()> {
     if plan.no_new_privileges {
         set_no_new_privs(true).at(Stage::Confine, || "no_new_privs".into())?;
         set_capabilities(None, sets).at(Stage::Confine, || "capset".into())?;
+    }
+    if plan.proc == ProcFs::Outer {
+        // It sees the user's other processes: it shall not be able to end them. Kernels before 6.12
+        // cannot do that; the caller is warned about the shared namespace in any case.
+        let _ = sys::landlock::scope_signals();
     }
     Ok(())
 }
