@@ -1,6 +1,6 @@
 //! The parent: start the child, answer what it asks for, and know when the program runs.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -63,8 +63,8 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
     loop {
         let pidfd = starting.pidfd()?;
         match ours.from_init().map_err(|e| Error::Parent("recvmsg", e))? {
-            Received::Message(FromInit::NeedFuse, _) => {
-                mount_fuse(plan, pidfd)?;
+            Received::Message(FromInit::NeedFuse, fuse) => {
+                serve_fuse(plan, pidfd, fuse.ok_or(Error::Vanished)?)?;
                 ours.send(&FromParent::Go, None)
                     .map_err(|e| Error::Parent("sendmsg", e))?;
             }
@@ -129,21 +129,23 @@ fn failed(plan: &Plan, f: Failure) -> Error {
     }
 }
 
-/// Run fuse-overlayfs in the namespaces of the child. The program puts itself in the background once
-/// the mount is there, and ends when the mount does.
-fn mount_fuse(plan: &Plan, pidfd: BorrowedFd<'_>) -> Result<(), Error> {
+/// Run fuse-overlayfs on the descriptor of a mount that the child has made, in the child's user
+/// namespace: it then sees the owners that the container sees. The program puts itself in the
+/// background, and ends when the mount does.
+fn serve_fuse(plan: &Plan, pidfd: BorrowedFd<'_>, fuse: OwnedFd) -> Result<(), Error> {
     let Root::Fuse(stack) = &plan.root else {
-        return Err(Error::FuseOverlayfs("nobody asked for it".to_owned()));
+        return Err(Error::Vanished);
     };
-    let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
+    // libfuse takes a mount that is there already by this name.
+    let target = format!("/dev/fd/{}", fuse.as_raw_fd());
     let mut command = Command::new("fuse-overlayfs");
     command
-        .args(fuse_arguments(stack, &plan.mountpoint))
-        .current_dir(Path::new("/"))
+        .args(fuse_arguments(stack, Path::new(&target)))
+        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let output = sys::exec::in_namespaces(&mut command, pidfd, namespaces)
+    let output = sys::exec::in_namespaces(&mut command, pidfd, libc::CLONE_NEWUSER as u64, fuse)
         .and_then(std::process::Child::wait_with_output)
         .map_err(|e| Error::FuseOverlayfs(e.to_string()))?;
     if output.status.success() {

@@ -166,16 +166,22 @@ pub fn new_session_keyring() {
     unsafe { libc::syscall(libc::SYS_keyctl, join, std::ptr::null::<libc::c_char>()) };
 }
 
-/// Spawn a helper program inside namespaces of the process behind `pidfd`.
+/// Spawn a helper program inside namespaces of the process behind `pidfd`, with one more descriptor
+/// that keeps its number there and is closed here.
 pub fn in_namespaces(
     command: &mut std::process::Command,
     pidfd: BorrowedFd<'_>,
     namespaces: u64,
+    inherit: OwnedFd,
 ) -> io::Result<std::process::Child> {
     use std::os::unix::process::CommandExt as _;
     let pidfd = pidfd.try_clone_to_owned()?;
-    // SAFETY: the closure runs in the forked child and makes one system call, which allocates nothing
-    // and takes no lock.
-    unsafe { command.pre_exec(move || super::clone::enter(pidfd.as_fd(), namespaces)) };
+    let enter = move || {
+        fcntl_setfd(&inherit, FdFlags::empty())?;
+        super::clone::enter(pidfd.as_fd(), namespaces)
+    };
+    // SAFETY: the closure runs in the forked child and makes two system calls, which allocate nothing
+    // and take no lock.
+    unsafe { command.pre_exec(enter) };
     command.spawn()
 }

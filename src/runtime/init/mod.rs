@@ -13,10 +13,10 @@ mod rootfs;
 mod terminal;
 
 use std::convert::Infallible;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::mount::MountPropagationFlags;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount};
 use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
 
 use super::channel::{Channel, FromInit, FromParent};
@@ -59,7 +59,7 @@ fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
     // Before the root, which covers the place where they are made.
     let files = files::prepare(plan)?;
     if let Root::Fuse(_) = plan.root {
-        ask_for_fuse(channel)?;
+        mount_fuse(plan, channel)?;
     }
     let root = rootfs::attach(plan)?;
     mounts::all(plan, &root, files)?;
@@ -157,9 +157,38 @@ fn open_null() -> Result<OwnedFd> {
     .at(Stage::Detach, || "/dev/null".into())
 }
 
-fn ask_for_fuse(channel: &Channel) -> Result<()> {
+/// Mount fuse-overlayfs's file system, and have the parent start the program that serves it: outside,
+/// so that it is no process of the container, keeps the host's view of the layers when we leave it,
+/// and ends when the container's mounts do. mount.fuse3(8).
+fn mount_fuse(plan: &Plan, channel: &Channel) -> Result<()> {
+    let fuse = openat(
+        CWD,
+        c"/dev/fuse",
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at(Stage::Root, || "/dev/fuse".into())?;
+    let data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,allow_other",
+        std::os::fd::AsRawFd::as_raw_fd(&fuse),
+        plan.ids.uid.inside,
+        plan.ids.gid.inside,
+    );
+    let data = std::ffi::CString::new(data).map_err(std::io::Error::from);
+    data.and_then(|data| {
+        let kind = c"fuse.fuse-overlayfs";
+        let flags = MountFlags::NODEV;
+        Ok(mount(
+            c"fuse-overlayfs",
+            &plan.mountpoint,
+            kind,
+            flags,
+            Some(data.as_c_str()),
+        )?)
+    })
+    .at(Stage::Root, || "mount(fuse)".into())?;
     let asked = channel
-        .send(&FromInit::NeedFuse, None)
+        .send(&FromInit::NeedFuse, Some(fuse.as_fd()))
         .and_then(|()| channel.from_parent());
     match asked {
         Ok(FromParent::Go) => Ok(()),
