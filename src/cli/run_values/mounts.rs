@@ -27,6 +27,15 @@ pub(super) fn target(s: &str) -> Parsed<PathBuf> {
     Ok(path)
 }
 
+/// `--workdir`
+pub(in crate::cli) fn workdir(s: &str) -> Parsed<PathBuf> {
+    let path = PathBuf::from(s);
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(format!("{s:?} is not an absolute path in the container")),
+    }
+}
+
 fn existing(s: &str) -> Parsed<PathBuf> {
     let path = std::path::absolute(s).map_err(|e| format!("{s:?}: {e}"))?;
     match path.try_exists() {
