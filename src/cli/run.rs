@@ -69,7 +69,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Process")]
     env_file: Vec<PathBuf>,
     /// Working directory
-    #[arg(short, long, value_name = "DIR", value_parser = values::workdir, help_heading = "Process")]
+    #[arg(short, long, value_name = "DIR", value_parser = values::absolute, help_heading = "Process")]
     workdir: Option<PathBuf>,
     /// User the program sees itself as: USER[:GROUP], names or numbers
     #[arg(short, long, help_heading = "Process")]

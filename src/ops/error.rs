@@ -99,6 +99,14 @@ pub enum Error {
     /// Neither the image nor the user names a program.
     #[error("the image names no program to run")]
     NoCommand,
+    /// User namespaces are not to be had here.
+    #[error("cannot make a user namespace: {source}: {}", finding.detail)]
+    NoNamespaces {
+        /// What a probe found.
+        finding: crate::host::Finding,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// signalfd(2) and the like.
     #[error("cannot prepare to watch a container: {0}")]
     Prepare(#[source] io::Error),
@@ -147,6 +155,10 @@ impl Error {
         match self {
             Self::Store(e) => e.hint(),
             Self::Runtime(e) => e.hint(),
+            Self::NoNamespaces { finding, .. } => Some(match &finding.admin {
+                Some(admin) => format!("an admin can allow it: {admin}"),
+                None => "`coracle doctor` says what this machine allows".to_owned(),
+            }),
             Self::NoCommand => {
                 Some("add one after the image: coracle run IMAGE PROGRAM".to_owned())
             }

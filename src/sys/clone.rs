@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::process::Pid;
 
-/// Every signal disposition at its default in the child (Linux 5.5). libc has it as a signed 32-bit
-/// constant, which it does not fit.
+/// No handlers in the child (Linux 5.5): they would run on memory that is not its own. libc has it as
+/// a signed 32-bit constant, which it does not fit.
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
 /// Which side of the fork this is.
@@ -27,12 +27,9 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// Fork with new namespaces (`CLONE_NEW*` bits of clone(2)). The child has its own copy of memory and
-/// every signal disposition at its default (`CLONE_CLEAR_SIGHAND`, Linux 5.5), so that neither Rust's
-/// ignored SIGPIPE nor the caller's `nohup` leaks into a container.
+/// Fork with new namespaces (`CLONE_NEW*` bits of clone(2)). The child has its own copy of memory.
 ///
-/// Where an outer container's filter hides clone3 (ENOSYS) the same is asked of clone(2); the child
-/// then resets the dispositions itself.
+/// Where an outer container's filter hides clone3 (ENOSYS) the same is asked of clone(2).
 ///
 /// # Panics
 /// In debug builds, when the caller has more than one thread: the child would inherit locks that
@@ -42,7 +39,7 @@ pub fn clone(namespaces: u64) -> io::Result<Side> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero is a valid clone_args, whose fields are plain integers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = namespaces | libc::CLONE_PIDFD as u64 | CLEAR_SIGHAND;
+    args.flags = namespaces | libc::CLONE_PIDFD as u64;
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: args is initialised and its size is passed; without CLONE_VM and without a stack the
@@ -54,9 +51,6 @@ pub fn clone(namespaces: u64) -> io::Result<Side> {
         // SAFETY: clone(2) with a null stack and no CLONE_VM is fork(2) with namespaces; on x86_64 and
         // aarch64 the third argument is where the pidfd goes, the others are unused.
         pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
-        if pid == 0 {
-            default_signals();
-        }
     }
     match pid {
         0 => Ok(Side::Child),
@@ -243,7 +237,9 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-fn default_signals() {
+/// Give every signal its default disposition. `CLONE_CLEAR_SIGHAND` does that for handlers and leaves
+/// ignored signals ignored: SIGPIPE by Rust's start-up code, SIGHUP by the caller's `nohup`.
+pub fn default_signals() {
     for signal in 1..=64 {
         // SAFETY: SIG_DFL is a valid disposition; for the numbers that cannot be changed (SIGKILL,
         // SIGSTOP, glibc's own) the call fails and changes nothing.

@@ -27,15 +27,6 @@ pub(super) fn target(s: &str) -> Parsed<PathBuf> {
     Ok(path)
 }
 
-/// `--workdir`
-pub(in crate::cli) fn workdir(s: &str) -> Parsed<PathBuf> {
-    let path = PathBuf::from(s);
-    match path.is_absolute() {
-        true => Ok(path),
-        false => Err(format!("{s:?} is not an absolute path in the container")),
-    }
-}
-
 fn existing(s: &str) -> Parsed<PathBuf> {
     let path = std::path::absolute(s).map_err(|e| format!("{s:?}: {e}"))?;
     match path.try_exists() {
@@ -76,6 +67,7 @@ pub(in crate::cli) fn volume(s: &str) -> Parsed<Volume> {
 fn bind_options<'a>(words: impl Iterator<Item = &'a str>) -> Parsed<Vec<String>> {
     // Docker binds recursively, privately.
     let mut out = vec!["rbind".to_owned()];
+    let mut read_only = false;
     for word in words.filter(|w| !w.is_empty()) {
         match word {
             // SELinux labels: nothing to do where we may not set any.
@@ -84,11 +76,17 @@ fn bind_options<'a>(words: impl Iterator<Item = &'a str>) -> Parsed<Vec<String>>
             "U" => return Err("option U (change owners) has no meaning with one id: the files are yours inside and outside".to_owned()),
             "O" => return Err("option O (overlay) is not supported yet".to_owned()),
             "copy" => return Err("option copy is for named volumes".to_owned()),
-            "ro" | "rro" | "nosuid" | "nodev" | "noexec" | "noatime" | "private" | "rprivate" | "slave"
+            "ro" => read_only = true,
+            "rro" | "nosuid" | "nodev" | "noexec" | "noatime" | "private" | "rprivate" | "slave"
             | "rslave" | "shared" | "rshared" | "unbindable" | "runbindable" => out.push(word.to_owned()),
             "suid" | "dev" | "exec" => {}
             other => return Err(format!("unknown volume option {other:?}")),
         }
+    }
+    if read_only {
+        // Docker since 25: read-only goes for all that is mounted below as well.
+        let word = if out[0] == "rbind" { "rro" } else { "ro" };
+        out.push(word.to_owned());
     }
     Ok(out)
 }
@@ -248,7 +246,7 @@ mod tests {
             Volume::Bind {
                 source: "/tmp".into(),
                 target: "/x".into(),
-                options: vec!["rbind".into(), "ro".into()]
+                options: vec!["rbind".into(), "rro".into()]
             }
         );
         for bad in [

@@ -8,6 +8,15 @@ use crate::ops::pull::PullPolicy;
 use crate::ops::run::EnvVar;
 use crate::rootfs::Driver;
 
+/// `-w`
+pub(in crate::cli) fn absolute(s: &str) -> Parsed<std::path::PathBuf> {
+    if s.starts_with('/') {
+        Ok(s.into())
+    } else {
+        Err(format!("{s:?} is not an absolute path in the container"))
+    }
+}
+
 /// `NAME[=VALUE]`
 pub(in crate::cli) fn env(s: &str) -> Parsed<EnvVar> {
     match s.split_once('=') {

@@ -30,6 +30,7 @@ use self::user::Ids;
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
 use super::{Error, LABELS_ANNOTATION, state};
+use crate::host;
 use crate::monitor::{self, Ended, Signals};
 use crate::rootfs::{self, Driver, Root, Stack};
 use crate::runtime::caps::Caps;
@@ -78,7 +79,7 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
         Err(e) => {
             // The first failure is the one to tell.
             let _ = container.remove();
-            Err(e)
+            Err(explained(e))
         }
     }
 }
@@ -96,6 +97,17 @@ fn create(store: &Store, o: &Options, id: &str) -> Result<ContainerDir, Error> {
             Err(store::Error::NameTaken { .. }) if attempts < NAME_ATTEMPTS => attempts += 1,
             result => return Ok(result?),
         }
+    }
+}
+
+/// Where no namespace can be had, a probe knows more than an errno says.
+fn explained(e: Error) -> Error {
+    match e {
+        Error::Runtime(runtime::Error::Clone(source)) => match host::explain_userns() {
+            Some(finding) => Error::NoNamespaces { finding, source },
+            None => Error::Runtime(runtime::Error::Clone(source)),
+        },
+        e => e,
     }
 }
 
@@ -351,7 +363,7 @@ fn seccomp(o: &Options, caps: Caps) -> Result<Seccomp, Error> {
         SeccompChoice::File(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
             Seccomp::parse(&text, caps)
-                .map_err(|e| Error::Runtime(runtime::PlanError::from(e).into()))
+                .map_err(|e| Error::file("use", path, std::io::Error::other(e)))
         }
     }
 }

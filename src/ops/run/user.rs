@@ -22,6 +22,9 @@ pub(super) fn resolve(spec: &str, layers: &[PathBuf]) -> Result<Ids, Error> {
         Some((u, g)) => (u, Some(g).filter(|g| !g.is_empty())),
         None => (spec, None),
     };
+    if spec == ":" {
+        return Err(Error::NoSuchUser(spec.to_owned()));
+    }
     // The usual case touches no file.
     if matches!(user, "" | "0") && group.is_none_or(|g| g == "0") {
         return Ok(Ids { uid: 0, gid: 0 });

@@ -44,24 +44,36 @@ pub(super) fn privileges(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Nothing but 0, 1, 2 and what was asked for survives exec.
+/// Close what the caller's process had open, all but 0, 1, 2, what was asked for, and the channel.
+pub(super) fn close_all(plan: &Plan, channel: &Channel) -> Result<()> {
+    around_channel(plan, channel, sys::exec::close_from)
+}
+
+/// Nothing but 0, 1, 2 and what was asked for survives exec. The stub must still report: it closes the
+/// channel itself.
 pub(super) fn descriptors(plan: &Plan, channel: &Channel) -> Result<()> {
+    around_channel(plan, channel, sys::exec::cloexec_range)
+}
+
+fn around_channel(
+    plan: &Plan,
+    channel: &Channel,
+    act: impl Fn(u32, u32) -> std::io::Result<()>,
+) -> Result<()> {
     use std::os::fd::AsRawFd as _;
     let first = 3 + plan.preserve_fds;
     let channel = channel.fd().as_raw_fd() as u32;
-    // The stub must still report: it closes the channel itself.
-    let close = |from: u32, to: u32| {
-        if from > to {
-            return Ok(());
-        }
-        sys::exec::cloexec_range(from, to).at(Stage::Confine, || "close_range".into())
-    };
-    if channel >= first {
-        close(first, channel.wrapping_sub(1))?;
-        close(channel + 1, u32::MAX)
+    let ranges = if channel < first {
+        [(first, u32::MAX), (1, 0)]
     } else {
-        close(first, u32::MAX)
+        [(first, channel - 1), (channel + 1, u32::MAX)]
+    };
+    for (from, to) in ranges {
+        if from <= to {
+            act(from, to).at(Stage::Confine, || "close_range".into())?;
+        }
     }
+    Ok(())
 }
 
 /// The system call filter.

@@ -88,8 +88,20 @@ pub(super) fn working_directory(plan: &Plan) -> Result<()> {
     match chdir(&plan.cwd) {
         Err(rustix::io::Errno::NOENT) => {
             std::fs::create_dir_all(&plan.cwd).at(Stage::WorkingDirectory, what)?;
-            chdir(&plan.cwd).at(Stage::WorkingDirectory, what)
+            chdir(&plan.cwd).at(Stage::WorkingDirectory, what)?;
         }
-        other => other.at(Stage::WorkingDirectory, what),
+        other => other.at(Stage::WorkingDirectory, what)?,
+    }
+    // Standard input may be a directory of the host, and /proc/self/fd/0 a way there. The kernel names
+    // a place outside of the root "(unreachable)".
+    let cwd = rustix::process::getcwd(Vec::new()).at(Stage::WorkingDirectory, what)?;
+    if cwd.to_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            Stage::WorkingDirectory,
+            format!("{} is outside of the container", what()),
+            rustix::io::Errno::XDEV,
+        ))
     }
 }

@@ -56,10 +56,11 @@ fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
     map_ids(plan)?;
     detach(plan, channel)?;
 
+    // Before the root, which covers the place where they are made.
+    let files = files::prepare(plan)?;
     if let Root::Fuse(_) = plan.root {
         ask_for_fuse(channel)?;
     }
-    let files = files::prepare(plan)?;
     let root = rootfs::attach(plan)?;
     mounts::all(plan, &root, files)?;
     // Kernel parameters before /proc/sys becomes read-only.
@@ -68,7 +69,9 @@ fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
     rootfs::enter(plan, &root)?;
     drop(root);
 
-    // From here on every path is one of the container.
+    // From here on every path is one of the container. No descriptor may still lead out of it: a
+    // working directory like /proc/self/fd/4 would (CVE-2024-21626).
+    confine::close_all(plan, channel)?;
     protect::all(plan)?;
     let tty = terminal::open(plan, channel)?;
     inside::score(plan)?;
@@ -121,6 +124,8 @@ fn detach(plan: &Plan, channel: &Channel) -> Result<()> {
     // A session of its own: no terminal of the caller's to push input into (CVE-2017-5226), and no
     // signal from its keyboard besides those that are forwarded.
     setsid().at(Stage::Detach, || "setsid".into())?;
+    // Neither Rust's ignored SIGPIPE nor the caller's nohup is the container's business.
+    sys::clone::default_signals();
     // The caller blocked signals before the clone, so that none was lost.
     nix::sys::signal::SigSet::empty()
         .thread_set_mask()

@@ -76,7 +76,13 @@ fn one(plan: &Plan, root: &RootDir, m: &Mount) -> Result<()> {
         // A file system of a namespace that stays the outer one cannot be mounted anew.
         b"sysfs" if !plan.has(libc::CLONE_NEWNET) => outer(root, m, "/sys"),
         b"sysfs" => or_outer(new(root, m, Links::Refuse), root, m, "/sys"),
-        b"mqueue" if !plan.has(libc::CLONE_NEWIPC) => outer(root, m, "/dev/mqueue"),
+        b"mqueue" if !plan.has(libc::CLONE_NEWIPC) => {
+            // A host that mounts none has none to share.
+            match rustix::fs::stat(c"/dev/mqueue") {
+                Ok(_) => outer(root, m, "/dev/mqueue"),
+                Err(_) => Ok(()),
+            }
+        }
         b"cgroup" | b"cgroup2" => {
             let m = Mount {
                 fstype: c"cgroup2".into(),

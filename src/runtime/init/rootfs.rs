@@ -1,15 +1,22 @@
 //! The root file system: mounting it, resolving paths in it while it is not yet `/`, entering it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat, openat2};
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat, openat2, readlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, mount_move, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 
 use super::{Context as _, Failure, Plan, Result, Stage};
+
+/// The kernel's own limit for one path (path_resolution(7)).
+const MAX_LINKS: u32 = 40;
 
 /// The mounted root file system, by a descriptor that resolves paths inside it only.
 pub(super) struct RootDir(OwnedFd);
@@ -73,22 +80,26 @@ impl RootDir {
     }
 
     /// The same, making what is missing: directories on the way, and at the end a directory or an
-    /// empty file.
+    /// empty file. What a dangling link points to is made as well, inside the root.
     pub(super) fn open_or_create(
         &self,
         path: &Path,
         kind: Kind,
         links: Links,
     ) -> io::Result<OwnedFd> {
+        self.create(path, kind, links, MAX_LINKS)
+    }
+
+    fn create(&self, path: &Path, kind: Kind, links: Links, budget: u32) -> io::Result<OwnedFd> {
         match self.open(path, links) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
             other => return other,
         }
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        let parent = self.open_or_create(parent, Kind::Directory, links)?;
-        match kind {
+        let parent = self.create(above, Kind::Directory, links, budget)?;
+        let made = match kind {
             Kind::Directory => mkdirat(&parent, name, Mode::from_raw_mode(0o755)),
             Kind::File => mknodat(
                 &parent,
@@ -97,10 +108,17 @@ impl RootDir {
                 Mode::from_raw_mode(0o644),
                 0,
             ),
+        };
+        match made {
+            Ok(()) => self.open(path, links),
+            Err(Errno::EXIST) if links == Links::Follow && budget > 0 => {
+                let target = readlinkat(&parent, name, Vec::new())?;
+                let target = above.join(OsStr::from_bytes(target.to_bytes()));
+                self.create(&target, kind, links, budget - 1)
+            }
+            Err(Errno::EXIST) => Err(Errno::LOOP.into()),
+            Err(e) => Err(e.into()),
         }
-        // A link that leads nowhere: making what it points to would be guessing.
-        .map_err(|e| if e == Errno::EXIST { Errno::NOENT } else { e })?;
-        self.open(path, links)
     }
 }
 
