@@ -192,11 +192,11 @@ const OPTIONS: &[(Reason, &[&str])] = &[
 fn reason(option: &str) -> Option<Reason> {
     let fits = |name: &&str| match name.strip_suffix('*') {
         Some(prefix) => option.starts_with(prefix),
-        None => option == *name,
+        None => *name == option,
     };
     OPTIONS
         .iter()
-        .find(|(_, names)| names.iter().any(|n| fits(n)))
+        .find(|(_, names)| names.iter().any(fits))
         .map(|(reason, _)| *reason)
 }
 

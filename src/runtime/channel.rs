@@ -120,6 +120,7 @@ impl Channel {
     }
 
     /// The next word of the child; waits for it.
+    #[expect(clippy::wrong_self_convention, reason = "says who speaks")]
     pub(super) fn from_init(&self) -> io::Result<Received> {
         let (packet, fd) = self.receive()?;
         if packet.is_empty() {
@@ -132,6 +133,7 @@ impl Channel {
     }
 
     /// The next word of the parent; waits for it. A closed channel means that the parent is gone.
+    #[expect(clippy::wrong_self_convention, reason = "says who speaks")]
     pub(super) fn from_parent(&self) -> io::Result<FromParent> {
         let (packet, _) = self.receive()?;
         Ok(serde_json::from_slice(&packet)?)

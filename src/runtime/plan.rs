@@ -430,7 +430,9 @@ fn rlimit_number(t: PosixRlimitType) -> u32 {
         PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
         PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
     };
-    n as u32
+    #[allow(clippy::unnecessary_cast, reason = "a signed number with musl")]
+    let n = n as u32;
+    n
 }
 
 #[cfg(test)]

@@ -658,6 +658,5 @@ fn an_rm_container_is_swept_once_nobody_holds_it() {
 /// The configuration of a container of this image.
 fn config_of(image: &ImageRecord) -> Vec<u8> {
     let record = serde_json::to_string(image).unwrap();
-    serde_json::to_vec(&serde_json::json!({"annotations": {super::IMAGE_ANNOTATION: record}}))
-        .unwrap()
+    serde_json::to_vec(&serde_json::json!({"annotations": {IMAGE_ANNOTATION: record}})).unwrap()
 }

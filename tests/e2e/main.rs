@@ -34,6 +34,7 @@ mod hostile;
 mod images;
 mod leaks;
 mod nested;
+mod ps_rm;
 mod pull_registry;
 mod run_basic;
 mod run_env;
@@ -62,6 +63,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),
+    ("ps_rm", ps_rm::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
     ("run_env", run_env::TESTS, true),

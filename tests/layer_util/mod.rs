@@ -16,10 +16,10 @@ use coracle::layer::{Applied, Error, Limits, apply};
 
 /// A header block; every field is as raw as the test wants it.
 #[derive(Clone)]
-pub struct Header(pub [u8; 512]);
+pub(crate) struct Header(pub [u8; 512]);
 
 impl Header {
-    pub fn new(flag: u8, name: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn new(flag: u8, name: impl AsRef<[u8]>) -> Self {
         let mut h = Self([0; 512]);
         h.bytes(0, name.as_ref());
         h.0[156] = flag;
@@ -28,12 +28,12 @@ impl Header {
         h.mode(mode).owner(0, 0).size(0).mtime(1_000_000_000)
     }
 
-    pub fn bytes(&mut self, at: usize, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, at: usize, bytes: &[u8]) {
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
     /// Any field, as it is.
-    pub fn raw(mut self, at: usize, bytes: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, at: usize, bytes: &[u8]) -> Self {
         self.bytes(at, bytes);
         self
     }
@@ -43,42 +43,42 @@ impl Header {
         self.raw(at, text.as_bytes())
     }
 
-    pub fn mode(self, mode: u64) -> Self {
+    pub(crate) fn mode(self, mode: u64) -> Self {
         self.octal(100, 8, mode)
     }
 
-    pub fn owner(self, uid: u64, gid: u64) -> Self {
+    pub(crate) fn owner(self, uid: u64, gid: u64) -> Self {
         self.octal(108, 8, uid).octal(116, 8, gid)
     }
 
-    pub fn size(self, size: u64) -> Self {
+    pub(crate) fn size(self, size: u64) -> Self {
         self.octal(124, 12, size)
     }
 
-    pub fn mtime(self, mtime: u64) -> Self {
+    pub(crate) fn mtime(self, mtime: u64) -> Self {
         self.octal(136, 12, mtime)
     }
 
-    pub fn link(self, target: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn link(self, target: impl AsRef<[u8]>) -> Self {
         self.raw(157, target.as_ref())
     }
 
-    pub fn device(self, major: u64, minor: u64) -> Self {
+    pub(crate) fn device(self, major: u64, minor: u64) -> Self {
         self.octal(329, 8, major).octal(337, 8, minor)
     }
 
     /// GNU magic instead of ustar.
-    pub fn gnu(self) -> Self {
+    pub(crate) fn gnu(self) -> Self {
         self.raw(257, b"ustar  \0")
     }
 
-    pub fn checksummed(mut self) -> Self {
+    pub(crate) fn checksummed(mut self) -> Self {
         fix_checksum(&mut self.0);
         self
     }
 }
 
-pub fn fix_checksum(block: &mut [u8]) {
+pub(crate) fn fix_checksum(block: &mut [u8]) {
     block[148..156].fill(b' ');
     let sum: u32 = block[..512].iter().map(|b| u32::from(*b)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -86,64 +86,64 @@ pub fn fix_checksum(block: &mut [u8]) {
 
 /// A tar in the making.
 #[derive(Clone, Default)]
-pub struct Tar(pub Vec<u8>);
+pub(crate) struct Tar(pub Vec<u8>);
 
 impl Tar {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// A header and its data, padded; the size field is the test's business.
-    pub fn add(mut self, header: Header, data: &[u8]) -> Self {
+    pub(crate) fn add(mut self, header: Header, data: &[u8]) -> Self {
         self.0.extend_from_slice(&header.checksummed().0);
         self.data(data)
     }
 
-    pub fn data(mut self, data: &[u8]) -> Self {
+    pub(crate) fn data(mut self, data: &[u8]) -> Self {
         self.0.extend_from_slice(data);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    pub fn file(self, name: impl AsRef<[u8]>, data: &[u8]) -> Self {
+    pub(crate) fn file(self, name: impl AsRef<[u8]>, data: &[u8]) -> Self {
         self.add(Header::new(b'0', name).size(data.len() as u64), data)
     }
 
-    pub fn dir(self, name: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn dir(self, name: impl AsRef<[u8]>) -> Self {
         self.add(Header::new(b'5', name), b"")
     }
 
-    pub fn symlink(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn symlink(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         self.add(Header::new(b'2', name).link(target), b"")
     }
 
-    pub fn hard_link(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn hard_link(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         self.add(Header::new(b'1', name).link(target), b"")
     }
 
     /// A PAX header for the next entry.
-    pub fn pax(self, records: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Self {
         self.pax_raw(b'x', &pax_records(records))
     }
 
-    pub fn pax_raw(self, flag: u8, data: &[u8]) -> Self {
+    pub(crate) fn pax_raw(self, flag: u8, data: &[u8]) -> Self {
         self.add(Header::new(flag, "pax").size(data.len() as u64), data)
     }
 
     /// GNU long name (`L`) or long link (`K`).
-    pub fn long(self, flag: u8, name: &[u8]) -> Self {
+    pub(crate) fn long(self, flag: u8, name: &[u8]) -> Self {
         let data = [name, b"\0"].concat();
         let header = Header::new(flag, "././@LongLink").gnu();
         self.add(header.size(data.len() as u64), &data)
     }
 
-    pub fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
         self.0
     }
 }
 
-pub fn pax_records(records: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn pax_records(records: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out = Vec::new();
     for (key, value) in records {
         let rest = key.len() + value.len() + 3;
@@ -159,12 +159,12 @@ pub fn pax_records(records: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A directory to unpack in, with something beside it that must not change.
-pub struct Place {
-    pub tmp: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) tmp: tempfile::TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let tmp = tempfile::tempdir().unwrap();
         fs::create_dir(tmp.path().join("dest")).unwrap();
         fs::create_dir(tmp.path().join("outside")).unwrap();
@@ -172,31 +172,31 @@ impl Place {
         Self { tmp }
     }
 
-    pub fn outside(&self) -> PathBuf {
+    pub(crate) fn outside(&self) -> PathBuf {
         self.tmp.path().join("outside")
     }
 
-    pub fn at(&self, path: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         self.tmp.path().join("dest").join(path)
     }
 
-    pub fn sidecar(&self) -> PathBuf {
+    pub(crate) fn sidecar(&self) -> PathBuf {
         self.tmp.path().join("owners")
     }
 
-    pub fn owners(&self) -> Owners {
+    pub(crate) fn owners(&self) -> Owners {
         Owners::read(&self.sidecar()).unwrap()
     }
 
     /// Unpack, and see to it that nothing but `dest` and the sidecar was touched.
-    pub fn apply(&self, blob: impl Read + Send, limits: &Limits) -> Result<Applied, Error> {
+    pub(crate) fn apply(&self, blob: impl Read + Send, limits: &Limits) -> Result<Applied, Error> {
         let dest = File::open(self.tmp.path().join("dest")).unwrap();
         let result = apply(blob, dest.as_fd(), &self.sidecar(), limits);
         self.assert_untouched();
         result
     }
 
-    pub fn assert_untouched(&self) {
+    pub(crate) fn assert_untouched(&self) {
         let names = |path: &Path| {
             let mut names: Vec<_> = fs::read_dir(path)
                 .unwrap()
@@ -216,15 +216,15 @@ impl Place {
         );
     }
 
-    pub fn read(&self, path: impl AsRef<Path>) -> String {
+    pub(crate) fn read(&self, path: impl AsRef<Path>) -> String {
         String::from_utf8(fs::read(self.at(path)).unwrap()).unwrap()
     }
 
-    pub fn stat(&self, path: impl AsRef<Path>) -> fs::Metadata {
+    pub(crate) fn stat(&self, path: impl AsRef<Path>) -> fs::Metadata {
         fs::symlink_metadata(self.at(path)).unwrap()
     }
 
-    pub fn xattr(&self, path: impl AsRef<Path>, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn xattr(&self, path: impl AsRef<Path>, name: &str) -> Option<Vec<u8>> {
         xattr::get(self.at(path), name).unwrap()
     }
 }
@@ -238,7 +238,7 @@ impl Drop for Place {
 }
 
 /// Unpack a blob with default limits into a new place.
-pub fn unpack(blob: Vec<u8>) -> (Place, Result<Applied, Error>) {
+pub(crate) fn unpack(blob: Vec<u8>) -> (Place, Result<Applied, Error>) {
     let place = Place::new();
     let result = place.apply(Cursor::new(blob), &Limits::default());
     (place, result)
@@ -246,20 +246,20 @@ pub fn unpack(blob: Vec<u8>) -> (Place, Result<Applied, Error>) {
 
 /// Unpack what must succeed.
 #[track_caller]
-pub fn unpacked(blob: Vec<u8>) -> Place {
+pub(crate) fn unpacked(blob: Vec<u8>) -> Place {
     let (place, result) = unpack(blob);
     result.unwrap();
     place
 }
 
-pub fn gzip(data: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(data: &[u8]) -> Vec<u8> {
     let mut z = flate2::read::GzEncoder::new(data, flate2::Compression::fast());
     let mut out = Vec::new();
     z.read_to_end(&mut out).unwrap();
     out
 }
 
-pub fn zstd(data: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(data: &[u8]) -> Vec<u8> {
     let mut z = zstd::Encoder::new(Vec::new(), 1).unwrap();
     z.include_checksum(true).unwrap();
     z.write_all(data).unwrap();

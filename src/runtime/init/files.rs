@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, open, openat};
-use rustix::mount::{MountFlags, OpenTreeFlags, mount, open_tree};
+use rustix::mount::{MountFlags, OpenTreeFlags, UnmountFlags, mount, open_tree, unmount};
 
 use super::{Context as _, Plan, Result, Stage};
+use crate::rootfs::Root;
 
 /// A file, not yet anywhere, and where it goes.
 pub(super) struct Detached {
@@ -16,7 +17,8 @@ pub(super) struct Detached {
 }
 
 /// Make them. The file system is mounted where the root will be: that covers it, and what leads to it
-/// goes with the caller's mounts.
+/// goes with the caller's mounts. Where the root is there already, as with fuse-overlayfs, it is
+/// uncovered again.
 pub(super) fn prepare(plan: &Plan) -> Result<Vec<Detached>> {
     if plan.files.is_empty() {
         return Ok(Vec::new());
@@ -37,7 +39,8 @@ pub(super) fn prepare(plan: &Plan) -> Result<Vec<Detached>> {
         Mode::empty(),
     )
     .at(Stage::Mount, what("files"))?;
-    plan.files
+    let files = plan
+        .files
         .iter()
         .enumerate()
         .map(|(number, (target, content))| {
@@ -58,5 +61,10 @@ pub(super) fn prepare(plan: &Plan) -> Result<Vec<Detached>> {
                 target: target.clone(),
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    if matches!(plan.root, Root::Fuse(_)) {
+        // The files stay: each is held by a mount of its own.
+        unmount(&plan.mountpoint, UnmountFlags::DETACH).at(Stage::Mount, what("files"))?;
+    }
+    Ok(files)
 }

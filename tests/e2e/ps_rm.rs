@@ -1,0 +1,95 @@
+//! Containers that run and that were kept: `ps` and `rm`.
+
+use rustix::process::Signal;
+
+use crate::harness::{Done, Env};
+
+suite!(
+    a_container_is_listed_while_it_runs_and_after,
+    a_removed_container_leaves_nothing,
+    one_killed_with_coracle_is_not_running,
+);
+
+/// What `ps -a` says of the containers of a store.
+fn listed(e: &Env, format: &str) -> String {
+    e.cmd(["ps", "-a", "--format", format]).ok().out()
+}
+
+fn a_container_is_listed_while_it_runs_and_after(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let image = own.image("busybox");
+    let p = own
+        .cmd(["run", "--name", "web", "--network=none", "-l", "a=b"])
+        .args([
+            image.as_str(),
+            "sh",
+            "-c",
+            "trap 'exit 7' TERM; echo ready; sleep 600 & wait",
+        ])
+        .spawn();
+    p.wait_for("ready");
+    let all = "{{.Names}} {{.State}} {{.Image}} {{.Networks}} {{.Labels}} {{.ExitCode}}";
+    let running = listed(&own, all);
+    assert!(
+        running.starts_with(&format!("web running {image} none ")),
+        "{running}"
+    );
+    assert!(running.contains("a=b"), "{running}");
+    own.cmd(["rm", "-f", "web"])
+        .run()
+        .code_is(2)
+        .err_has("is running");
+    p.signal(Signal::TERM);
+    p.wait().code_is(7);
+    let ended = listed(&own, all);
+    assert!(
+        ended.starts_with("web exited ") && ended.ends_with(" 7\n"),
+        "{ended}"
+    );
+    assert_eq!(own.cmd(["ps", "-q"]).ok().out(), "");
+    Ok(())
+}
+
+fn a_removed_container_leaves_nothing(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let image = own.image("busybox");
+    let script = "mkdir -p /a/b; echo x >/a/b/c; chmod 0 /a/b/c /a/b /a; exit 7";
+    own.cmd(["run", "--network=none", image.as_str(), "sh", "-c", script])
+        .run()
+        .code_is(7);
+    let status = listed(&own, "{{.Status}}");
+    assert!(status.starts_with("Exited (7) "), "{status}");
+    let name = listed(&own, "{{.Names}}");
+    assert!(name.trim_end().split('_').count() == 2, "{name}");
+    own.cmd(["rm", name.trim_end()])
+        .run()
+        .code_is(0)
+        .out_is(&name);
+    assert_eq!(listed(&own, "{{.ID}}"), "");
+    for dir in ["containers", "containers/.names", "tmp"] {
+        let left = std::fs::read_dir(own.root().join(dir)).unwrap().flatten();
+        let left: Vec<_> = left
+            .map(|f| f.file_name())
+            .filter(|n| n != ".names")
+            .collect();
+        assert!(left.is_empty(), "{dir}: {left:?}");
+    }
+    Ok(())
+}
+
+fn one_killed_with_coracle_is_not_running(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let image = own.image("busybox");
+    let p = own
+        .cmd(["run", "--name", "lost", "--network=none"])
+        .args([image.as_str(), "sh", "-c", "echo ready; sleep 600"])
+        .spawn();
+    p.wait_for("ready");
+    p.signal(Signal::KILL);
+    p.wait();
+    crate::harness::wait_until("it is dead", || {
+        listed(&own, "{{.Status}}") == "Exited (unknown)\n"
+    });
+    own.cmd(["rm", "lost"]).run().code_is(0);
+    Ok(())
+}
