@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Done, Env, Output, Runtime};
+use crate::harness::{Done, Env, Output, Runtime, pid_of, wait_until};
 
 suite!(
     of_the_program,
@@ -113,7 +113,8 @@ fn killed_from_outside(e: &Env) -> Done {
         .run_cmd(&[], "busybox", &["sh", "-c", "echo ready; exec sleep 6121"])
         .spawn();
     p.wait_for("ready");
-    let pid = crate::harness::pid_of("sleep 6121").unwrap();
+    wait_until("it sleeps", || pid_of("sleep 6121").is_some());
+    let pid = pid_of("sleep 6121").unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
     let out = p.wait();
     assert_eq!(

@@ -18,6 +18,7 @@ suite!(
 );
 
 fn forwarded(e: &Env) -> Done {
+    e.coracle_only("the proxy of podman 4.3 loses signals, and ends itself on some")?;
     for (name, signal) in [
         ("TERM", Signal::TERM),
         ("HUP", Signal::HUP),
@@ -27,12 +28,6 @@ fn forwarded(e: &Env) -> Done {
         ("QUIT", Signal::QUIT),
         ("WINCH", Signal::WINCH),
     ] {
-        if e.runtime == Runtime::Podman
-            && [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].contains(&signal)
-        {
-            // podman 4.3 ends at once on these.
-            continue;
-        }
         let script = format!(
             "trap 'echo got {name}; exit 7' {name}; echo ready; while :; do sleep 0.05; done"
         );
