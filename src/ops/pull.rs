@@ -188,7 +188,8 @@ pub fn pull(
             super::sweep(store);
             let remote = Remote::open(reference, options, progress)?;
             let fetched = remote.client.manifest(reference)?;
-            Ok(vec![remote.pull(store, fetched, options, progress)?])
+            let pulled = remote.pull(store, fetched, options, progress);
+            Ok(vec![pulled.inspect_err(|e| intake::discard(store, e))?])
         }
         Origin::Local { input, tag } => {
             let request = load::Request {

@@ -199,7 +199,7 @@ impl Job<'_> {
 }
 
 /// Is the content of the blob to blame, and not the machine or the network?
-fn is_content(e: &Error) -> bool {
+pub(super) fn is_content(e: &Error) -> bool {
     match e {
         Error::Layer(e) => !matches!(
             e,

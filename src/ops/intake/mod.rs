@@ -81,6 +81,15 @@ impl Default for Options {
     }
 }
 
+/// An image was refused for what it contains: there will be no second attempt that could use the
+/// layers of it that were good. After a failure of network or disk they stay for one.
+pub(super) fn discard(store: &Store, e: &Error) {
+    let refused = matches!(e, Error::Intake(_) | Error::Manifest(_)) || layers::is_content(e);
+    if refused && let Err(e) = store.gc(&[]) {
+        log::warn!("cannot remove the layers of an image that was refused: {e}");
+    }
+}
+
 /// A manifest or index as it came, hashed.
 #[derive(Clone, Debug)]
 pub(super) struct Document {

@@ -5,10 +5,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, open, openat};
-use rustix::mount::{MountFlags, OpenTreeFlags, UnmountFlags, mount, open_tree, unmount};
+use rustix::mount::{MountFlags, OpenTreeFlags, mount, open_tree};
 
 use super::{Context as _, Plan, Result, Stage};
-use crate::rootfs::Root;
 
 /// A file, not yet anywhere, and where it goes.
 pub(super) struct Detached {
@@ -39,8 +38,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Vec<Detached>> {
         Mode::empty(),
     )
     .at(Stage::Mount, what("files"))?;
-    let files = plan
-        .files
+    plan.files
         .iter()
         .enumerate()
         .map(|(number, (target, content))| {
@@ -61,10 +59,5 @@ pub(super) fn prepare(plan: &Plan) -> Result<Vec<Detached>> {
                 target: target.clone(),
             })
         })
-        .collect::<Result<Vec<_>>>()?;
-    if matches!(plan.root, Root::Fuse(_)) {
-        // The files stay: each is held by a mount of its own.
-        unmount(&plan.mountpoint, UnmountFlags::DETACH).at(Stage::Mount, what("files"))?;
-    }
-    Ok(files)
+        .collect()
 }
