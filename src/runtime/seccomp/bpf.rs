@@ -310,7 +310,8 @@ mod tests {
         fn comparisons_are_those_of_64_bit_integers(
             argument: u64, value: u64, mask: u64, near: bool, which in 0usize..6, slot in 0u8..6
         ) {
-            let operators: [(Operator, fn(&u64, &u64) -> bool); 6] = [
+            type Holds = fn(&u64, &u64) -> bool;
+            let operators: [(Operator, Holds); 6] = [
                 (Operator::NotEqual, u64::ne), (Operator::Less, u64::lt),
                 (Operator::LessOrEqual, u64::le), (Operator::Equal, u64::eq),
                 (Operator::GreaterOrEqual, u64::ge), (Operator::Greater, u64::gt),
@@ -333,7 +334,7 @@ mod tests {
         // Every third call allowed: the worst case for ranges, and jumps beyond 255.
         for &arch in Arch::NATIVE {
             let all = arch.syscalls();
-            let allowed = |i: usize| i % 3 == 0;
+            let allowed = |i: usize| i.is_multiple_of(3);
             let program = compile(|a| Profile {
                 default: Action::Errno(1),
                 rules: a
