@@ -52,14 +52,8 @@ pub struct App {
 /// Options that stand before the verb.
 #[derive(Debug, clap::Args)]
 pub struct Global {
-    /// Directory for images and containers [default: $XDG_DATA_HOME/coracle]
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "CORACLE_ROOT",
-        global = true,
-        hide_env_values = true
-    )]
+    /// Directory for images and containers [default: $CORACLE_ROOT, else $XDG_DATA_HOME/coracle]
+    #[arg(long, value_name = "DIR", global = true)]
     pub root: Option<PathBuf>,
 }
 

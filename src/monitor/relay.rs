@@ -34,7 +34,8 @@ impl<'a> Relay<'a> {
             let saved = tcgetattr(stdin())?;
             let mut raw = saved.clone();
             raw.make_raw();
-            tcsetattr(stdin(), OptionalActions::Flush, &raw)?;
+            // At once: what was typed ahead is for the container.
+            tcsetattr(stdin(), OptionalActions::Now, &raw)?;
             Some(saved)
         } else {
             None

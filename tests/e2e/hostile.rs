@@ -952,7 +952,7 @@ fn hostile_passwd(e: &Env) -> Done {
             .cmd(flags)
             .arg(evil.name())
             // Not id(1), which reads the file itself and would wait for ever.
-            .args(["busybox", "stat", "-c", "%u", "/proc/self"])
+            .args(["busybox", "stat", "-L", "-c", "%u", "/proc/self"])
             .limit(20)
             .run();
         assert!(out.out() == "7\n" || out.code() == 125, "{out:?}");

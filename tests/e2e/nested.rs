@@ -5,6 +5,7 @@ use crate::harness::{Cmd, Done, Env, Feature};
 suite!(
     masked_proc,
     masked_proc_shows_no_process_of_the_host,
+    masked_proc_lets_no_signal_out,
     root_is_no_mount,
     in_a_chroot,
     no_user_namespaces,
@@ -60,6 +61,19 @@ fn masked_proc_shows_no_process_of_the_host(e: &Env) -> Done {
         .out_lacks("hunter2")
         .out_lacks("HOME=/var")
         .out_lacks("coracle-e2e");
+    Ok(())
+}
+
+fn masked_proc_lets_no_signal_out(e: &Env) -> Done {
+    e.need(Feature::Root)?;
+    // The pid namespace is shared then: our launcher, of the same uid, is in reach and must not be.
+    let script = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = $$ ] || if kill -0 $p 2>/dev/null; then echo $p; fi; done; echo end";
+    let cmd = e.run_cmd(&[], "busybox", &["sh", "-c", script]);
+    let out = prepared(&cmd, MASK).ok().out_is("end\n");
+    assert!(
+        out.err().contains("shares the outer pid namespace"),
+        "{out:?}"
+    );
     Ok(())
 }
 

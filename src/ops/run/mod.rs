@@ -241,6 +241,12 @@ fn start(
         Some(driver) => attempt(driver)?,
         None => first_that_works(attempt, progress)?,
     };
+    if !started.own_pids && o.pid == Namespace::Private {
+        progress.warn(
+            "an outer container masks parts of /proc, and the kernel then forbids a new one: this \
+             container shares the outer pid namespace (--pid host asks for that without this warning)",
+        );
+    }
     Ok(monitor::watch(started, &signals, o.interactive)?)
 }
 
