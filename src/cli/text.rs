@@ -21,12 +21,12 @@ pub(crate) fn stderr(line: &str) {
 /// Names and messages from images and registries come from strangers: control characters (and the
 /// invisible ones that reorder text) are shown as escapes, so that they cannot drive the terminal.
 pub(crate) fn printable(s: &str) -> Cow<'_, str> {
-    if !s.contains(unsafe_char) {
+    if !s.contains(is_hidden) {
         return Cow::Borrowed(s);
     }
     let mut out = String::with_capacity(s.len() + 16);
     for c in s.chars() {
-        if unsafe_char(c) {
+        if is_hidden(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -38,7 +38,7 @@ pub(crate) fn printable(s: &str) -> Cow<'_, str> {
 /// The same for a JSON document: escapes that keep it valid JSON with the same meaning.
 pub(crate) fn json_printable(json: &str) -> Cow<'_, str> {
     // Outside of strings JSON has no such characters but line ends.
-    let escape = |c: char| unsafe_char(c) && c != '\n';
+    let escape = |c: char| is_hidden(c) && c != '\n';
     if !json.contains(escape) {
         return Cow::Borrowed(json);
     }
@@ -54,7 +54,7 @@ pub(crate) fn json_printable(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-fn unsafe_char(c: char) -> bool {
+fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
