@@ -69,7 +69,7 @@ pub fn visible(mut layers: Vec<PathBuf>) -> Vec<PathBuf> {
 pub enum Root {
     /// A kernel overlay.
     Overlay(Stack),
-    /// A fuse-overlayfs mount, which the parent makes in our namespaces: the program must not be a
+    /// A fuse-overlayfs mount, which the child makes and the parent serves: the program must not be a
     /// process of the container.
     Fuse(Stack),
     /// A directory as it is.

@@ -6,8 +6,8 @@
 //!   | clone3 --------------------------->  |
 //!   |                                      | id maps, mount propagation
 //!   | <---------------- NeedFuse --------- |   only with fuse-overlayfs
-//!   | runs fuse-overlayfs in the child's   |
-//!   | user and mount namespaces            |
+//!   | runs fuse-overlayfs on its mount, in |
+//!   | the child's user namespace           |
 //!   | ----------------- Go --------------> |
 //!   |                                      | root, mounts, pivot
 //!   | <--- Console + pty master ---------- |   only with a terminal
