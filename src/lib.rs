@@ -19,13 +19,14 @@
 //! | [`runtime`] | plan (pure data), spawn (parent), init (child until exec), seccomp, capabilities |
 //! | [`monitor`] | waits, forwards signals, relays the terminal |
 //! | [`host`] | what this machine allows, found out by doing it in a forked child |
+//! | [`owners`] | owners and xattrs that an ordinary user cannot set: their formats at rest, and whose counts in a stack |
 //! | [`oci`] | pure types: reference, digest, platform, manifest; no I/O |
 //! | [`config`] | directories, registry configuration, credentials |
 //! | [`sys`] | the only room with `unsafe` code |
 //!
 //! # Who may use whom
 //!
-//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host}`; all may
+//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners}`; all may
 //! use [`sys`], which uses none. Two exceptions are forbidden outright: `runtime` sees neither store
 //! nor registry nor cli (it takes a bundle, so that it can serve the OCI runtime verbs), and `store`
 //! never sees `runtime` (liveness is passed in). `tests/rooms.rs` holds these rules.
@@ -45,6 +46,7 @@ pub mod layer;
 pub mod monitor;
 pub mod oci;
 pub mod ops;
+pub mod owners;
 pub mod registry;
 pub mod rootfs;
 pub mod runtime;

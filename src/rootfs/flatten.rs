@@ -8,7 +8,7 @@
 //!
 //! A file whose mode shuts out its owner can only be read with CAP_DAC_OVERRIDE over it, so the work is
 //! done by a child in a user namespace of its own, where that can be had ([`child`]). What layers keep
-//! in their sidecars ([`crate::layer::owners`]) is not looked at.
+//! in their sidecars ([`crate::owners`]) is not looked at.
 
 mod child;
 #[cfg(test)]

@@ -21,6 +21,8 @@ use super::{Error, ImageRecord, Store, remove_tree};
 
 /// The OCI runtime configuration. A container without one is not complete.
 const CONFIG: &str = "config.json";
+/// What its files have that the upper directory cannot hold.
+const OWNERS: &str = "owners";
 /// How the container ended.
 const STATE: &str = "state.json";
 /// Annotation of the configuration that holds the [`ImageRecord`], as JSON: it pins the image's layers
@@ -378,6 +380,11 @@ impl ContainerDir {
     /// Absolute path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The container's sidecar ([`crate::owners`]), which need not exist.
+    pub fn owners(&self) -> PathBuf {
+        self.path.join(OWNERS)
     }
 
     /// Write the configuration, which makes the container complete. With [`IMAGE_ANNOTATION`] in it

@@ -19,6 +19,7 @@
 //!   containers/ID/               one container; its directory is flocked while somebody runs it
 //!     config.json                OCI runtime configuration; an annotation of it holds the image as
 //!                                it was at the start, which pins layers and blobs
+//!     owners                     sidecar of the upper directory, where identities are emulated
 //!   containers/.names/NAME       symlink to ID: claimed by symlink(2), which is exclusive
 //!   ephemeral/ID/                the same for `--rm`: garbage once nobody holds its lock
 //!   mountpoint/                  empty; every container mounts its root over it, in its own namespace
