@@ -117,7 +117,12 @@ impl Caller<'_> {
     }
 
     /// Ids of an array in its memory, 16 or 32 bits wide.
-    pub(super) fn read_ids(&self, address: u64, count: usize, short: bool) -> Result<Vec<u32>, Errno> {
+    pub(super) fn read_ids(
+        &self,
+        address: u64,
+        count: usize,
+        short: bool,
+    ) -> Result<Vec<u32>, Errno> {
         let width = if short { 2 } else { 4 };
         let mut bytes = vec![0; count * width];
         self.read(address, &mut bytes)?;
@@ -133,7 +138,9 @@ impl Caller<'_> {
 
     pub(super) fn write_ids(&self, address: u64, ids: &[u32], short: bool) -> Result<(), Errno> {
         let bytes: Vec<u8> = if short {
-            ids.iter().flat_map(|id| narrow(*id).to_ne_bytes()).collect()
+            ids.iter()
+                .flat_map(|id| narrow(*id).to_ne_bytes())
+                .collect()
         } else {
             ids.iter().flat_map(|id| id.to_ne_bytes()).collect()
         };
@@ -218,7 +225,13 @@ mod tests {
 
     #[test]
     fn ids_of_sixteen_bits() {
-        assert_eq!((widen(5), widen(65534), widen(u16::MAX)), (5, 65534, u32::MAX));
-        assert_eq!((narrow(5), narrow(65536), narrow(u32::MAX)), (5, 65534, 65534));
+        assert_eq!(
+            (widen(5), widen(65534), widen(u16::MAX)),
+            (5, 65534, u32::MAX)
+        );
+        assert_eq!(
+            (narrow(5), narrow(65536), narrow(u32::MAX)),
+            (5, 65534, 65534)
+        );
     }
 }

@@ -88,14 +88,8 @@ const PRCTL: &[&[Test]] = &[
     &[is(0, 39)],
     &[is(0, 47)],
 ];
-const CHR_1: &[&[Test]] = &[
-    &[mode(1, libc::S_IFCHR)],
-    &[mode(1, libc::S_IFBLK)],
-];
-const CHR_2: &[&[Test]] = &[
-    &[mode(2, libc::S_IFCHR)],
-    &[mode(2, libc::S_IFBLK)],
-];
+const CHR_1: &[&[Test]] = &[&[mode(1, libc::S_IFCHR)], &[mode(1, libc::S_IFBLK)]];
+const CHR_2: &[&[Test]] = &[&[mode(2, libc::S_IFCHR)], &[mode(2, libc::S_IFBLK)]];
 
 const fn mode(argument: u8, kind: u32) -> Test {
     Test {
@@ -201,6 +195,7 @@ const LIST: &[(&str, Op, &[&[Test]])] = &[
     ("fsetxattr", Op::Fsetxattr, ALWAYS),
     ("fstat", Op::Fstat, ALWAYS),
     ("fstat64", Op::Fstat, ALWAYS),
+    ("fstatat", Op::Fstatat, ALWAYS),
     ("fstatat64", Op::Fstatat, ALWAYS),
     ("getegid", Op::Getegid, ALWAYS),
     ("getegid32", Op::Getegid, ALWAYS),

@@ -221,15 +221,16 @@ impl Layer {
 
     /// Whether a directory hides what lower layers have in it.
     fn is_opaque(&self, path: &[u8]) -> Result<bool, Error> {
-        let Some(fd) = self.open(path, OFlags::PATH)? else {
-            return Ok(false);
-        };
-        // fgetxattr(2) takes no O_PATH descriptor, and the directory's mode may forbid another.
-        let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        // fgetxattr(2) takes no O_PATH descriptor, and the directory's mode may forbid another. By name it
+        // is no less exact: nothing is a link on the way in a layer, and in what a container writes the
+        // worst that a race can do is another answer.
+        let name = self.tree.join(OsStr::from_bytes(path));
         let mut value = [0u8; 8];
-        match rustix::fs::getxattr(name, c"user.overlay.opaque", &mut value) {
+        match rustix::fs::lgetxattr(name, c"user.overlay.opaque", &mut value) {
             Ok(n) => Ok(value.get(..n) == Some(b"y")),
-            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE | Errno::NOENT | Errno::NOTDIR) => {
+                Ok(false)
+            }
             Err(e) => Err(self.failed(path)(e)),
         }
     }

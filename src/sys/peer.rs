@@ -39,9 +39,7 @@ pub fn read(pid: i32, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
     let count = if second > 0 { 2 } else { 1 };
     // SAFETY: `local` describes a part of `buffer`, which is ours alone; the other side's addresses are
     // checked by the kernel.
-    let n = unsafe {
-        libc::process_vm_readv(pid, &raw const local, 1, theirs.as_ptr(), count, 0)
-    };
+    let n = unsafe { libc::process_vm_readv(pid, &raw const local, 1, theirs.as_ptr(), count, 0) };
     usize::try_from(n).map_err(|_| last())
 }
 
@@ -72,14 +70,26 @@ pub fn write(pid: i32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
     let theirs = remote(address, bytes.len());
     // SAFETY: `local` describes `bytes`, which the kernel only reads; the other side's addresses are
     // checked by the kernel.
-    let n = unsafe {
-        libc::process_vm_writev(pid, &raw const local, 1, &raw const theirs, 1, 0)
-    };
+    let n = unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const theirs, 1, 0) };
     match usize::try_from(n) {
         Ok(n) if n == bytes.len() => Ok(()),
         Ok(_) => Err(Errno::FAULT),
         Err(_) => Err(last()),
     }
+}
+
+const _: () = assert!(size_of::<rustix::fs::Statx>() == 256);
+
+/// Write what statx(2) answers to memory of `pid`.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_statx(pid: i32, address: u64, stat: &rustix::fs::Statx) -> Result<(), Errno> {
+    let start: *const u8 = std::ptr::from_ref(stat).cast();
+    // SAFETY: the kernel's structure is 256 bytes of integers without padding between them, all
+    // initialised, and it is borrowed for as long as the slice is used.
+    let bytes = unsafe { std::slice::from_raw_parts(start, size_of_val(stat)) };
+    write(pid, address, bytes)
 }
 
 /// The soft limit on file locks (`RLIMIT_LOCKS`) of `pid`, which no kernel since 2.4.25 looks at;
@@ -94,7 +104,11 @@ pub fn locks_limit(pid: i32) -> Result<u64, Errno> {
     };
     // SAFETY: a null pointer asks for no change, and the kernel writes one struct rlimit.
     let r = unsafe { libc::prlimit(pid, libc::RLIMIT_LOCKS, std::ptr::null(), &raw mut now) };
-    if r == 0 { Ok(now.rlim_cur) } else { Err(last()) }
+    if r == 0 {
+        Ok(now.rlim_cur)
+    } else {
+        Err(last())
+    }
 }
 
 /// Set that soft limit; the hard one becomes infinite, as it was.

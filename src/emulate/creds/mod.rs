@@ -437,8 +437,7 @@ impl Cred {
             new.gid.effective = file.setgid.unwrap_or(self.gid.effective);
         }
         // As the kernel's own test: against the real ids.
-        let changed =
-            new.uid.effective != self.uid.real || new.gid.effective != self.gid.real;
+        let changed = new.uid.effective != self.uid.real || new.gid.effective != self.gid.real;
         let mut effective = false;
         new.permitted = 0;
         if let Some(f) = file.caps {

@@ -120,7 +120,9 @@ mod tests {
         let first = Cred::first(0, 0, &[], 0xff, false);
         let table = Table::new(first.clone());
         for id in 1..MAX as u32 {
-            table.intern(first.set_one(Kind::User, id).unwrap()).unwrap();
+            table
+                .intern(first.set_one(Kind::User, id).unwrap())
+                .unwrap();
         }
         let more = first.set_one(Kind::User, MAX as u32).unwrap();
         assert_eq!(table.intern(more), Err(Errno::AGAIN));

@@ -86,10 +86,7 @@ fn setresuid_wants_each_id_to_be_one_of_the_three() {
         uids(&c.set_three(Kind::User, KEEP, KEEP, 5).unwrap()),
         [5, 6, 5, 6]
     );
-    assert_eq!(
-        c.set_three(Kind::User, KEEP, KEEP, 8),
-        Err(Errno::PERM)
-    );
+    assert_eq!(c.set_three(Kind::User, KEEP, KEEP, 8), Err(Errno::PERM));
 }
 
 #[test]
@@ -132,10 +129,7 @@ fn groups_are_sorted_and_need_setgid() {
     assert!(c.in_group(27) && c.in_group(0) && !c.in_group(4));
     assert_eq!(root().set_groups(&[KEEP]), Err(Errno::INVAL));
     // Groups survive the change of user.
-    assert_eq!(
-        *c.set_one(Kind::User, 7).unwrap().groups,
-        [3, 9, 27]
-    );
+    assert_eq!(*c.set_one(Kind::User, 7).unwrap().groups, [3, 9, 27]);
 }
 
 #[test]
@@ -262,10 +256,7 @@ fn file_capabilities_are_bounded() {
 #[test]
 fn root_gets_its_capabilities_at_exec_and_noroot_does_not() {
     let dropped = root().set_caps(0, 0, 0).unwrap();
-    assert_eq!(
-        dropped.exec(&Executable::default()).unwrap().effective,
-        ALL
-    );
+    assert_eq!(dropped.exec(&Executable::default()).unwrap().effective, ALL);
     let bare = Cred {
         securebits: NOROOT,
         ..root()
@@ -310,6 +301,9 @@ fn file_capabilities_in_their_three_revisions() {
     assert_eq!(FileCaps::parse(&v2[..16]), None);
     let v1 = [0u8, 0, 0, 1, 1, 0, 0, 0, 2, 0, 0, 0];
     let got = FileCaps::parse(&v1).unwrap();
-    assert_eq!((got.permitted, got.inheritable, got.effective), (1, 2, false));
+    assert_eq!(
+        (got.permitted, got.inheritable, got.effective),
+        (1, 2, false)
+    );
     assert_eq!(FileCaps::parse(&[0; 20]), None);
 }

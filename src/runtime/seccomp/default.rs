@@ -80,6 +80,7 @@ const ALWAYS: &[&str] = &[
     "fsetxattr",
     "fstat",
     "fstat64",
+    "fstatat",
     "fstatat64",
     "fstatfs",
     "fstatfs64",
@@ -500,10 +501,7 @@ pub(crate) fn profile(caps: Caps, arch: Arch) -> Profile<'static> {
         Arch::X86 => rules.push(allow("modify_ldt")),
         Arch::Aarch64 => rules.push(allow("sync_file_range2")),
     }
-    Profile {
-        default: Action::Errno(libc::EPERM as u16),
-        rules,
-    }
+    Profile::new(Action::Errno(libc::EPERM as u16), rules)
 }
 
 #[cfg(test)]
