@@ -4,6 +4,8 @@
 //!
 //! The numbers behind the names come from the `syscalls` crate. What an architecture lacks is left out.
 
+use std::sync::OnceLock;
+
 /// How far the emulation goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -327,74 +329,73 @@ pub struct Call {
     pub compat: bool,
 }
 
-/// From numbers to calls, for callers of this machine.
+/// From numbers to calls, for callers of this machine. Each is looked up by name when it first comes: a
+/// container that starts makes few different ones.
 #[derive(Debug)]
 pub struct Table {
-    native: Vec<Option<Call>>,
-    compat: Vec<Option<Call>>,
+    native: [OnceLock<Option<Call>>; CALLS],
+    compat: [OnceLock<Option<Call>>; CALLS],
 }
 
+/// More than there are numbers.
+const CALLS: usize = 512;
 /// `AUDIT_ARCH_I386`
 const I386: u32 = 0x4000_0003;
 
-impl Table {
-    /// For the architecture that this program is built for.
-    pub fn native() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        return Self {
-            native: table(x86_64(), false),
-            compat: table(i386(), true),
-        };
-        #[cfg(target_arch = "aarch64")]
-        return Self {
-            native: table(aarch64(), false),
-            compat: Vec::new(),
-        };
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            native: [const { OnceLock::new() }; CALLS],
+            compat: [const { OnceLock::new() }; CALLS],
+        }
     }
+}
 
+impl Table {
     /// What a filter with [`rules`] asks about; `None` for what it never asks.
     pub fn get(&self, arch: u32, number: i32) -> Option<Call> {
-        let table = if arch == I386 {
-            &self.compat
+        let number = usize::try_from(number).ok()?;
+        if arch == I386 {
+            *self
+                .compat
+                .get(number)?
+                .get_or_init(|| decode(i386(number)?, true))
         } else {
-            &self.native
-        };
-        *table.get(usize::try_from(number).ok()?)?
+            *self
+                .native
+                .get(number)?
+                .get_or_init(|| decode(native(number)?, false))
+        }
     }
 }
 
-type Numbered = Box<dyn Iterator<Item = (usize, &'static str)>>;
+#[cfg(target_arch = "aarch64")]
+use aarch64 as native;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as native;
 
 #[cfg(any(target_arch = "x86_64", test))]
-fn x86_64() -> Numbered {
-    Box::new(syscalls::x86_64::Sysno::iter().map(|s| (s.id() as usize, s.name())))
+fn x86_64(number: usize) -> Option<&'static str> {
+    syscalls::x86_64::Sysno::new(number).map(|s| s.name())
 }
 
-#[cfg(any(target_arch = "x86_64", test))]
-fn i386() -> Numbered {
-    Box::new(syscalls::x86::Sysno::iter().map(|s| (s.id() as usize, s.name())))
+fn i386(number: usize) -> Option<&'static str> {
+    syscalls::x86::Sysno::new(number).map(|s| s.name())
 }
 
 #[cfg(any(target_arch = "aarch64", test))]
-fn aarch64() -> Numbered {
-    Box::new(syscalls::aarch64::Sysno::iter().map(|s| (s.id() as usize, s.name())))
+fn aarch64(number: usize) -> Option<&'static str> {
+    syscalls::aarch64::Sysno::new(number).map(|s| s.name())
 }
 
-fn table(calls: Numbered, compat: bool) -> Vec<Option<Call>> {
-    let mut table = vec![None; 512];
-    for (number, name) in calls {
-        if let Ok(at) = LIST.binary_search_by_key(&name, |l| l.0)
-            && let Some(slot) = table.get_mut(number)
-        {
-            let op = LIST[at].1;
-            *slot = Some(Call {
-                op,
-                width: width(name, op, compat),
-                compat,
-            });
-        }
-    }
-    table
+fn decode(name: &str, compat: bool) -> Option<Call> {
+    let at = LIST.binary_search_by_key(&name, |l| l.0).ok()?;
+    let op = LIST[at].1;
+    Some(Call {
+        op,
+        width: width(name, op, compat),
+        compat,
+    })
 }
 
 /// On i386 the plain names are the oldest calls.
@@ -439,6 +440,13 @@ fn width(name: &str, op: Op, compat: bool) -> Width {
 mod tests {
     use super::*;
 
+    type Names = fn(usize) -> Option<&'static str>;
+
+    fn table(names: Names, compat: bool) -> Vec<Option<Call>> {
+        let decode = |n| decode(names(n)?, compat);
+        (0..CALLS).map(decode).collect()
+    }
+
     fn numbers(table: &[Option<Call>], op: Op) -> Vec<(usize, Width)> {
         let calls = table.iter().enumerate();
         calls
@@ -453,7 +461,7 @@ mod tests {
 
     #[test]
     fn x86_64_has_one_width() {
-        let t = table(x86_64(), false);
+        let t = table(x86_64, false);
         for (op, want) in [
             (Op::Chown, 92),
             (Op::Fchownat, 260),
@@ -472,7 +480,7 @@ mod tests {
 
     #[test]
     fn i386_has_the_old_calls_too() {
-        let t = table(i386(), true);
+        let t = table(i386, true);
         use Width::{Native, Short, Stat32, Stat64};
         assert_eq!(numbers(&t, Op::Chown), [(182, Short), (212, Native)]);
         assert_eq!(numbers(&t, Op::Lchown), [(16, Short), (198, Native)]);
@@ -490,7 +498,7 @@ mod tests {
 
     #[test]
     fn aarch64_has_the_calls_with_directories_only() {
-        let t = table(aarch64(), false);
+        let t = table(aarch64, false);
         for (op, want) in [
             (Op::Fchownat, 54),
             (Op::Fchown, 55),

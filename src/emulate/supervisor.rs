@@ -14,7 +14,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use rustix::process::{DumpableBehavior, PidfdFlags, pidfd_open};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, pidfd_open};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::caller::Caller;
@@ -77,11 +77,12 @@ pub fn start(
         SocketFlags::CLOEXEC,
         None,
     )?;
+    let command = rustix::process::getpid();
     match sys::clone::clone(0)? {
         Side::Parent(process) => Ok((Supervisor { process }, theirs)),
         Side::Child => {
             let _ = sys::exec::close_all_but(&[ours.as_fd(), keep]);
-            match attach(setup, &ours) {
+            match attach(setup, &ours, command) {
                 Ok(Some(world)) => {
                     let _ = sys::exec::close_copy(keep);
                     serve(Box::leak(Box::new(world)))
@@ -144,7 +145,7 @@ fn at<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> Failed {
 
 /// From a copy of the command to a supervisor. What can be done before the listener comes is done
 /// before, while the container is being set up.
-fn attach(setup: &Setup, socket: &OwnedFd) -> Result<Option<World>, Failed> {
+fn attach(setup: &Setup, socket: &OwnedFd, command: Pid) -> Result<Option<World>, Failed> {
     // No signal from a terminal, and none that somebody sent to the command's process group.
     let _ = rustix::process::setsid();
     let _ = nix::sys::signal::SigSet::all().thread_block();
@@ -158,7 +159,6 @@ fn attach(setup: &Setup, socket: &OwnedFd) -> Result<Option<World>, Failed> {
     let proc = openat(CWD, c"/proc", path, Mode::empty()).map_err(at("open(/proc)"))?;
     let view = view(setup).map_err(at("open the layers"))?;
     rustix::process::fchdir(&proc).map_err(at("fchdir"))?;
-    let calls = rules::Table::native();
     let creds = Table::new(setup.first.clone());
     // Reads the sidecars; not yet with the root's place, which is not ours yet.
     let _ = view.is_empty();
@@ -170,6 +170,12 @@ fn attach(setup: &Setup, socket: &OwnedFd) -> Result<Option<World>, Failed> {
     sys::clone::enter(container.as_fd(), both).map_err(at("setns"))?;
     drop(container);
     drop_rights(setup.caps)?;
+    // Only now, since a gain of rights, which setns(2) is, takes it back. The container dies with the
+    // command as well, and what is recorded is written at once.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(at("prctl"))?;
+    if rustix::process::getppid() != Some(command) {
+        return Ok(None);
+    }
     let root = Place::at(CWD, c"/").map_err(at("statx(/)"))?;
     // setns(2) has changed it.
     rustix::process::fchdir(&proc).map_err(at("fchdir"))?;
@@ -179,7 +185,7 @@ fn attach(setup: &Setup, socket: &OwnedFd) -> Result<Option<World>, Failed> {
     Ok(Some(World {
         listener,
         proc,
-        calls,
+        calls: rules::Table::default(),
         creds,
         ownership: Ownership::new(view, root, volumes(setup)),
         root,
@@ -252,28 +258,23 @@ fn volumes(setup: &Setup) -> Option<Volumes> {
 static IDLE: AtomicUsize = AtomicUsize::new(0);
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
+/// Calls that one thread answers alone: until there can be a second process in the container there is
+/// nobody whom a slow file system could keep waiting, and a start needs no second thread.
+const ALONE: u32 = 16;
+
 /// Until nobody is left under the filter.
 fn serve(world: &'static World) -> ! {
-    // The first process is waiting for its exec by now; making a thread would only delay it.
     let mut scratch = Box::new(Scratch::new());
     let mut notification = Notification::default();
-    if notify::receive(world.listener(), &mut notification).is_ok() {
-        answer(world, &notification, &mut scratch);
-    }
-    drop(scratch);
-    spawn(world);
-    loop {
-        // Nothing is asked for but the end. Kernels before 6.11 tell it here only.
-        let mut fds = [PollFd::from_borrowed_fd(
-            world.listener(),
-            PollFlags::empty(),
-        )];
-        match poll(&mut fds, None) {
-            Ok(_) if fds[0].revents().contains(PollFlags::HUP) => exit_now(0),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => exit_now(2),
+    for _ in 0..ALONE {
+        if next(world, &mut notification) {
+            answer(world, &notification, &mut scratch);
         }
     }
+    drop(scratch);
+    THREADS.fetch_add(1, Ordering::Relaxed);
+    IDLE.fetch_add(1, Ordering::Relaxed);
+    work(world)
 }
 
 fn spawn(world: &'static World) {
@@ -286,25 +287,18 @@ fn spawn(world: &'static World) {
         .stack_size(STACK)
         .spawn(move || work(world));
     if thread.is_err() {
+        // Fewer have to do.
         IDLE.fetch_sub(1, Ordering::Relaxed);
-        if THREADS.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // Nobody would ever answer.
-            exit_now(2);
-        }
+        THREADS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn work(world: &'static World) {
+fn work(world: &'static World) -> ! {
     let mut scratch = Scratch::new();
     let mut notification = Notification::default();
     loop {
-        match notify::receive(world.listener(), &mut notification) {
-            Ok(()) => {}
-            Err(Errno::INTR) => continue,
-            // The caller was killed; or nobody is left, and the first thread is told so too.
-            Err(Errno::NOENT) if !is_over(world) => continue,
-            Err(Errno::NOENT) => return,
-            Err(_) => exit_now(2),
+        if !next(world, &mut notification) {
+            continue;
         }
         if IDLE.fetch_sub(1, Ordering::Relaxed) == 1 {
             // The next caller shall not wait for this one's file system.
@@ -312,6 +306,19 @@ fn work(world: &'static World) {
         }
         answer(world, &notification, &mut scratch);
         IDLE.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Wait for a call. The end of the container is the end of the process: kernels from 6.11 on tell it
+/// here; with older ones the command, which sees it as well, ends us.
+fn next(world: &World, notification: &mut Notification) -> bool {
+    match notify::receive(world.listener(), notification) {
+        Ok(()) => true,
+        Err(Errno::INTR) => false,
+        // Perhaps only the caller was killed.
+        Err(Errno::NOENT) if !is_over(world) => false,
+        Err(Errno::NOENT) => exit_now(0),
+        Err(_) => exit_now(2),
     }
 }
 

@@ -240,7 +240,9 @@ impl Plan {
         };
         let user = process.user();
         let emulated = matches!(options.identity, Identity::Emulated(..));
-        if !emulated && (user.uid() != ids.uid.inside || user.gid() != ids.gid.inside) {
+        // -1 means "nobody" to every call that takes an id.
+        let nobody = user.uid() == u32::MAX || user.gid() == u32::MAX;
+        if nobody || !emulated && (user.uid() != ids.uid.inside || user.gid() != ids.gid.inside) {
             return Err(PlanError::UnmappedUser(format!(
                 "{}:{}",
                 user.uid(),

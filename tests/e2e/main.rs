@@ -31,6 +31,7 @@ mod harness;
 mod crash;
 mod exit_codes;
 mod hostile;
+mod identity;
 mod images;
 mod leaks;
 mod nested;
@@ -60,6 +61,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("crash", crash::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
     ("hostile", hostile::TESTS, false),
+    ("identity", identity::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),
