@@ -106,7 +106,7 @@ pub(super) struct Args {
     /// User namespace: keep-id sees the caller's own uid and gid
     #[arg(long, value_name = "MODE", value_parser = values::userns, help_heading = "Isolation")]
     userns: Option<UserNamespace>,
-    /// Users and owners inside: full, ids or off [default: full]
+    /// Users and owners inside: full, strict, ids or off [default: full]
     #[arg(long, value_name = "MODE", value_parser = values::identity, help_heading = "Isolation")]
     identity: Option<IdentityChoice>,
     /// Pid namespace: private or host

@@ -65,6 +65,8 @@ struct World {
     root: resolve::Place,
     /// Whether a process of the container may have another one.
     roots_vary: AtomicBool,
+    /// Whether access is refused as owners and modes have it.
+    strict: bool,
     /// Whether the container can see the supervisor's pid namespace.
     shared_pids: bool,
 }

@@ -12,7 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType as Kind, Statx, StatxFlags, XattrFlags, statx};
 use rustix::io::Errno;
 
-use super::resolve::{FdName, Place};
+use super::access;
+use super::creds::{Cred, cap};
+use super::resolve::{self, FdName, Place};
 use crate::owners::{FileType, Node, Owner, Record, View, XATTR};
 
 /// More than any value of [`XATTR`].
@@ -161,6 +163,33 @@ impl Ownership {
             }
         }
         self.record(object)?.owner
+    }
+
+    /// Whether its owner and mode allow `want`, in files that have both: what is a device, or comes from
+    /// /proc, is the kernel's business, and so is a file with an ACL, which we do not read.
+    pub(super) fn check(&self, cred: &Cred, fd: &OwnedFd, want: u32) -> Result<(), Errno> {
+        if cred.can(cap::DAC_OVERRIDE) && want & access::SEARCH == 0 {
+            return Ok(());
+        }
+        let object = Object::new(fd.try_clone().map_err(|_| Errno::MFILE)?)?;
+        let is_dir = match object.kind() {
+            Kind::Directory => true,
+            Kind::RegularFile | Kind::Fifo | Kind::Socket => false,
+            _ => return Ok(()),
+        };
+        let allowed = access::allows(cred, self.of(&object), object.mode(), is_dir, want)
+            || resolve::is_proc(&object.fd)
+            || self.has_acl(&object);
+        if allowed { Ok(()) } else { Err(Errno::ACCESS) }
+    }
+
+    fn has_acl(&self, object: &Object) -> bool {
+        let name = "system.posix_acl_access";
+        let mut none: [u8; 0] = [];
+        rustix::fs::getxattr(object.name().as_cstr(), name, &mut none).is_ok()
+            || self
+                .record(object)
+                .is_some_and(|r| r.xattrs.iter().any(|(n, _)| n == name.as_bytes()))
     }
 
     /// The record beside its inode.

@@ -18,7 +18,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::access;
 use super::caller::{Caller, PATH_MAX, decimal, decimal_path};
+use super::creds::Cred;
 
 /// As the kernel's (path_resolution(7)).
 const LINKS_MAX: u32 = 40;
@@ -151,7 +153,18 @@ impl Caller<'_> {
                 result => return result,
             }
         }
-        self.walk(dirfd, path, last)
+        self.walk(dirfd, path, last, None)
+    }
+
+    /// The same, by way of directories that `cred` may search.
+    pub(super) fn open_as(
+        &self,
+        cred: &Cred,
+        dirfd: i32,
+        path: &[u8],
+        last: Last,
+    ) -> Result<OwnedFd, Errno> {
+        self.walk(dirfd, path, last, Some(cred))
     }
 
     fn own(&self, rest: &[u8]) -> Result<OwnedFd, Errno> {
@@ -161,7 +174,13 @@ impl Caller<'_> {
     }
 
     /// Component by component.
-    pub(super) fn walk(&self, dirfd: i32, path: &[u8], last: Last) -> Result<OwnedFd, Errno> {
+    fn walk(
+        &self,
+        dirfd: i32,
+        path: &[u8],
+        last: Last,
+        cred: Option<&Cred>,
+    ) -> Result<OwnedFd, Errno> {
         let root = self.own(b"/root")?;
         let root_place = Place::at(root.as_fd(), c"")?;
         let mut at = if path.first() == Some(&b'/') {
@@ -180,6 +199,9 @@ impl Caller<'_> {
         let directory = path.ends_with(b"/");
         let mut links = 0;
         while let Some(name) = todo.pop() {
+            if let Some(cred) = cred {
+                self.world.ownership.check(cred, &at, access::SEARCH)?;
+            }
             if name == b".." {
                 if Place::at(at.as_fd(), c"")? != root_place {
                     at = openat(&at, c"..", PATH | OFlags::DIRECTORY, Mode::empty())?;
@@ -267,7 +289,7 @@ fn components(path: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn is_proc(fd: &OwnedFd) -> bool {
+pub(super) fn is_proc(fd: &OwnedFd) -> bool {
     rustix::fs::fstatfs(fd).is_ok_and(|s| s.f_type as u64 == PROC_SUPER_MAGIC)
 }
 

@@ -176,6 +176,20 @@ pub enum Op {
     Setrlimit,
     Getsockopt,
     Socketcall,
+    Access,
+    Faccessat,
+    Faccessat2,
+    Unlink,
+    Unlinkat,
+    Rmdir,
+    Rename,
+    Renameat,
+    Link,
+    Linkat,
+    Chmod,
+    Fchmodat,
+    Chdir,
+    Truncate,
 }
 
 /// The list: name, what it is, when to ask. Sorted by name.
@@ -268,6 +282,30 @@ const LIST: &[(&str, Op, &[&[Test]])] = &[
     ("ugetrlimit", Op::Getrlimit, LOCKS_0),
 ];
 
+/// What is asked about only where access is refused as owners and modes have it; and the calls of [`LIST`]
+/// that are then always asked about. Sorted by name.
+const STRICT: &[(&str, Op)] = &[
+    ("access", Op::Access),
+    ("chdir", Op::Chdir),
+    ("chmod", Op::Chmod),
+    ("faccessat", Op::Faccessat),
+    ("faccessat2", Op::Faccessat2),
+    ("fchmodat", Op::Fchmodat),
+    ("fchmodat2", Op::Fchmodat),
+    ("link", Op::Link),
+    ("linkat", Op::Linkat),
+    ("open", Op::Open),
+    ("openat", Op::Openat),
+    ("rename", Op::Rename),
+    ("renameat", Op::Renameat),
+    ("renameat2", Op::Renameat),
+    ("rmdir", Op::Rmdir),
+    ("truncate", Op::Truncate),
+    ("truncate64", Op::Truncate),
+    ("unlink", Op::Unlink),
+    ("unlinkat", Op::Unlinkat),
+];
+
 /// What `ids` pretends to do, beside the calls of the chown and set*id families.
 const PRETEND: &[(&str, &[&[Test]])] = &[("mknod", CHR_1), ("mknodat", CHR_2)];
 
@@ -304,11 +342,16 @@ pub fn rules(mode: Mode) -> Vec<Rule> {
             })
             .collect();
     }
-    let asked = listed.map(|(name, _, when)| Rule {
-        name,
-        when,
-        fate: Fate::Ask,
-    });
+    let strict = if mode == Mode::Strict { STRICT } else { &[] };
+    let strict = strict.iter().map(|(name, _)| (*name, ALWAYS));
+    let asked = listed
+        .map(|(name, _, when)| (name, when))
+        .chain(strict)
+        .map(|(name, when)| Rule {
+            name,
+            when,
+            fate: Fate::Ask,
+        });
     // Its requests are seen by no filter. Programs take another way when it is not there.
     let hidden = Rule {
         name: "io_uring_setup",
@@ -389,8 +432,10 @@ fn aarch64(number: usize) -> Option<&'static str> {
 }
 
 fn decode(name: &str, compat: bool) -> Option<Call> {
-    let at = LIST.binary_search_by_key(&name, |l| l.0).ok()?;
-    let op = LIST[at].1;
+    let op = match LIST.binary_search_by_key(&name, |l| l.0) {
+        Ok(at) => LIST[at].1,
+        Err(_) => STRICT[STRICT.binary_search_by_key(&name, |l| l.0).ok()?].1,
+    };
     Some(Call {
         op,
         width: width(name, op, compat),
@@ -457,6 +502,7 @@ mod tests {
     #[test]
     fn the_list_is_sorted() {
         assert!(LIST.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(STRICT.is_sorted_by(|a, b| a.0 < b.0));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Setup {
     /// Where directories of the host are bound. What belongs to the caller there belongs to the first
     /// process inside.
     pub volumes: Vec<PathBuf>,
+    /// The filter is that of [`Mode::Strict`](super::Mode::Strict).
+    pub strict: bool,
     /// It sees the pid namespace of its caller.
     pub shared_pids: bool,
 }
@@ -191,6 +193,7 @@ fn attach(setup: &Setup, socket: &OwnedFd, command: Pid) -> Result<Option<World>
         root,
         // Who may mount may also have another mount namespace or root.
         roots_vary: AtomicBool::new(setup.caps & 1 << cap::SYS_ADMIN != 0),
+        strict: setup.strict,
         shared_pids: setup.shared_pids,
     }))
 }

@@ -30,6 +30,7 @@ suite!(
     volumes_belong_to_the_first_user,
     off_is_the_one_id,
     ids_pretends,
+    strict_refuses_what_owners_and_modes_refuse,
     many_processes,
     a_killed_supervisor_ends_the_container,
     nothing_of_the_supervisor_is_in_reach,
@@ -484,6 +485,29 @@ fn ids_pretends(e: &Env) -> Done {
         "touch /tmp/f && chown 5:6 /tmp/f && stat -c %u:%g /tmp/f && mknod /tmp/c c 1 3 && su daemon -s /bin/id",
     );
     assert_eq!(out, "0:0\nuid=0(root) gid=0(root)\n");
+    Ok(())
+}
+
+fn strict_refuses_what_owners_and_modes_refuse(e: &Env) -> Done {
+    let script = "import os
+os.mkdir('/tmp/root', 0o700); open('/tmp/root/f', 'w').write('x'); open('/tmp/secret', 'w').write('x'); os.chmod('/tmp/secret', 0o600)
+os.mkdir('/srv/d', 0o755); open('/srv/d/f', 'w'); open('/tmp/group', 'w'); os.chmod('/tmp/group', 0o640); os.chown('/tmp/group', 0, 50)
+os.setgroups([50]); os.setgid(33); os.setuid(33)
+open('/tmp/mine', 'w').write('y')
+def t(what, f):
+    try: f(); print(what, 'ok')
+    except OSError as e: print(what, e.errno)
+t('read', lambda: open('/tmp/secret').read()); t('write', lambda: open('/srv/d/f', 'r+')); t('etc', lambda: open('/etc/passwd').read())
+t('shadow', lambda: open('/etc/shadow')); t('search', lambda: os.stat('/tmp/root/f') and open('/tmp/root/f')); t('list', lambda: os.listdir('/tmp/root'))
+t('unlink', lambda: os.unlink('/srv/d/f')); t('sticky', lambda: os.unlink('/tmp/secret')); t('rename', lambda: os.rename('/tmp/secret', '/tmp/y'))
+t('into', lambda: os.rename('/tmp/mine', '/srv/d/y')); t('link', lambda: os.link('/tmp/mine', '/srv/d/y')); t('chmod', lambda: os.chmod('/srv/d/f', 0o777))
+t('chdir', lambda: os.chdir('/tmp/root')); t('group', lambda: open('/tmp/group').read()); t('groupw', lambda: open('/tmp/group', 'a'))
+t('own', lambda: open('/tmp/mine', 'a')); t('gone', lambda: open('/none')); t('dev', lambda: open('/dev/null', 'w')); t('proc', lambda: open('/proc/self/status'))
+print(os.access('/tmp/secret', os.R_OK), os.access('/tmp/mine', os.W_OK), os.access('/srv/d', os.W_OK), os.access('/srv/d', os.X_OK))
+t('ownun', lambda: os.unlink('/tmp/mine'))";
+    let want = "read 13\nwrite 13\netc ok\nshadow 13\nsearch 13\nlist 13\nunlink 13\nsticky 1\nrename 1\ninto 13\nlink 13\n\
+        chmod 1\nchdir 13\ngroup ok\ngroupw 13\nown ok\ngone 2\ndev ok\nproc ok\nFalse True False True\nownun ok\n";
+    assert_eq!(e.python(&["--identity", "strict"], script), want);
     Ok(())
 }
 

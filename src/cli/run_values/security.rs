@@ -26,9 +26,12 @@ pub(in crate::cli) fn userns(s: &str) -> Parsed<UserNamespace> {
 pub(in crate::cli) fn identity(s: &str) -> Parsed<IdentityChoice> {
     match s {
         "full" => Ok(IdentityChoice::Full),
+        "strict" => Ok(IdentityChoice::Strict),
         "ids" => Ok(IdentityChoice::Ids),
         "off" => Ok(IdentityChoice::Off),
-        _ => Err(format!("unknown identity {s:?}: want full, ids or off")),
+        _ => Err(format!(
+            "unknown identity {s:?}: want full, strict, ids or off"
+        )),
     }
 }
 

@@ -5,6 +5,7 @@
 //! No handler waits for anything: files are looked at through `O_PATH` descriptors, and only new or
 //! regular ones are opened.
 
+mod access;
 mod chown;
 mod create;
 mod credentials;
@@ -56,9 +57,13 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
     match c.call.op {
         Op::Stat | Op::Lstat | Op::Fstat | Op::Fstatat | Op::Statx => stat::handle(c, scratch),
         Op::Chown | Op::Lchown | Op::Fchown | Op::Fchownat => chown::handle(c, scratch),
-        Op::Open
-        | Op::Openat
-        | Op::Openat2
+        Op::Open | Op::Openat => {
+            if c.world.strict {
+                access::handle(c, scratch)?;
+            }
+            create::handle(c, scratch)
+        }
+        Op::Openat2
         | Op::Creat
         | Op::Mkdir
         | Op::Mkdirat
@@ -101,5 +106,19 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         | Op::Fremovexattr => xattr::handle(c, scratch),
         Op::Prlimit | Op::Getrlimit | Op::Setrlimit => limits::handle(c),
         Op::Getsockopt | Op::Socketcall => socket::handle(c),
+        Op::Access
+        | Op::Faccessat
+        | Op::Faccessat2
+        | Op::Unlink
+        | Op::Unlinkat
+        | Op::Rmdir
+        | Op::Rename
+        | Op::Renameat
+        | Op::Link
+        | Op::Linkat
+        | Op::Chmod
+        | Op::Fchmodat
+        | Op::Chdir
+        | Op::Truncate => access::handle(c, scratch),
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn identity(choice: IdentityChoice, o: &Options, place: Place) -> Ide
         layers: place.layers,
         upper: place.upper,
         volumes: volumes.collect::<Vec<PathBuf>>(),
+        strict: mode == Mode::Strict,
         shared_pids: false,
     };
     Identity::Emulated(mode, Box::new(setup))
