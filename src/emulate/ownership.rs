@@ -9,7 +9,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType as Kind, Statx, StatxFlags, XattrFlags, statx};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, FileType as Kind, Mode, OFlags, Statx, StatxFlags, XattrFlags, statx};
 use rustix::io::Errno;
 
 use super::access;
@@ -83,7 +85,21 @@ pub(super) struct Ownership {
     quiet: AtomicBool,
     root: Place,
     volumes: Option<Volumes>,
+    expected: Mutex<Vec<Expected>>,
 }
+
+/// A socket that somebody is about to bind.
+struct Expected {
+    dir: OwnedFd,
+    name: Vec<u8>,
+    uid: u32,
+    gid: u32,
+    since: Instant,
+}
+
+/// How many are remembered, and for how long if they do not come.
+const EXPECTED_MAX: usize = 64;
+const EXPECTED_FOR: Duration = Duration::from_secs(1);
 
 /// Directories of the host whose files, where they are the caller's, are the first process's.
 pub(super) struct Volumes {
@@ -109,6 +125,55 @@ impl Ownership {
             quiet: AtomicBool::new(quiet),
             root,
             volumes,
+            expected: Mutex::default(),
+        }
+    }
+
+    /// A socket of this name will be there soon, and is then somebody's.
+    pub(super) fn expect(&self, dir: OwnedFd, name: &[u8], uid: u32, gid: u32) {
+        let mut expected = lock(&self.expected);
+        if expected.len() < EXPECTED_MAX {
+            expected.push(Expected {
+                dir,
+                name: name.to_vec(),
+                uid,
+                gid,
+                since: Instant::now(),
+            });
+            self.quiet.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Record those that have come.
+    fn settle(&self) {
+        let mut expected = lock(&self.expected);
+        if expected.is_empty() {
+            return;
+        }
+        let (open, mode) = (
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let (mut come, mut waiting) = (Vec::new(), Vec::new());
+        for e in expected.drain(..) {
+            match rustix::fs::openat(&e.dir, &e.name[..], open, mode).and_then(Object::new) {
+                Ok(object) if object.kind() == Kind::Socket => come.push((e, object)),
+                Ok(_) => {}
+                Err(_) if e.since.elapsed() < EXPECTED_FOR => waiting.push(e),
+                Err(_) => {}
+            }
+        }
+        *expected = waiting;
+        drop(expected);
+        for (e, object) in come {
+            let before = Belongs {
+                uid: 0,
+                gid: 0,
+                device: None,
+                recorded: false,
+            };
+            // Where it cannot be recorded it belongs to root, as the kernel says.
+            let _ = self.give(&object, before, e.uid, e.gid);
         }
     }
 
@@ -154,6 +219,9 @@ impl Ownership {
     }
 
     fn recorded(&self, object: &Object) -> Option<Owner> {
+        if object.kind() == Kind::Socket {
+            self.settle();
+        }
         if object.carries() {
             let mut value = [0u8; VALUE_MAX];
             match rustix::fs::getxattr(object.name().as_cstr(), XATTR, &mut value) {

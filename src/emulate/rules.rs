@@ -176,6 +176,7 @@ pub enum Op {
     Setrlimit,
     Getsockopt,
     Socketcall,
+    Bind,
     Access,
     Faccessat,
     Faccessat2,
@@ -194,6 +195,7 @@ pub enum Op {
 
 /// The list: name, what it is, when to ask. Sorted by name.
 const LIST: &[(&str, Op, &[&[Test]])] = &[
+    ("bind", Op::Bind, ALWAYS),
     ("capget", Op::Capget, ALWAYS),
     ("capset", Op::Capset, ALWAYS),
     ("chown", Op::Chown, ALWAYS),

@@ -49,8 +49,8 @@ const SYNC_WAKE_UP: u64 = 1;
 /// # Errors
 /// `EBUSY` when an outer filter has a listener already, `EINVAL` when a flag is unknown.
 pub fn install(filter: &[Instruction], flags: u64) -> io::Result<OwnedFd> {
-    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u64;
-    let killable = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u64;
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let killable = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     let fd = super::seccomp::set_filter(filter, flags | listener | killable)?;
     let fd = i32::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
     // SAFETY: with NEW_LISTENER the result is a new descriptor (close-on-exec) that nobody else owns.

@@ -431,9 +431,11 @@ pid = os.fork()
 if pid == 0:
     os.setgid(34); os.setuid(33); c = socket.socket(socket.AF_UNIX); c.connect('/tmp/s'); os.read(r, 1); os._exit(0)
 a = s.accept()[0]; p, u, g = struct.unpack('3i', a.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-print(p == pid, u, g); os.write(w, b'x'); os.wait()",
+print(p == pid, u, g); os.write(w, b'x'); os.wait()
+os.setgid(34); os.setuid(33); t = socket.socket(socket.AF_UNIX); os.chdir('/tmp'); t.bind('t'); s = os.lstat('t'); print(s.st_uid, s.st_gid)
+os.rename('t', 'u'); print(os.stat('/tmp/u')[4:6], t.getsockname())",
     );
-    assert_eq!(out, "True 33 34\n");
+    assert_eq!(out, "True 33 34\n33 34\n(33, 34) t\n");
     Ok(())
 }
 

@@ -47,7 +47,7 @@ impl Table {
         let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let index = match limit {
             u64::MAX => 0,
-            tag => tag.checked_sub(BASE).unwrap_or(0) as usize,
+            tag => tag.saturating_sub(BASE) as usize,
         };
         sets.list.get(index).unwrap_or(&sets.list[0])
     }

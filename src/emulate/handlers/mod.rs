@@ -106,6 +106,7 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         | Op::Fremovexattr => xattr::handle(c, scratch),
         Op::Prlimit | Op::Getrlimit | Op::Setrlimit => limits::handle(c),
         Op::Getsockopt | Op::Socketcall => socket::handle(c),
+        Op::Bind => socket::bind(c),
         Op::Access
         | Op::Faccessat
         | Op::Faccessat2

@@ -1,3 +1,5 @@
+//! Unix sockets: the owner of one that is bound to a name, and who is at the other end.
+//!
 //! `SO_PEERCRED`: who is at the other end of a unix socket. unix(7). What the kernel knows is that it is
 //! the container's root; the tag of the process says who it is. It is asked for now, the kernel noted it
 //! when the connection was made: a difference only for who changed its user meanwhile.
@@ -9,6 +11,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{DONE, Reply, Result};
 use crate::emulate::caller::Caller;
+use crate::emulate::ownership::Object;
+use crate::emulate::resolve::{AT_FDCWD, Last, split};
 use crate::emulate::rules::Op;
 use crate::sys::peer;
 
@@ -73,4 +77,29 @@ fn peer_of(c: &Caller<'_>, args: [u64; 5]) -> Result {
     c.write(args[3], &out[..length as usize])?;
     c.write(args[4], &length.to_ne_bytes())?;
     Ok(DONE)
+}
+
+/// bind(2) to a path makes a file, of somebody who may not be root. The kernel does it, since the name
+/// that the socket then has is for its peers to see; whose the file is, is settled when it is next looked
+/// at.
+pub(super) fn bind(c: &Caller<'_>) -> Result {
+    let cred = c.cred();
+    let (uid, gid) = (cred.uid.fs, cred.gid.fs);
+    let mut address = [0u8; 110];
+    let length = address.len().min(c.word(2) as usize);
+    if (uid, gid) == (0, 0) || length < 4 || c.read(c.arg(1), &mut address[..length]).is_err() {
+        return Ok(Reply::Continue);
+    }
+    let (family, path) = address[..length].split_at(2);
+    let path = path.split(|b| *b == 0).next().unwrap_or_default();
+    // A name that begins with NUL is no file's.
+    let is_unix = u16::from_ne_bytes([family[0], family[1]]) == libc::AF_UNIX as u16;
+    let Some((dir, name)) = split(path).filter(|_| is_unix) else {
+        return Ok(Reply::Continue);
+    };
+    let dir = if dir.is_empty() { b"." } else { dir };
+    if let Ok(parent) = c.open(AT_FDCWD, dir, Last::Follow).and_then(Object::new) {
+        c.world.ownership.expect(parent.fd, name, uid, gid);
+    }
+    Ok(Reply::Continue)
 }

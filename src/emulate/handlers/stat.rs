@@ -98,6 +98,13 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
             }
         }
         Err(Errno::NODATA) if quiet => Ok(Reply::Continue),
+        // Only what has no attributes of ours has a record beside it.
+        Err(Errno::NODATA) if c.world.ownership.defaults_are_plain() => {
+            match statx(CWD, name, at_flags, StatxFlags::TYPE) {
+                Ok(s) if carries(&s) => Ok(Reply::Continue),
+                _ => thoroughly(c, &q, path, last),
+            }
+        }
         // No file; but /proc/self is another one for the caller than for us.
         Err(Errno::NOENT) if !through_proc(path) => Ok(Reply::Continue),
         Err(Errno::OPNOTSUPP) if quiet => processes(c, &q, path),
@@ -106,6 +113,12 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         }
         Err(_) => Ok(Reply::Continue),
     }
+}
+
+fn carries(stat: &Statx) -> bool {
+    use rustix::fs::FileType as Kind;
+    let kind = Kind::from_raw_mode(stat.stx_mode.into());
+    matches!(kind, Kind::Directory | Kind::RegularFile)
 }
 
 /// By way of a descriptor: where there are records beside inodes, or no short name for the file.
