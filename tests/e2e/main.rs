@@ -32,6 +32,7 @@ mod crash;
 mod exit_codes;
 mod hostile;
 mod identity;
+mod identity_packages;
 mod images;
 mod leaks;
 mod nested;
@@ -62,6 +63,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("exit_codes", exit_codes::TESTS, true),
     ("hostile", hostile::TESTS, false),
     ("identity", identity::TESTS, false),
+    ("identity_packages", identity_packages::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),
