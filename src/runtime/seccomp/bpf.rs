@@ -418,4 +418,74 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn what_is_allowed_is_asked_about_and_what_is_refused_stays_refused() {
+        let notify = Action::Notify.value();
+        let allow = Action::Allow.value();
+        let refuse = Action::Errno(1).value();
+        let creates = |argument| Condition::masked(argument, 0o100, 0o100);
+        let profile = Profile {
+            default: Action::Errno(1),
+            rules: vec![
+                Rule::always("openat", Action::Allow),
+                Rule::always("fchownat", Action::Allow),
+                Rule::when(
+                    "prctl",
+                    Action::Allow,
+                    Condition::new(0, Operator::Less, 30),
+                ),
+                Rule::when(
+                    "prctl",
+                    Action::Errno(7),
+                    Condition::new(0, Operator::Less, 40),
+                ),
+            ],
+            instead: vec![
+                Rule::when("openat", Action::Notify, creates(2)),
+                Rule::always("fchownat", Action::Notify),
+                Rule::always("setuid", Action::Notify),
+                Rule::when(
+                    "prctl",
+                    Action::Notify,
+                    Condition::masked(0, 0xffff_ffff, 8),
+                ),
+                Rule::when(
+                    "prctl",
+                    Action::Notify,
+                    Condition::masked(0, 0xffff_ffff, 38),
+                ),
+            ],
+        };
+        let program = compile(|_| profile.clone());
+        let answer = |name: &str, argument: usize, value: u64| {
+            let mut arguments = A0;
+            arguments[argument] = value;
+            run(&program, native().audit(), number(name), arguments)
+        };
+        for (name, argument, value, want) in [
+            ("openat", 2, 0, allow),
+            ("openat", 2, 0o102, notify),
+            // The upper half of an int's register is anybody's.
+            ("openat", 2, 0xdead_0000_0000_0100 | 0o100, notify),
+            ("fchownat", 0, 0, notify),
+            ("setuid", 0, 0, refuse),
+            ("prctl", 0, 8, notify),
+            ("prctl", 0, 9, allow),
+            ("prctl", 0, 38, Action::Errno(7).value()),
+            ("prctl", 0, 50, refuse),
+        ] {
+            assert_eq!(answer(name, argument, value), want, "{name} {value:#x}");
+        }
+        // Where the profile allows by default, so does the merged one, but for these.
+        let open = compile(|_| Profile {
+            default: Action::Allow,
+            rules: Vec::new(),
+            ..profile.clone()
+        });
+        let arch = native().audit();
+        for (name, want) in [("setuid", notify), ("read", allow), ("openat", allow)] {
+            assert_eq!(run(&open, arch, number(name), A0), want, "{name}");
+        }
+    }
 }
