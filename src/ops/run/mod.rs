@@ -37,6 +37,7 @@ use crate::runtime::caps::Caps;
 use crate::runtime::seccomp::Seccomp;
 use crate::runtime::{self, Plan, Stage, Stdin, WindowSize};
 use crate::store::{self, ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, Store};
+use crate::sys::exec::OwnExecutable;
 
 /// Image configurations are a few kilobytes; 4 MiB is the limit for manifests as well.
 const CONFIG_MAX: u64 = 4 << 20;
@@ -229,10 +230,11 @@ fn start(
         },
         files: files::all(o, &hostname),
         preserve_fds: 0,
+        executable: OwnExecutable::look(),
     };
     let signals = Signals::block().map_err(Error::Prepare)?;
     let attempt = |driver| -> Result<runtime::Started, Error> {
-        let root = root(store, driver, source, container.path())?;
+        let root = root(store, driver, source, &container)?;
         let plan =
             Plan::new(&spec, root, &target, settings.clone()).map_err(runtime::Error::from)?;
         Ok(runtime::spawn(&plan)?)
@@ -396,14 +398,19 @@ fn is_unsuitable(e: &runtime::Error) -> bool {
 }
 
 /// The root file system by one driver.
-fn root(store: &Store, driver: Driver, source: &Source, dir: &Path) -> Result<Root, Error> {
+fn root(
+    store: &Store,
+    driver: Driver,
+    source: &Source,
+    container: &ContainerDir,
+) -> Result<Root, Error> {
     if source.image.is_none() {
         return Ok(Root::Directory(source.layers[0].clone()));
     }
     let skeleton = store.skeleton();
     let lowers: Vec<PathBuf> = source.layers.iter().cloned().chain([skeleton]).collect();
     if driver == Driver::Copy {
-        let target = dir.join("rootfs");
+        let target = container.path().join("rootfs");
         make_dir(&target, &lowers[0])?;
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -413,12 +420,15 @@ fn root(store: &Store, driver: Driver, source: &Source, dir: &Path) -> Result<Ro
         return Ok(Root::Directory(target));
     }
     let stack = Stack {
-        upper: dir.join("upper"),
-        work: dir.join("work"),
+        upper: container.upper(),
+        work: container.work(),
         lowers,
     };
     make_dir(&stack.upper, &stack.lowers[0])?;
-    make_dir(&stack.work, &stack.upper)?;
+    match rustix::fs::mkdir(&stack.work, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(Error::file("create the directory", &stack.work, e.into())),
+    }
     Ok(match driver {
         Driver::Overlay => Root::Overlay(stack),
         Driver::FuseOverlayfs | Driver::Copy => Root::Fuse(stack),
@@ -427,15 +437,22 @@ fn root(store: &Store, driver: Driver, source: &Source, dir: &Path) -> Result<Ro
 
 /// A directory with the mode of another: the root directory of a container has that of its image.
 fn make_dir(path: &Path, like: &Path) -> Result<(), Error> {
-    let mode = rustix::fs::stat(like)
-        .map(|s| Mode::from_raw_mode(s.st_mode & 0o7777))
-        .map_err(|e| Error::file("read the mode of", like, e.into()))?;
-    match rustix::fs::mkdir(path, mode) {
-        // From an attempt with another driver.
+    let mode = |path: &Path| {
+        rustix::fs::stat(path)
+            .map(|s| Mode::from_raw_mode(s.st_mode & 0o7777))
+            .map_err(|e| Error::file("read the mode of", path, e.into()))
+    };
+    let wanted = mode(like)?;
+    match rustix::fs::mkdir(path, wanted) {
+        // From an attempt with another driver, or from an earlier container.
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(Error::file("create the directory", path, e.into())),
     }
-    rustix::fs::chmod(path, mode).map_err(|e| Error::file("change the mode of", path, e.into()))
+    // The caller's umask took from it, perhaps.
+    if mode(path)? == wanted {
+        return Ok(());
+    }
+    rustix::fs::chmod(path, wanted).map_err(|e| Error::file("change the mode of", path, e.into()))
 }
 
 /// What later verbs show of a container that has ended.
