@@ -188,7 +188,7 @@ fn pull_on_a_full_disk(e: &Env) -> Done {
         let before = (layers(own), used(own.root()));
         let big = own.machine.pushed("python");
         own.cmd(["pull", &big])
-            .limit(120)
+            .limit(400)
             .run()
             .fails_with(125, "space");
         own.cmd([

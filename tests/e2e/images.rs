@@ -268,21 +268,13 @@ fn rmi_of_something_else(e: &Env) -> Done {
 fn rmi_of_an_image_in_use(e: &Env) -> Done {
     let own = e.with_own_store();
     let name = own.image("busybox");
-    let p = own
-        .run_cmd(
-            &[],
-            "busybox",
-            &[
-                "sh",
-                "-c",
-                "echo ready; cat /bin/vi >/dev/null; sleep 2; ls /bin/vi",
-            ],
-        )
-        .spawn();
+    let script = "trap 'ls /bin/vi; exit' USR1; echo ready; while :; do sleep 0.05; done";
+    let p = own.run_cmd(&[], "busybox", &["sh", "-c", script]).spawn();
     p.wait_for("ready");
     own.cmd(["rmi", &name]).run().fails_with(2, "in use");
     // Even by force the running container keeps its layers.
     let _ = own.cmd(["rmi", "-f", &name]).run();
+    p.signal(rustix::process::Signal::USR1);
     p.wait().code_is(0).out_is("/bin/vi\n");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Cmd, Done, Env, Feature, walk};
+use crate::harness::{Cmd, Done, Env, Feature, wait_until, walk};
 
 suite!(
     quiet_prints_the_id,
@@ -227,7 +227,7 @@ fn two_at_once(e: &Env) -> Done {
     let names = [own.machine.pushed("python"), own.machine.pushed("debian")];
     // The same image twice, and one that shares its big layer.
     let all: Vec<_> = [&names[0], &names[0], &names[1]]
-        .map(|n| own.cmd(["pull", "-q", n]).limit(150).spawn())
+        .map(|n| own.cmd(["pull", "-q", n]).limit(400).spawn())
         .into_iter()
         .map(crate::harness::Proc::wait)
         .collect();
@@ -294,29 +294,42 @@ fn not_there(e: &Env) -> Done {
 
 fn no_such_registry(e: &Env) -> Done {
     let own = e.with_own_store();
-    let name = format!("127.0.0.1:{}/x:latest", crate::harness::free_port());
-    own.cmd(["pull", &name])
-        .limit(30)
-        .run()
-        .fails_with(125, "127.0.0.1");
+    let (_held, port) = crate::harness::closed_port();
+    let name = format!("127.0.0.1:{port}/x:latest");
+    own.cmd(["pull", &name]).run().fails_with(125, "127.0.0.1");
     Ok(())
 }
 
+/// `server.py LOG`: an HTTP server that writes down what it is asked for. LOG.ready says that it listens.
+const PLAIN_SERVER: &str = r#"
+import http.server, sys
+class Asked(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        open(sys.argv[1], 'a').write(self.path)
+        self.send_error(404)
+server = http.server.HTTPServer(('192.0.2.1', 5000), Asked)
+open(sys.argv[1] + '.ready', 'w')
+server.serve_forever()
+"#;
+
 fn http_only_on_loopback(e: &Env) -> Done {
     e.need(Feature::Root)?;
+    e.need(Feature::Program("ip"))?;
     let own = e.with_own_store();
     // An address of this machine that is not loopback, in a network of the command's own.
-    let script = "ip link set lo up && ip addr add 192.0.2.1/32 dev lo && exec \"$@\"";
-    let cmd = own.cmd(["pull", "192.0.2.1:5000/x:latest"]).limit(60);
-    let server = "python3 - <<'E' &\nimport http.server as h\nclass S(h.BaseHTTPRequestHandler):\n  def do_GET(s):\n    open('LOG','a').write(s.path)\n    s.send_response(404); s.end_headers()\nh.HTTPServer(('192.0.2.1',5000),S).serve_forever()\nE\nsleep 1;";
     let log = e.dir.join("log");
-    let script = script.replace("exec", &server.replace("LOG", &log.display().to_string()));
-    let script = format!("{script}; rc=$?; kill %1 2>/dev/null; kill $! 2>/dev/null; exit $rc");
-    e.need(Feature::Program("ip"))?;
-    let out = cmd
+    let script = format!(
+        "ip link set lo up && ip addr add 192.0.2.1/32 dev lo || exit 9
+         python3 {} {log} & server=$!
+         until [ -e {log}.ready ]; do sleep 0.05; done
+         \"$@\"; code=$?; kill $server; exit $code",
+        e.file("server.py", PLAIN_SERVER).display(),
+        log = log.display()
+    );
+    own.cmd(["pull", "192.0.2.1:5000/x:latest"])
         .wrapped(["unshare", "--net", "sh", "-c", &script, "sh"])
-        .run();
-    out.code_is(125);
+        .run()
+        .code_is(125);
     assert!(
         !log.exists(),
         "plain HTTP to an address that is not loopback"
@@ -328,11 +341,13 @@ fn killed_and_again(e: &Env) -> Done {
     let own = e.with_own_store();
     let name = own.machine.pushed("python");
     let p = own.cmd(["pull", "-q", &name]).spawn();
-    std::thread::sleep(std::time::Duration::from_millis(400));
+    wait_until("a layer is on its way", || {
+        std::fs::read_dir(own.root().join("tmp")).is_ok_and(|mut d| d.next().is_some())
+    });
     p.signal(Signal::KILL);
     let _ = p.wait();
     own.cmd(["images"]).ok();
-    own.cmd(["pull", "-q", &name]).limit(150).ok();
+    own.cmd(["pull", "-q", &name]).limit(400).ok();
     own.cmd([
         "run",
         "--rm",

@@ -31,7 +31,7 @@ fn umoci(e: &Env, image: &str) -> Result<PathBuf, crate::harness::Skip> {
     let source = format!("{}:latest", e.layout(image).display());
     Cmd::host(["umoci", "unpack", "--image", &source])
         .arg(&bundle)
-        .limit(120)
+        .limit(400)
         .ok();
     Ok(bundle.join("rootfs"))
 }

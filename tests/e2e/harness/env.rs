@@ -239,7 +239,7 @@ impl Env {
         self.cmd(["pull", "--quiet"])
             .args(tls)
             .arg(name)
-            .limit(180)
+            .limit(400)
             .ok();
     }
 
