@@ -36,6 +36,7 @@ fn record(name: Option<&str>, seed: &str) -> ImageRecord {
             blob_size: 1,
             size: 2,
         }],
+        restated: Some(d("restated")),
         created: None,
         repositories: vec![],
     }
@@ -474,6 +475,9 @@ fn collection_keeps_what_is_referred_to() {
     for r in [&image, &pinned, &leased, &passed, &dead] {
         publish_layer(&store, &r.layers[0].diff_id);
     }
+    for r in [&image, &dead] {
+        publish_layer(&store, r.restated.as_ref().unwrap());
+    }
     let config = store.blobs().put(b"keptconfig").unwrap();
     assert_eq!(config, image.id);
     let loose = store.blobs().put(b"loose").unwrap();
@@ -488,8 +492,9 @@ fn collection_keeps_what_is_referred_to() {
     let collected = store.gc(&in_use).unwrap();
     assert_eq!(
         (collected.layers, collected.blobs, collected.bytes),
-        (1, 1, 7 + 5)
+        (2, 1, 7 + 7 + 5)
     );
+    assert!(store.has_layer(image.restated.as_ref().unwrap()));
     let has = |r: &ImageRecord| store.has_layer(&r.layers[0].diff_id);
     assert!(has(&image) && has(&pinned) && has(&leased) && has(&passed) && !has(&dead));
     assert!(store.blobs().has(&config) && !store.blobs().has(&loose));

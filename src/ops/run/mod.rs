@@ -153,13 +153,7 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
         })?;
     let source = Source {
         defaults: ImageDefaults::of(&config),
-        layers: rootfs::visible(
-            image
-                .diff_ids()
-                .rev()
-                .map(|d| store.layer_path(d))
-                .collect(),
-        ),
+        layers: rootfs::visible(image.stack().map(|d| store.layer_path(d)).collect()),
         image: Some(image),
     };
     Ok((source, guard))
