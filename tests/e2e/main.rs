@@ -35,6 +35,7 @@ mod images;
 mod leaks;
 mod nested;
 mod ps_rm;
+mod pull_policy;
 mod pull_registry;
 mod run_basic;
 mod run_env;
@@ -64,6 +65,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
+    ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
     ("run_env", run_env::TESTS, true),
