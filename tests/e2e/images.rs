@@ -35,17 +35,9 @@ fn quiet_ids(e: &Env) -> Vec<String> {
 }
 
 fn runs(e: &Env, name: &str) {
-    e.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        "--pull=never",
-        name,
-        "echo",
-        "loaded",
-    ])
-    .ok()
-    .out_is("loaded\n");
+    e.run_name(&["--pull=never"], name, &["echo", "loaded"])
+        .ok()
+        .out_is("loaded\n");
 }
 
 fn load_oci_directory(e: &Env) -> Done {
@@ -246,9 +238,7 @@ fn rmi_keeps_shared_layers(e: &Env) -> Done {
     runs(&own, &one);
     let two = own.image("busybox-config");
     own.cmd(["rmi", &one]).ok();
-    own.cmd(["run", "--rm", "--network=none", &two, "x"])
-        .ok()
-        .out_is("entry x\n");
+    own.run_name(&[], &two, &["x"]).ok().out_is("entry x\n");
     Ok(())
 }
 

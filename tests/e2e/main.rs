@@ -60,7 +60,11 @@ type Test = (&'static str, fn(&Env) -> Done);
 const SUITES: &[(&str, &[Test], bool)] = &[
     ("crash", crash::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
-    ("hostile", hostile::TESTS, false),
+    ("hostile", hostile::contents::TESTS, false),
+    ("hostile", hostile::documents::TESTS, false),
+    ("hostile", hostile::paths::TESTS, false),
+    ("hostile", hostile::registry::TESTS, false),
+    ("hostile", hostile::sizes::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Done, Env, Feature, wait_until, walk};
+use crate::harness::{Done, Env, Feature, wait_until};
 
 suite!(
     quiet_prints_the_id,
@@ -36,7 +36,7 @@ fn quiet_prints_the_id(e: &Env) -> Done {
         "{out:?}"
     );
     out.err_is("");
-    own.cmd(["run", "--rm", "--network=none", &id, "true"]).ok();
+    own.run_name(&[], &id, &["true"]).ok();
     Ok(())
 }
 
@@ -103,7 +103,7 @@ fn index_chooses_a_platform(e: &Env) -> Done {
         &name,
     ])
     .ok();
-    own.cmd(["run", "--rm", "--network=none", &name, "cat", "/arch"])
+    own.run_name(&[], &name, &["cat", "/arch"])
         .ok()
         .out_is(&format!("{}\n", machine_arch()));
     Ok(())
@@ -135,17 +135,9 @@ fn by_digest(e: &Env) -> Done {
         let own = e.with_root(e.dir.join(image));
         let name = digest_of(e, image);
         own.cmd(["pull", "-q", &name]).ok();
-        own.cmd([
-            "run",
-            "--rm",
-            "--network=none",
-            "--pull=never",
-            &name,
-            "echo",
-            "x",
-        ])
-        .ok()
-        .out_is("x\n");
+        own.run_name(&["--pull=never"], &name, &["echo", "x"])
+            .ok()
+            .out_is("x\n");
     }
     Ok(())
 }
@@ -165,11 +157,11 @@ fn pull_again_changes_nothing(e: &Env) -> Done {
     let own = e.with_own_store();
     let name = own.machine.pushed("nasty14");
     own.cmd(["pull", "-q", &name]).ok();
-    let before = walk::tree(&own.root().join("layers"), &[]);
+    let before = own.layers();
     let first = own.cmd(["pull", "-q", &name]).ok().out();
     let second = own.cmd(["pull", "-q", &name]).ok().out();
     assert_eq!(first, second);
-    assert_eq!(before, walk::tree(&own.root().join("layers"), &[]));
+    assert_eq!(before, own.layers());
     Ok(())
 }
 
@@ -184,38 +176,14 @@ fn two_at_once(e: &Env) -> Done {
         .collect();
     let ids: Vec<String> = all.into_iter().map(|o| o.code_is(0).out()).collect();
     assert_eq!(ids[0], ids[1]);
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        &names[0],
-        "python3",
-        "-c",
-        "print(1)",
-    ])
-    .ok()
-    .out_is("1\n");
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        &names[1],
-        "bash",
-        "-c",
-        "echo 2",
-    ])
-    .ok()
-    .out_is("2\n");
-    leftovers(&own, 0);
+    own.run_name(&[], &names[0], &["python3", "-c", "print(1)"])
+        .ok()
+        .out_is("1\n");
+    own.run_name(&[], &names[1], &["bash", "-c", "echo 2"])
+        .ok()
+        .out_is("2\n");
+    own.nothing_unfinished();
     Ok(())
-}
-
-/// Entries in the store's folder for drafts.
-pub fn leftovers(own: &Env, most: usize) {
-    let left: Vec<_> = std::fs::read_dir(own.root().join("tmp"))
-        .map(|d| d.flatten().map(|f| f.file_name()).collect())
-        .unwrap_or_default();
-    assert!(left.len() <= most, "{left:?}");
 }
 
 fn several_names(e: &Env) -> Done {
@@ -299,18 +267,10 @@ fn killed_and_again(e: &Env) -> Done {
     let _ = p.wait();
     own.cmd(["images"]).ok();
     own.cmd(["pull", "-q", &name]).limit(400).ok();
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        &name,
-        "python3",
-        "-c",
-        "print(1)",
-    ])
-    .ok()
-    .out_is("1\n");
-    leftovers(&own, 0);
+    own.run_name(&[], &name, &["python3", "-c", "print(1)"])
+        .ok()
+        .out_is("1\n");
+    own.nothing_unfinished();
     Ok(())
 }
 
@@ -334,8 +294,7 @@ fn from_a_layout_directory(e: &Env) -> Done {
     let own = e.with_own_store();
     let origin = format!("oci:{}", e.layout("busybox").display());
     let id = own.cmd(["pull", "-q", &origin]).ok().out();
-    own.cmd(["run", "--rm", "--network=none", id.trim(), "true"])
-        .ok();
+    own.run_name(&[], id.trim(), &["true"]).ok();
     Ok(())
 }
 
@@ -345,15 +304,7 @@ fn pull_needs_no_namespace(e: &Env) -> Done {
     let name = own.machine.pushed("nasty14");
     let cmd = own.cmd(["pull", "-q", &name]);
     cmd.wrapped(crate::nested::WITHOUT_USER_NAMESPACES).ok();
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        "--pull=never",
-        &name,
-        "true",
-    ])
-    .ok();
+    own.run_name(&["--pull=never"], &name, &["true"]).ok();
     Ok(())
 }
 

@@ -315,16 +315,7 @@ fn strange_arguments(e: &Env) -> Done {
     .map(|b| OsString::from_vec(b.to_vec()))
     .collect();
     let script = "for a; do printf '<%s>' \"$a\"; done";
-    let cmd = e.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        &image,
-        "sh",
-        "-c",
-        script,
-        "sh",
-    ]);
+    let cmd = e.run_name(&[], &image, &["sh", "-c", script, "sh"]);
     cmd.args(&strange)
         .run()
         .code_is(0)
@@ -419,17 +410,7 @@ fn rootfs_directory(e: &Env) -> Done {
     std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
     let path = root.display().to_string();
     let script = "/bin/busybox id -u; /bin/busybox touch /made; /bin/busybox ls /";
-    let cmd = e.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        "--rootfs",
-        &path,
-        "/bin/busybox",
-        "sh",
-        "-c",
-        script,
-    ]);
+    let cmd = e.run_name(&["--rootfs"], &path, &["/bin/busybox", "sh", "-c", script]);
     let out = cmd.ok().out();
     assert!(out.starts_with("0\nbin\ndev\netc\n"), "{out}");
     // Changes go to the directory itself: that is what the flag is for.

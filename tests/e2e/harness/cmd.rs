@@ -96,6 +96,13 @@ impl Cmd {
         self
     }
 
+    /// Run the command by a shell script, as the suite's user, in a mount namespace of its own. The script
+    /// ends in `exec "$@"`.
+    pub fn prepared(self, script: &str) -> Self {
+        let private = ["unshare", "--mount", "--propagation", "private"];
+        self.wrapped(private.into_iter().chain(["sh", "-c", script, "sh"]))
+    }
+
     /// Prefix and arguments, for a program that starts the command itself (a terminal, say).
     pub fn argv(&self) -> Vec<OsString> {
         let mut all = self.prefix.clone();
