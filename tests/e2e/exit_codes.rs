@@ -51,7 +51,7 @@ fn not_found_in_the_path_of_the_container(e: &Env) -> Done {
 fn not_executable_is_126(e: &Env) -> Done {
     let out = e.run(&[], "busybox", &["/etc/passwd"]).code_is(126);
     e.run(
-        &["--entrypoint", "/work/not-executable"],
+        &["--entrypoint", "/srv/not-executable"],
         "busybox-config",
         &[],
     )

@@ -276,7 +276,7 @@ fn inspect(e: &Env) -> Done {
     let value: Value = serde_json::from_str(&out).unwrap();
     let config = &value[0]["Config"];
     assert_eq!(config["User"], "1234:2345", "{out}");
-    assert_eq!(config["WorkingDir"], "/work/dir");
+    assert_eq!(config["WorkingDir"], "/srv/dir");
     assert_eq!(config["Labels"]["org.example.label"], "a value");
     assert_eq!(
         config["Entrypoint"],

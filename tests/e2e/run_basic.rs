@@ -124,7 +124,7 @@ fn no_command_at_all(e: &Env) -> Done {
 fn working_directory_of_image(e: &Env) -> Done {
     e.run(&["--entrypoint", "pwd"], "busybox-config", &[])
         .code_is(0)
-        .out_is("/work/dir\n");
+        .out_is("/srv/dir\n");
     e.run(&[], "busybox", &["pwd"]).code_is(0).out_is("/\n");
     Ok(())
 }
