@@ -8,6 +8,7 @@ mod human;
 mod images;
 mod inspect;
 mod intake;
+mod listing;
 mod load;
 mod progress;
 mod ps;

@@ -268,12 +268,18 @@ pub struct Owners(BTreeMap<Vec<u8>, Record>);
 impl Owners {
     /// Read a sidecar. Refuses other versions and incomplete files.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::read_if(path, |_, _| true)
+    }
+
+    /// As [`Owners::read`], but of the lines that say something only those that `keep` wants, by their
+    /// first word and their path. A layer can have millions.
+    pub fn read_if(path: &Path, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<Self, Error> {
         let file = File::open(path).map_err(|source| Error::Sidecar {
             path: path.to_owned(),
             source,
         })?;
         let mut owners = Self::default();
-        owners.fill(BufReader::new(file), path)?;
+        owners.fill(BufReader::new(file), path, &mut keep)?;
         Ok(owners)
     }
 
@@ -289,7 +295,12 @@ impl Owners {
             .map(|(path, record)| (path.as_slice(), record))
     }
 
-    fn fill(&mut self, mut from: impl io::BufRead, path: &Path) -> Result<(), Error> {
+    fn fill(
+        &mut self,
+        mut from: impl io::BufRead,
+        path: &Path,
+        keep: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
         let mut number = 0;
         let mut line = Vec::new();
         loop {
@@ -321,16 +332,21 @@ impl Owners {
                     Err(bad("wrong number of lines"))
                 };
             }
-            self.line(text).ok_or_else(|| bad("malformed line"))?;
+            self.line(text, keep).ok_or_else(|| bad("malformed line"))?;
         }
     }
 
-    fn line(&mut self, text: &[u8]) -> Option<()> {
+    fn line(&mut self, text: &[u8], keep: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Option<()> {
         let fields: Vec<&[u8]> = text.split(|b| *b == b' ').collect();
         let (path, fields) = fields.split_last()?;
         let mut path = unescape(path)?;
         if path == b"." {
             path.clear();
+        }
+        if let [kind @ (b"own" | b"xattr" | b"implied"), ..] = fields
+            && !keep(kind, &path)
+        {
+            return Some(());
         }
         let number =
             |field: &[u8], radix| u32::from_str_radix(std::str::from_utf8(field).ok()?, radix).ok();
@@ -456,6 +472,9 @@ mod tests {
         );
         assert!(owners.get(b"usr").unwrap().implied);
         assert_eq!(owners.iter().count(), 3);
+        let some = Owners::read_if(&path, |kind, path| kind == b"implied" || path == b"").unwrap();
+        let paths: Vec<&[u8]> = some.iter().map(|(p, _)| p).collect();
+        assert_eq!(paths, [&b""[..], b"usr"]);
     }
 
     #[test]
@@ -474,7 +493,7 @@ mod tests {
 
     #[test]
     fn damaged_sidecars_are_refused() {
-        let read = |text: &[u8]| Owners::default().fill(text, Path::new("x"));
+        let read = |text: &[u8]| Owners::default().fill(text, Path::new("x"), &mut |_, _| true);
         assert!(read(b"coracle-owners 1\nend 0\n").is_ok());
         for bad in [
             &b""[..],

@@ -228,11 +228,11 @@ fn binary_cannot_be_overwritten_by_its_own_name(e: &Env) -> Done {
         &["-v", &v, "--entrypoint", "/loop"],
         &["--init", "--entrypoint", "/proc/self/exe"],
     ] {
-        let out = e.run_cmd(flags, "busybox", &["--version"]).limit(20).run();
+        let out = e.run_cmd(flags, "busybox", &["--version"]).run();
         assert!(out.code() != 0 || !out.out().is_empty(), "{out:?}");
     }
     // A script with that interpreter, which then writes through what it was given.
-    let script = "(sleep 0.2; for p in /proc/[0-9]*; do for f in $p/exe; do echo x >>$f; done; done) 2>/dev/null & /proc/self/exe true; sleep 0.5";
+    let script = "(sleep 0.2; for p in /proc/[0-9]*; do for f in $p/exe; do echo x >>$f; done; done) 2>/dev/null & /proc/self/exe true; wait";
     let _ = e.run(&["--init"], "busybox", &["sh", "-c", script]);
     assert!(
         before == std::fs::read(&e.machine.binary).unwrap(),
