@@ -153,3 +153,49 @@ fn an_rm_container_is_swept_once_nobody_holds_it() {
     store.gc(&[]).unwrap();
     assert_eq!(containers.list().unwrap(), []);
 }
+
+#[test]
+fn what_an_rm_container_leaves_serves_the_next() {
+    let (_dir, store) = store();
+    let containers = store.containers();
+    let inode = |path: &Path| rustix::fs::stat(path).unwrap().st_ino;
+    let make = |id: &str| {
+        let c = containers.create(id, None, true).unwrap();
+        fs::create_dir(c.upper()).unwrap();
+        let _ = fs::create_dir(c.work());
+        c
+    };
+    let config = |id: &str| {
+        let entry = containers.find(id).unwrap();
+        containers.config::<serde_json::Value>(&entry).unwrap()
+    };
+    let first = make("111111111111");
+    first.write_config(br#"{"long": "configuration"}"#).unwrap();
+    let (dir, upper) = (inode(first.path()), inode(&first.upper()));
+    // Held, so that its number is not given to another directory.
+    let _old_upper = File::open(first.upper()).unwrap();
+    first.remove().unwrap();
+    assert_eq!(containers.list().unwrap(), []);
+    store.sweep().unwrap();
+
+    let second = make("222222222222");
+    assert_eq!(inode(second.path()), dir, "it was not used again");
+    assert_ne!(inode(&second.upper()), upper, "the writable layer was");
+    assert_eq!(config("222222222222"), None, "of the first container");
+    second.write_config(b"{}").unwrap();
+    assert_eq!(config("222222222222"), Some(serde_json::json!({})));
+
+    // Two at once: there is one spare.
+    let third = make("333333333333");
+    third.write_config(b"{}").unwrap();
+    second.remove().unwrap();
+    third.remove().unwrap();
+    assert_eq!(atomic::names(&store.path("ephemeral")).unwrap(), [".spare"]);
+
+    // Written to: nothing of it stays.
+    let fourth = make("444444444444");
+    fourth.write_config(b"{}").unwrap();
+    fs::write(fourth.upper().join("file"), "").unwrap();
+    fourth.remove().unwrap();
+    assert_eq!(atomic::names(&store.path("ephemeral")).unwrap(), [""; 0]);
+}
