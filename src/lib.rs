@@ -22,11 +22,12 @@
 //! | [`owners`] | owners and xattrs that an ordinary user cannot set: their formats at rest, and whose counts in a stack |
 //! | [`oci`] | pure types: reference, digest, platform, manifest; no I/O |
 //! | [`config`] | directories, registry configuration, credentials |
+//! | [`trees`] | directory trees laid over each other: whiteouts, opaque directories, merged listings |
 //! | [`sys`] | the only room with `unsafe` code |
 //!
 //! # Who may use whom
 //!
-//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners}`; all may
+//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners, trees}`; all may
 //! use [`sys`], which uses none. Two exceptions are forbidden outright: `runtime` sees neither store
 //! nor registry nor cli (it takes a bundle, so that it can serve the OCI runtime verbs), and `store`
 //! never sees `runtime` (liveness is passed in). `tests/rooms.rs` holds these rules.
@@ -52,3 +53,4 @@ pub mod rootfs;
 pub mod runtime;
 pub mod store;
 pub mod sys;
+pub mod trees;

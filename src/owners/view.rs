@@ -38,12 +38,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, StatxFlags};
-use rustix::fs::{fstat, openat, openat2, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, StatxFlags, fstat, openat, statx};
 use rustix::io::Errno;
 
 use super::sidecar::Journal;
 use super::{Error, Node, Owners, Record};
+use crate::trees;
 
 /// A tree and the sidecar beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,12 +200,9 @@ fn is_dir(stat: &Stat) -> bool {
 impl Layer {
     /// Open a file as such, through no symlink; `None` when the tree does not have it.
     fn open(&self, path: &[u8], flags: OFlags) -> Result<Option<OwnedFd>, Error> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, &self.tree, root, Mode::empty()).map_err(self.failed(b""))?;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let name = if path.is_empty() { b"." } else { path };
-        match openat2(&root, name, flags, Mode::empty(), resolve) {
+        match trees::open_below(&root, path, flags) {
             Ok(fd) => Ok(Some(fd)),
             // A parent that is something else here than in the layers above is as good as none.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
@@ -224,14 +221,7 @@ impl Layer {
         let Some(fd) = self.open(path, OFlags::PATH)? else {
             return Ok(false);
         };
-        // fgetxattr(2) takes no O_PATH descriptor, and the directory's mode may forbid another.
-        let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
-        let mut value = [0u8; 8];
-        match rustix::fs::getxattr(name, c"user.overlay.opaque", &mut value) {
-            Ok(n) => Ok(value.get(..n) == Some(b"y")),
-            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
-            Err(e) => Err(self.failed(path)(e)),
-        }
+        trees::is_opaque(fd.as_fd()).map_err(self.failed(path))
     }
 
     fn failed(&self, path: &[u8]) -> impl FnOnce(Errno) -> Error {

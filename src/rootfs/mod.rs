@@ -6,7 +6,6 @@
 
 mod content;
 mod flatten;
-mod lower;
 mod overlay;
 mod view;
 
