@@ -30,11 +30,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::record::{decimal, octal};
-use super::{Error, FileType, Node, Owner, Record};
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::Errno;
+
+use super::record::{self, decimal, octal};
+use super::{Error, Node, Owner, Record};
+use crate::trees;
 
 const MAGIC: &str = "coracle-owners 1\n";
 /// Longest line read: more than an xattr of the largest size (64 KiB) and a path, with escapes.
@@ -281,6 +286,23 @@ impl Owners {
             .map(|(path, record)| (path.as_slice(), record))
     }
 
+    /// Of files of `root` that have several names and a record: inode number to the name that has it.
+    pub fn first_names(&self, root: impl AsFd) -> Result<HashMap<u64, Vec<u8>>, Errno> {
+        let mut names = HashMap::new();
+        for (path, _) in self.iter().filter(|(_, r)| !r.implied) {
+            let file = match trees::open_below(&root, path, OFlags::PATH) {
+                Ok(file) => file,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(e) => return Err(e),
+            };
+            let stat = fstat(&file)?;
+            if stat.st_nlink > 1 && !FileType::from_raw_mode(stat.st_mode).is_dir() {
+                names.insert(stat.st_ino, path.to_vec());
+            }
+        }
+        Ok(names)
+    }
+
     /// What [`Journal::set`] wrote.
     pub(super) fn set(&mut self, path: &[u8], node: Option<Node>, record: Record) {
         let says_nothing = record == Record::default();
@@ -349,7 +371,7 @@ impl Owners {
                     uid: decimal(uid)?,
                     gid: decimal(gid)?,
                     mode: octal(mode)?,
-                    file_type: FileType::parse(file_type)?,
+                    file_type: record::FileType::parse(file_type)?,
                 });
             }
             [b"xattr", name, value] => {
@@ -416,7 +438,7 @@ mod tests {
         uid: 5,
         gid: 60000,
         mode: 0o4755,
-        file_type: FileType::Char(1, 3),
+        file_type: record::FileType::Char(1, 3),
     };
 
     fn written(fill: impl FnOnce(&mut Writer)) -> (tempfile::TempDir, PathBuf) {

@@ -174,23 +174,11 @@ impl View {
         }
         let mut links = Vec::with_capacity(self.layers.len());
         for (layer, owners) in self.layers.iter().zip(&loaded.layers) {
-            links.push(first_names(layer, owners)?);
+            let root = layer.root()?;
+            links.push(owners.first_names(&root).map_err(layer.failed(b""))?);
         }
         Ok(loaded.links.get_or_init(|| links))
     }
-}
-
-fn first_names(layer: &Layer, owners: &Owners) -> Result<HashMap<u64, Vec<u8>>, Error> {
-    let mut names = HashMap::new();
-    for (path, _) in owners.iter().filter(|(_, r)| !r.implied) {
-        if let Some(stat) = layer.look(path)?
-            && stat.st_nlink > 1
-            && !is_dir(&stat)
-        {
-            names.insert(stat.st_ino, path.to_vec());
-        }
-    }
-    Ok(names)
 }
 
 fn is_dir(stat: &Stat) -> bool {
@@ -198,11 +186,14 @@ fn is_dir(stat: &Stat) -> bool {
 }
 
 impl Layer {
+    fn root(&self) -> Result<OwnedFd, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, &self.tree, flags, Mode::empty()).map_err(self.failed(b""))
+    }
+
     /// Open a file as such, through no symlink; `None` when the tree does not have it.
     fn open(&self, path: &[u8], flags: OFlags) -> Result<Option<OwnedFd>, Error> {
-        let root = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, &self.tree, root, Mode::empty()).map_err(self.failed(b""))?;
-        match trees::open_below(&root, path, flags) {
+        match trees::open_below(self.root()?, path, flags) {
             Ok(fd) => Ok(Some(fd)),
             // A parent that is something else here than in the layers above is as good as none.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),

@@ -96,7 +96,11 @@ pub fn merge(roots: &[OwnedFd], path: &[u8], layers: &[usize]) -> Result<Merged,
                 Seen::Entry(stat)
                     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory =>
                 {
-                    let child = open_child(dir.as_fd(), name).map_err(failed("openat", &full))?;
+                    let child = match open_child(dir.as_fd(), name) {
+                        // A container may run meanwhile: removed since it was looked at.
+                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                        child => child.map_err(failed("openat", &full))?,
+                    };
                     if is_opaque(child.as_fd()).map_err(failed("getxattr", &full))? {
                         closed.insert(name.to_vec());
                     }

@@ -1,0 +1,349 @@
+//! The walk through one tree or a stack. See [`super`] for what becomes of what.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::io::Errno;
+
+use super::archive::{Archive, Entry, Kind};
+use super::attrs::{Attrs, Reader};
+use super::content::{self, Map};
+use super::tree::Opened;
+use super::{Error, Note, Notes, Options, Refusal};
+use crate::layer::name::{OPAQUE, WHITEOUT, join};
+use crate::owners::FileType as Recorded;
+use crate::trees::{Name, is_opaque, merge, open_dir};
+
+/// As the kernel's PATH_MAX, and as unpacking takes them.
+const PATH_MAX: usize = 4096;
+
+/// What a walk has found, besides the tar.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Done {
+    pub(super) entries: u64,
+    pub(super) notes: Notes,
+}
+
+/// Which parts of the trees are wanted.
+pub(super) enum Wanted {
+    /// Those of the one tree, with its whiteouts.
+    Layer {
+        /// The tree below, for comparing the root directory.
+        below: Option<Opened>,
+    },
+    Whole,
+}
+
+/// A directory that waits: its path, and the trees that take part in it, the top one first.
+struct Task {
+    path: Vec<u8>,
+    trees: Vec<usize>,
+}
+
+pub(super) struct Walker<'a, W> {
+    trees: Vec<Opened>,
+    wanted: Wanted,
+    options: &'a Options,
+    archive: Archive<W>,
+    reader: Reader,
+    /// First names of files with several, and how many names are still to come: by tree, device, inode.
+    links: HashMap<(usize, u64, u64), (Vec<u8>, usize)>,
+    buffer: Vec<u8>,
+    notes: Notes,
+}
+
+/// An open file and what it is.
+struct Opening {
+    fd: OwnedFd,
+    stat: Stat,
+}
+
+impl<'a, W: Write> Walker<'a, W> {
+    pub(super) fn new(trees: Vec<Opened>, wanted: Wanted, options: &'a Options, out: W) -> Self {
+        Self {
+            trees,
+            wanted,
+            options,
+            archive: Archive::new(out),
+            reader: Reader::new(),
+            links: HashMap::new(),
+            buffer: Vec::new(),
+            notes: Notes::default(),
+        }
+    }
+
+    pub(super) fn walk(mut self) -> Result<Done, Error> {
+        let mut roots = Vec::with_capacity(self.trees.len());
+        let mut taking_part = Vec::new();
+        let mut hidden = false;
+        for (i, tree) in self.trees.iter().enumerate() {
+            let failed = || Error::sys("open", b"");
+            let root = rustix::io::fcntl_dupfd_cloexec(&tree.root, 0).map_err(failed())?;
+            if !hidden {
+                taking_part.push(i);
+                hidden = is_opaque(root.as_fd()).map_err(failed())?;
+            }
+            roots.push(root);
+        }
+        let mut todo = vec![Task {
+            path: Vec::new(),
+            trees: taking_part,
+        }];
+        while let Some(task) = todo.pop() {
+            match self.directory(&roots, &task, &mut todo) {
+                // A parent may go as well, and then another kind of file may be there.
+                Err(Error::Sys { source, .. }) if !task.path.is_empty() && is_gone(source) => {
+                    self.notes.add(&task.path, Note::Vanished);
+                }
+                result => result?,
+            }
+        }
+        let done = Done {
+            entries: self.archive.entries,
+            notes: self.notes,
+        };
+        self.archive.finish().map_err(Error::Output)?;
+        Ok(done)
+    }
+
+    /// A directory, what it hides, its files; its directories wait.
+    fn directory(
+        &mut self,
+        roots: &[OwnedFd],
+        task: &Task,
+        todo: &mut Vec<Task>,
+    ) -> Result<(), Error> {
+        let path = task.path.as_slice();
+        let Some(&top) = task.trees.first() else {
+            return Ok(());
+        };
+        let fd = open_dir(&roots[top], path).map_err(Error::sys("openat2", path))?;
+        let stat = fstat(&fd).map_err(Error::sys("fstat", path))?;
+        let opaque = is_opaque(fd.as_fd()).map_err(Error::sys("getxattr", path))?;
+        // Before anything is written, so that one that vanishes leaves no trace.
+        let merged = merge(roots, path, &task.trees)
+            .map_err(|(call, path, e)| Error::sys(call, &path)(e))?;
+        let dir = Opening { fd, stat };
+        let attrs = self.attrs(top, &dir, path)?;
+        if self.lists(top, &dir, path, &attrs)? {
+            self.entry(path, Kind::Dir, &dir.stat, &attrs)?;
+        }
+        if let Wanted::Layer { .. } = self.wanted {
+            if opaque {
+                self.marker(&join(path, OPAQUE), &dir.stat)?;
+            }
+            for name in &merged.hidden {
+                self.marker(&join(path, &[WHITEOUT, name].concat()), &dir.stat)?;
+            }
+        }
+        let mut below = Vec::new();
+        for (name, what) in &merged.names {
+            let path = join(path, name);
+            if path.len() >= PATH_MAX {
+                return Err(Error::refused(&path, Refusal::PathTooLong));
+            }
+            match what {
+                Name::Dir { layers, .. } => below.push(Task {
+                    path,
+                    trees: layers.clone(),
+                }),
+                Name::File { layer, stat } => {
+                    // Always there: the name was read from it.
+                    let Some(dir) = merged.dir(*layer) else {
+                        continue;
+                    };
+                    match self.file(*layer, dir, name, &path, stat) {
+                        Err(Error::Sys { source, .. }) if is_gone(source) => {
+                            self.notes.add(&path, Note::Vanished);
+                        }
+                        result => result?,
+                    }
+                }
+            }
+        }
+        todo.extend(below.into_iter().rev());
+        Ok(())
+    }
+
+    /// Whether a directory has an entry of its own.
+    fn lists(
+        &mut self,
+        tree: usize,
+        dir: &Opening,
+        path: &[u8],
+        attrs: &Attrs,
+    ) -> Result<bool, Error> {
+        let Wanted::Layer { below } = &self.wanted else {
+            return Ok(true);
+        };
+        if let Some(record) = self.trees[tree].record(path, &dir.fd, &dir.stat)?
+            && record.implied
+        {
+            return Ok(false);
+        }
+        let Some(below) = below.as_ref().filter(|_| path.is_empty()) else {
+            return Ok(!path.is_empty() || !self.trees[tree].is_container());
+        };
+        let stat = fstat(&below.root).map_err(Error::sys("fstat", path))?;
+        let theirs = self.reader.read(
+            below,
+            below.root.as_fd(),
+            path,
+            &stat,
+            &mut Notes::default(),
+        )?;
+        Ok(stat.st_mode != dir.stat.st_mode || theirs != *attrs)
+    }
+
+    fn attrs(&mut self, tree: usize, file: &Opening, path: &[u8]) -> Result<Attrs, Error> {
+        let tree = &self.trees[tree];
+        self.reader
+            .read(tree, file.fd.as_fd(), path, &file.stat, &mut self.notes)
+    }
+
+    /// What is no directory.
+    fn file(
+        &mut self,
+        tree: usize,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        seen: &Stat,
+    ) -> Result<(), Error> {
+        let file_type = FileType::from_raw_mode(seen.st_mode);
+        if file_type == FileType::Socket {
+            self.notes.add(path, Note::Socket);
+            return Ok(());
+        }
+        // Nothing else may be opened: a fifo would wait, a device might act.
+        let flags = match file_type {
+            FileType::RegularFile => OFlags::RDONLY | OFlags::NONBLOCK,
+            _ => OFlags::PATH,
+        };
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(dir, name, flags, Mode::empty()).map_err(Error::sys("openat", path))?;
+        let stat = fstat(&fd).map_err(Error::sys("fstat", path))?;
+        if FileType::from_raw_mode(stat.st_mode) != file_type {
+            // Replaced since it was listed; as if it had been removed.
+            return Err(Error::sys("openat", path)(Errno::NOENT));
+        }
+        let file = Opening { fd, stat };
+        let inode = (tree, file.stat.st_dev, file.stat.st_ino);
+        if let Some((first, more)) = self.links.get_mut(&inode) {
+            let first = first.clone();
+            *more -= 1;
+            if *more == 0 {
+                self.links.remove(&inode);
+            }
+            let attrs = Attrs {
+                xattrs: Vec::new(),
+                ..self.attrs(tree, &file, path)?
+            };
+            return self.entry(path, Kind::HardLink(&first), &file.stat, &attrs);
+        }
+        let attrs = self.attrs(tree, &file, path)?;
+        match (file_type, attrs.device) {
+            (_, Some(Recorded::Char(major, minor))) => {
+                self.entry(path, Kind::Char(major, minor), &file.stat, &attrs)?;
+            }
+            (_, Some(Recorded::Block(major, minor))) => {
+                self.entry(path, Kind::Block(major, minor), &file.stat, &attrs)?;
+            }
+            (FileType::RegularFile, _) => self.regular(&file, path, &attrs)?,
+            (FileType::Symlink, _) => {
+                let target = readlinkat(&file.fd, c"", Vec::new())
+                    .map_err(Error::sys("readlinkat", path))?;
+                self.entry(path, Kind::Symlink(target.to_bytes()), &file.stat, &attrs)?;
+            }
+            (FileType::Fifo, _) => self.entry(path, Kind::Fifo, &file.stat, &attrs)?,
+            (FileType::CharacterDevice, _) => {
+                let kind = Kind::Char(major(&file.stat), minor(&file.stat));
+                self.entry(path, kind, &file.stat, &attrs)?;
+            }
+            (FileType::BlockDevice, _) => {
+                let kind = Kind::Block(major(&file.stat), minor(&file.stat));
+                self.entry(path, kind, &file.stat, &attrs)?;
+            }
+            // No file system has others.
+            _ => self.notes.add(path, Note::Vanished),
+        }
+        // Only now: a link needs what it leads to.
+        if file.stat.st_nlink > 1 {
+            let more = usize::try_from(file.stat.st_nlink).map_or(usize::MAX, |n| n - 1);
+            self.links.insert(inode, (path.to_vec(), more));
+        }
+        Ok(())
+    }
+
+    fn regular(&mut self, file: &Opening, path: &[u8], attrs: &Attrs) -> Result<(), Error> {
+        let size = file.stat.st_size.cast_unsigned();
+        let map = Map::of(file.fd.as_fd(), &file.stat);
+        let kind = match &map {
+            Some(map) => Kind::Sparse {
+                real: size,
+                stored: map.stored(),
+            },
+            None => Kind::File(size),
+        };
+        self.entry(path, kind, &file.stat, attrs)?;
+        let (archive, buffer) = (&mut self.archive, &mut self.buffer);
+        if !content::write(archive, file.fd.as_fd(), map.as_ref(), path, buffer)? {
+            self.notes.add(path, Note::Shrank);
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        path: &[u8],
+        kind: Kind<'_>,
+        stat: &Stat,
+        attrs: &Attrs,
+    ) -> Result<(), Error> {
+        let entry = Entry {
+            path,
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: attrs.uid,
+            gid: attrs.gid,
+            mtime: self.mtime(stat),
+            xattrs: &attrs.xattrs,
+        };
+        self.archive.entry(&entry).map_err(Error::Output)
+    }
+
+    /// An empty file that says something about lower layers; with the time of its directory, since not
+    /// every form of it on disk has one.
+    fn marker(&mut self, path: &[u8], dir: &Stat) -> Result<(), Error> {
+        let entry = Entry {
+            path,
+            kind: Kind::File(0),
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+            mtime: self.mtime(dir),
+            xattrs: &[],
+        };
+        self.archive.entry(&entry).map_err(Error::Output)
+    }
+
+    /// Nanoseconds count forward, so leaving them out rounds down, also before 1970.
+    fn mtime(&self, stat: &Stat) -> i64 {
+        let clamp = self.options.clamp.unwrap_or(i64::MAX);
+        stat.st_mtime.min(clamp)
+    }
+}
+
+fn major(stat: &Stat) -> u32 {
+    rustix::fs::major(stat.st_rdev)
+}
+
+fn minor(stat: &Stat) -> u32 {
+    rustix::fs::minor(stat.st_rdev)
+}
+
+fn is_gone(e: Errno) -> bool {
+    matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE)
+}
