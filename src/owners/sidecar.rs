@@ -8,8 +8,8 @@
 //! coracle-owners 1              first line: format and version
 //! own UID GID MODE TYPE PATH    owner
 //! xattr NAME =VALUE PATH        one extended attribute
-//! implied PATH                  a directory that the tar does not list: it says nothing about
-//!                               mode, owner and mtime, those of a lower layer should show
+//! implied PATH                  a directory that the tar does not list, and that a new tar should
+//!                               not list either
 //! reset PATH                    forget all earlier lines for PATH
 //! gone PATH                     forget all earlier lines for PATH and everything below it
 //! @INO,BIRTH own ...            `own`, `xattr` or `reset` for an inode ([`Node`]), wherever it is by

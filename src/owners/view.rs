@@ -13,8 +13,9 @@
 //! 1. A record of the container itself counts if it is about this inode (see [`Owners::of`]).
 //! 2. A tree that has the path decides: the layer's record for it, or that there is none.
 //! 3. But a directory of the container without a record is a copy of the one below it (overlay makes
-//!    them for what is written in them), and an `implied` one in a layer says nothing: the next tree
-//!    decides, unless the directory is opaque.
+//!    them for what is written in them): the next tree decides, unless the directory is opaque. Not so
+//!    in a layer: one that the tar does not list shows as root's, 0755, as with docker, and that is what
+//!    its inode says.
 //!
 //! Whiteouts need no look: what one hides does not exist, so nobody asks for it.
 //!
@@ -32,7 +33,7 @@
 //! layer and no system call.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -89,7 +90,7 @@ impl View {
     /// Is there no record at all? Then no question needs to be asked.
     pub fn is_empty(&self) -> Result<bool, Error> {
         let loaded = self.loaded()?;
-        // Implied directories are the rule, and tell nothing.
+        // Directories that a tar does not list are the rule, and tell nothing.
         let telling = |o: &Owners| {
             o.iter()
                 .any(|(_, r)| r.owner.is_some() || !r.xattrs.is_empty())
@@ -117,6 +118,11 @@ impl View {
         {
             return Ok(None);
         }
+        self.below(loaded, path)
+    }
+
+    /// The record of what shows of the layers alone.
+    fn below<'a>(&self, loaded: &'a Loaded, path: &[u8]) -> Result<Option<&'a Record>, Error> {
         for (i, (layer, owners)) in self.layers.iter().zip(&loaded.layers).enumerate() {
             let Some(stat) = layer.look(path)? else {
                 continue;
@@ -126,11 +132,7 @@ impl View {
                 let first = self.linked(loaded)?[i].get(&stat.st_ino);
                 record = first.and_then(|path| owners.get(path));
             }
-            let silent = |r: &Record| r.implied && r.owner.is_none() && r.xattrs.is_empty();
-            match record {
-                Some(r) if silent(r) && !layer.is_opaque(path)? => {}
-                record => return Ok(record),
-            }
+            return Ok(record);
         }
         Ok(None)
     }
@@ -148,6 +150,29 @@ impl View {
         journal.set(path, node, &record)?;
         if let Some(loaded) = self.loaded.get_mut() {
             loaded.upper.set(path, node, record);
+        }
+        Ok(())
+    }
+
+    /// The upper directory began as a copy of the layers, which nobody has changed yet: make the
+    /// container's sidecar say what theirs do, so that they are needed no more. Reads files that may shut
+    /// out their owner.
+    pub fn settle(&self) -> Result<(), Error> {
+        let loaded = self.loaded()?;
+        let mut journal = Journal::open(&self.upper.sidecar, loaded.sound)?;
+        let paths = loaded
+            .layers
+            .iter()
+            .flat_map(|l| l.iter().map(|(path, _)| path));
+        for path in paths.collect::<BTreeSet<_>>() {
+            let Some(record) = self.below(loaded, path)? else {
+                continue;
+            };
+            let silent = record.owner.is_none() && record.xattrs.is_empty();
+            if let Some(file) = self.upper.open(path, OFlags::PATH)?.filter(|_| !silent) {
+                let node = Node::of_fd(&file).map_err(self.upper.failed(path))?;
+                journal.set(path, Some(node), record)?;
+            }
         }
         Ok(())
     }
@@ -347,34 +372,23 @@ mod tests {
     }
 
     #[test]
-    fn directories_that_say_nothing_let_lower_ones_speak() {
+    fn a_directory_of_the_container_is_that_of_the_layer_below() {
         let place = Place::new(|[top, low]| {
-            for path in [&b"d"[..], b"opaque", b"listed"] {
+            for path in [&b"d"[..], b"listed"] {
                 low.own(path, &owned(1).owner.unwrap()).unwrap();
             }
-            top.implied(b"d").unwrap();
-            top.implied(b"opaque").unwrap();
+            top.implied(b"listed").unwrap();
         });
-        for dir in [
-            "0/d", "1/d", "0/opaque", "1/opaque", "0/listed", "1/listed", "up/d",
-        ] {
+        for dir in ["1/d", "0/listed", "1/listed", "up/d"] {
             fs::create_dir(place.0.path().join(dir)).unwrap();
         }
-        let mark = |dir: &str| {
-            let (path, flags) = (place.0.path().join(dir), XattrFlags::empty());
-            rustix::fs::setxattr(path, c"user.overlay.opaque", b"y", flags).unwrap();
-        };
-        mark("0/opaque");
         let view = place.view();
         let node = |p: &str| place.node(p.into());
         assert_eq!(uid(&view, "d", node("up/d"), DIRECTORY), Some(1));
-        assert_eq!(uid(&view, "listed", node("0/listed"), DIRECTORY), None);
-        assert!(
-            view.get(b"opaque", node("0/opaque"), DIRECTORY)
-                .unwrap()
-                .is_none_or(|r| r.owner.is_none())
-        );
-        mark("up/d");
+        let listed = view.get(b"listed", node("0/listed"), DIRECTORY).unwrap();
+        assert!(listed.unwrap().owner.is_none());
+        let (path, flags) = (place.0.path().join("up/d"), XattrFlags::empty());
+        rustix::fs::setxattr(path, c"user.overlay.opaque", b"y", flags).unwrap();
         assert_eq!(uid(&view, "d", node("up/d"), DIRECTORY), None);
     }
 

@@ -10,8 +10,8 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use serde::{Deserialize, Serialize};
 
 use super::tree::Opened;
-use super::walk::{Done, Walker, Wanted};
-use super::{Error, Options, Refusal, What, path_buf};
+use super::walk::{Done, Wanted, walk};
+use super::{Error, Options, Refusal, path_buf};
 use crate::sys::fork::{self, Failed};
 use crate::sys::userns;
 
@@ -37,29 +37,28 @@ enum Answer {
 
 /// Walk with the rights of root over the caller's own files, if those can be had.
 pub(super) fn walk_as_root(
-    what: &What,
+    trees: &[Opened],
+    wanted: &Wanted,
     options: &Options,
     out: &mut impl Write,
 ) -> Result<Done, Error> {
-    // Here, where a failure needs no way back.
-    let (trees, wanted) = open(what)?;
     let pipe = || Error::sys("pipe", b"");
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(pipe())?;
     // Smaller is slower, and no more.
     let _ = fcntl_setpipe_size(&write, PIPE);
-    let mut once = Some((trees, wanted, write));
+    let mut once = Some(write);
     let child = fork::start_bytes(|| {
         let answer = match (userns::enter_as_root(), once.take()) {
-            (Ok(()), Some((trees, wanted, write))) => {
+            (Ok(()), Some(write)) => {
                 let out = BufWriter::with_capacity(BUFFER, File::from(write));
-                encode(Walker::new(trees, wanted, options, out).walk())
+                encode(walk(trees, wanted, options, out))
             }
             _ => Answer::NoNamespace,
         };
         serde_json::to_vec(&answer).unwrap_or_default()
     })?;
     // The child's end of the pipe must be the only one.
-    let kept = once.map(|(trees, wanted, _)| (trees, wanted));
+    drop(once);
     let mut read = File::from(read);
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -71,26 +70,11 @@ pub(super) fn walk_as_root(
         }
     }
     let answer = child.bytes()?;
-    match (serde_json::from_slice(&answer), kept) {
-        (Ok(Answer::NoNamespace), Some((trees, wanted))) => {
-            Walker::new(trees, wanted, options, out).walk()
-        }
-        (Ok(answer), _) => decode(answer),
-        (Err(_), _) => Err(Error::Child(Failed::Silent(0))),
+    match serde_json::from_slice(&answer) {
+        Ok(Answer::NoNamespace) => walk(trees, wanted, options, out),
+        Ok(answer) => decode(answer),
+        Err(_) => Err(Error::Child(Failed::Silent(0))),
     }
-}
-
-fn open(what: &What) -> Result<(Vec<Opened>, Wanted), Error> {
-    Ok(match what {
-        What::Layer { tree, below } => {
-            let below = below.as_ref().map(|t| t.open()).transpose()?;
-            (vec![tree.open()?], Wanted::Layer { below })
-        }
-        What::Whole(trees) => {
-            let trees = trees.iter().map(|t| t.open());
-            (trees.collect::<Result<_, _>>()?, Wanted::Whole)
-        }
-    })
 }
 
 fn encode(result: Result<Done, Error>) -> Answer {

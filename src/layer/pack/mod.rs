@@ -39,6 +39,7 @@
 
 mod archive;
 mod attrs;
+mod changes;
 mod child;
 mod content;
 mod sink;
@@ -51,7 +52,11 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+pub use changes::{Change, Written};
 pub use tree::Tree;
+
+use tree::Opened;
+use walk::Wanted;
 
 use super::name::path_buf;
 use crate::oci::Digest;
@@ -80,6 +85,13 @@ pub enum What {
     },
     /// What shows of a stack, the topmost tree first.
     Whole(Vec<Tree>),
+    /// The changes of a tree that began as a copy of a stack, as a layer.
+    Changes {
+        /// The tree.
+        tree: Tree,
+        /// The stack, the topmost tree first.
+        below: Vec<Tree>,
+    },
 }
 
 /// How to pack.
@@ -248,8 +260,19 @@ impl Error {
 ///
 /// The caller has one thread: a child is forked.
 pub fn pack(what: &What, out: impl Write, options: &Options) -> Result<Packed, Error> {
+    // Here, where a failure needs no way back from a child.
+    let (trees, wanted) = match what {
+        What::Layer { tree, below } => {
+            let below = below.as_ref().map(Tree::open).transpose()?;
+            (vec![tree.open()?], Wanted::Layer { below })
+        }
+        What::Whole(trees) => (open(trees)?, Wanted::Whole),
+        What::Changes { tree, below } => {
+            (open(std::iter::once(tree).chain(below))?, Wanted::Changes)
+        }
+    };
     let mut sink = sink::Sink::new(out, options.compression);
-    let done = child::walk_as_root(what, options, &mut sink)?;
+    let done = child::walk_as_root(&trees, &wanted, options, &mut sink)?;
     let sums = sink.finish().map_err(Error::Output)?;
     Ok(Packed {
         diff_id: sums.diff_id,
@@ -259,4 +282,35 @@ pub fn pack(what: &What, out: impl Write, options: &Options) -> Result<Packed, E
         entries: done.entries,
         notes: done.notes,
     })
+}
+
+/// What `tree` changes of the stack `below` it (the topmost tree first): paths in the order of their
+/// bytes. A directory in which something changed is one of them.
+///
+/// The caller has one thread: a child is forked.
+pub fn changes(
+    tree: &Tree,
+    below: &[Tree],
+    written: Written,
+) -> Result<Vec<(Vec<u8>, Change)>, Error> {
+    let trees = open(std::iter::once(tree).chain(below))?;
+    let mut list = Vec::new();
+    let wanted = Wanted::List(written);
+    child::walk_as_root(&trees, &wanted, &Options::default(), &mut list)?;
+    let mut changes = Vec::new();
+    for line in list.split(|b| *b == 0) {
+        let change = match line.first() {
+            Some(b'A') => Change::Added,
+            Some(b'D') => Change::Deleted,
+            Some(_) => Change::Changed,
+            None => continue,
+        };
+        changes.push((line[1..].to_vec(), change));
+    }
+    changes.sort();
+    Ok(changes)
+}
+
+fn open<'t>(trees: impl IntoIterator<Item = &'t Tree>) -> Result<Vec<Opened>, Error> {
+    trees.into_iter().map(Tree::open).collect()
 }

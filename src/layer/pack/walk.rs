@@ -1,6 +1,6 @@
 //! The walk through one tree or a stack. See [`super`] for what becomes of what.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::archive::{Archive, Entry, Kind};
 use super::attrs::{Attrs, Reader};
+use super::changes::{Change, Comparer, Written};
 use super::content::{self, Map};
 use super::tree::Opened;
 use super::{Error, Note, Notes, Options, Refusal};
@@ -26,14 +27,19 @@ pub(super) struct Done {
     pub(super) notes: Notes,
 }
 
-/// Which parts of the trees are wanted.
+/// What is wanted of the trees.
 pub(super) enum Wanted {
-    /// Those of the one tree, with its whiteouts.
+    /// The one tree, with its whiteouts.
     Layer {
         /// The tree below, for comparing the root directory.
         below: Option<Opened>,
     },
+    /// What shows.
     Whole,
+    /// What the first differs in from what shows of the others.
+    Changes,
+    /// No tar, but a letter, a path and a NUL for each change.
+    List(Written),
 }
 
 /// A directory that waits: its path, and the trees that take part in it, the top one first.
@@ -42,9 +48,100 @@ struct Task {
     trees: Vec<usize>,
 }
 
-pub(super) struct Walker<'a, W> {
-    trees: Vec<Opened>,
-    wanted: Wanted,
+/// Walk, and write what is wanted to `out`.
+pub(super) fn walk(
+    trees: &[Opened],
+    wanted: &Wanted,
+    options: &Options,
+    mut out: impl Write,
+) -> Result<Done, Error> {
+    let roots = trees.iter().map(|tree| {
+        let root = rustix::io::fcntl_dupfd_cloexec(&tree.root, 0);
+        root.map_err(Error::sys("fcntl", b""))
+    });
+    let roots = &roots.collect::<Result<Vec<_>, _>>()?;
+    if let Wanted::List(written) = wanted {
+        list(Comparer::new(trees, roots, *written), &mut out)?;
+        out.flush().map_err(Error::Output)?;
+        return Ok(Done::default());
+    }
+    let mut walker = Walker {
+        trees,
+        roots,
+        wanted,
+        options,
+        archive: Archive::new(out),
+        reader: Reader::new(),
+        links: HashMap::new(),
+        buffer: Vec::new(),
+        notes: Notes::default(),
+    };
+    match wanted {
+        Wanted::Changes => walker.changes(Comparer::new(trees, roots, Written::Copy))?,
+        _ => walker.everything()?,
+    }
+    let done = Done {
+        entries: walker.archive.entries,
+        notes: walker.notes,
+    };
+    walker.archive.finish().map_err(Error::Output)?;
+    Ok(done)
+}
+
+/// Write a line for each change. A directory in which something changed counts as changed, too.
+fn list(mut comparer: Comparer<'_>, out: &mut impl Write) -> Result<(), Error> {
+    let mut parents = Parents::default();
+    let mut todo = vec![comparer.root()?];
+    while let Some(task) = todo.pop() {
+        let found = match comparer.directory(&task) {
+            // A container may run meanwhile.
+            Err(Error::Sys { source, .. }) if !task.path.is_empty() && is_gone(source) => continue,
+            found => found?,
+        };
+        for (name, change) in &found.names {
+            let path = join(&task.path, name);
+            let mut line = |path: &[u8], change: Change| {
+                let line = [&[change.letter() as u8], path, b"\0"].concat();
+                out.write_all(&line).map_err(Error::Output)
+            };
+            for parent in parents.before(&path) {
+                line(&parent, Change::Changed)?;
+            }
+            let is_dir = matches!(found.own.names.get(name), Some(Name::Dir { .. }));
+            if !is_dir || parents.once(&path) {
+                line(&path, *change)?;
+            }
+        }
+        todo.extend(found.below.into_iter().rev());
+    }
+    Ok(())
+}
+
+/// Directories that were told already.
+#[derive(Default)]
+struct Parents(HashSet<Vec<u8>>);
+
+impl Parents {
+    /// `true` the first time.
+    fn once(&mut self, path: &[u8]) -> bool {
+        self.0.insert(path.to_vec())
+    }
+
+    /// The directories above `path` but the root that were not told, the topmost first; now they are.
+    fn before(&mut self, path: &[u8]) -> Vec<Vec<u8>> {
+        let slashes = path.iter().enumerate().filter(|(_, b)| **b == b'/');
+        let above = slashes.map(|(i, _)| &path[..i]);
+        above
+            .filter(|p| self.0.insert(p.to_vec()))
+            .map(<[u8]>::to_vec)
+            .collect()
+    }
+}
+
+struct Walker<'a, W> {
+    trees: &'a [Opened],
+    roots: &'a [OwnedFd],
+    wanted: &'a Wanted,
     options: &'a Options,
     archive: Archive<W>,
     reader: Reader,
@@ -60,61 +157,87 @@ struct Opening {
     stat: Stat,
 }
 
-impl<'a, W: Write> Walker<'a, W> {
-    pub(super) fn new(trees: Vec<Opened>, wanted: Wanted, options: &'a Options, out: W) -> Self {
-        Self {
-            trees,
-            wanted,
-            options,
-            archive: Archive::new(out),
-            reader: Reader::new(),
-            links: HashMap::new(),
-            buffer: Vec::new(),
-            notes: Notes::default(),
-        }
-    }
-
-    pub(super) fn walk(mut self) -> Result<Done, Error> {
-        let mut roots = Vec::with_capacity(self.trees.len());
+impl<W: Write> Walker<'_, W> {
+    fn everything(&mut self) -> Result<(), Error> {
         let mut taking_part = Vec::new();
-        let mut hidden = false;
-        for (i, tree) in self.trees.iter().enumerate() {
-            let failed = || Error::sys("open", b"");
-            let root = rustix::io::fcntl_dupfd_cloexec(&tree.root, 0).map_err(failed())?;
-            if !hidden {
-                taking_part.push(i);
-                hidden = is_opaque(root.as_fd()).map_err(failed())?;
+        for (i, root) in self.roots.iter().enumerate() {
+            taking_part.push(i);
+            if is_opaque(root.as_fd()).map_err(Error::sys("getxattr", b""))? {
+                break;
             }
-            roots.push(root);
         }
         let mut todo = vec![Task {
             path: Vec::new(),
             trees: taking_part,
         }];
         while let Some(task) = todo.pop() {
-            match self.directory(&roots, &task, &mut todo) {
-                // A parent may go as well, and then another kind of file may be there.
-                Err(Error::Sys { source, .. }) if !task.path.is_empty() && is_gone(source) => {
-                    self.notes.add(&task.path, Note::Vanished);
-                }
-                result => result?,
-            }
+            let result = self.directory(&task, &mut todo);
+            self.unless_gone(&task.path, result)?;
         }
-        let done = Done {
-            entries: self.archive.entries,
-            notes: self.notes,
-        };
-        self.archive.finish().map_err(Error::Output)?;
-        Ok(done)
+        Ok(())
+    }
+
+    /// What vanishes while a container runs is noted, and no error; but the root cannot.
+    fn unless_gone(&mut self, path: &[u8], result: Result<(), Error>) -> Result<(), Error> {
+        match result {
+            Err(Error::Sys { source, .. }) if !path.is_empty() && is_gone(source) => {
+                self.notes.add(path, Note::Vanished);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// The changes of a copy against its original.
+    fn changes(&mut self, mut comparer: Comparer<'_>) -> Result<(), Error> {
+        let mut parents = Parents::default();
+        if comparer.root_differs()? {
+            self.listed(0, b"")?;
+        }
+        let mut todo = vec![comparer.root()?];
+        while let Some(task) = todo.pop() {
+            let found = match comparer.directory(&task) {
+                Ok(found) => found,
+                Err(e) => {
+                    self.unless_gone(&task.path, Err(e))?;
+                    continue;
+                }
+            };
+            for (name, change) in &found.names {
+                let path = join(&task.path, name);
+                for parent in parents.before(&path) {
+                    self.listed(0, &parent)?;
+                }
+                let result = match (change, found.own.names.get(name), found.own.dir(0)) {
+                    (Change::Deleted, _, Some(dir)) => {
+                        let stat = fstat(dir).map_err(Error::sys("fstat", &task.path))?;
+                        self.marker(&join(&task.path, &[WHITEOUT, name].concat()), &stat)
+                    }
+                    (_, Some(Name::Dir { .. }), _) if parents.once(&path) => self.listed(0, &path),
+                    (_, Some(Name::File { stat, .. }), Some(dir)) => {
+                        self.file(0, dir, name, &path, stat)
+                    }
+                    _ => Ok(()),
+                };
+                self.unless_gone(&path, result)?;
+            }
+            todo.extend(found.below.into_iter().rev());
+        }
+        Ok(())
+    }
+
+    /// The entry of a directory alone.
+    fn listed(&mut self, tree: usize, path: &[u8]) -> Result<(), Error> {
+        let fd = open_dir(&self.roots[tree], path).map_err(Error::sys("openat2", path))?;
+        let stat = fstat(&fd).map_err(Error::sys("fstat", path))?;
+        let dir = Opening { fd, stat };
+        let attrs = self.attrs(tree, &dir, path)?;
+        self.entry(path, Kind::Dir, &dir.stat, &attrs)
     }
 
     /// A directory, what it hides, its files; its directories wait.
-    fn directory(
-        &mut self,
-        roots: &[OwnedFd],
-        task: &Task,
-        todo: &mut Vec<Task>,
-    ) -> Result<(), Error> {
+    fn directory(&mut self, task: &Task, todo: &mut Vec<Task>) -> Result<(), Error> {
+        let roots = self.roots;
         let path = task.path.as_slice();
         let Some(&top) = task.trees.first() else {
             return Ok(());
@@ -154,12 +277,8 @@ impl<'a, W: Write> Walker<'a, W> {
                     let Some(dir) = merged.dir(*layer) else {
                         continue;
                     };
-                    match self.file(*layer, dir, name, &path, stat) {
-                        Err(Error::Sys { source, .. }) if is_gone(source) => {
-                            self.notes.add(&path, Note::Vanished);
-                        }
-                        result => result?,
-                    }
+                    let result = self.file(*layer, dir, name, &path, stat);
+                    self.unless_gone(&path, result)?;
                 }
             }
         }
@@ -175,7 +294,7 @@ impl<'a, W: Write> Walker<'a, W> {
         path: &[u8],
         attrs: &Attrs,
     ) -> Result<bool, Error> {
-        let Wanted::Layer { below } = &self.wanted else {
+        let Wanted::Layer { below } = self.wanted else {
             return Ok(true);
         };
         if let Some(record) = self.trees[tree].record(path, &dir.fd, &dir.stat)?
