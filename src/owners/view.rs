@@ -160,6 +160,7 @@ impl View {
     pub fn settle(&self) -> Result<(), Error> {
         let loaded = self.loaded()?;
         let mut journal = Journal::open(&self.upper.sidecar, loaded.sound)?;
+        let mut links = HashMap::new();
         let paths = loaded
             .layers
             .iter()
@@ -169,9 +170,50 @@ impl View {
                 continue;
             };
             let silent = record.owner.is_none() && record.xattrs.is_empty();
-            if let Some(file) = self.upper.open(path, OFlags::PATH)?.filter(|_| !silent) {
-                let node = Node::of_fd(&file).map_err(self.upper.failed(path))?;
+            let Some(file) = self.upper.open(path, OFlags::PATH)?.filter(|_| !silent) else {
+                continue;
+            };
+            let failed = || self.upper.failed(path);
+            let stat = fstat(&file).map_err(failed())?;
+            if carries(&stat) {
+                journal.set(path, None, record)?;
+                if stat.st_nlink > 1 && !is_dir(&stat) {
+                    links.insert(stat.st_ino, record);
+                }
+            } else {
+                let node = Node::of_fd(&file).map_err(failed())?;
                 journal.set(path, Some(node), record)?;
+            }
+        }
+        self.settle_links(&links, &mut journal)
+    }
+
+    /// Only one name of a file has a record in a layer; in the copy each gets it.
+    fn settle_links(
+        &self,
+        links: &HashMap<u64, &Record>,
+        journal: &mut Journal,
+    ) -> Result<(), Error> {
+        let mut todo = match links.is_empty() {
+            true => Vec::new(),
+            false => vec![Vec::new()],
+        };
+        let root = self.upper.root()?;
+        while let Some(dir) = todo.pop() {
+            for (name, found) in trees::merge(&[&root], &dir, &[0])
+                .map_err(|(_, path, e)| self.upper.failed(&path)(e))?
+                .names
+            {
+                let path = trees::join(&dir, &name);
+                match found {
+                    trees::Name::Dir { .. } => todo.push(path),
+                    trees::Name::File { stat, .. } if carries(&stat) => {
+                        if let Some(record) = links.get(&stat.st_ino) {
+                            journal.set(&path, None, record)?;
+                        }
+                    }
+                    trees::Name::File { .. } => {}
+                }
             }
         }
         Ok(())
@@ -206,6 +248,13 @@ impl View {
     }
 }
 
+/// Whether an inode takes user xattrs, and so its owner; then its number may change while its name does
+/// not (overlay shows that of the layer from which it was copied up), and records are by path.
+fn carries(stat: &Stat) -> bool {
+    let file_type = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+    file_type.is_file() || file_type.is_dir()
+}
+
 fn is_dir(stat: &Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()
 }
@@ -234,10 +283,18 @@ impl Layer {
 
     /// Whether a directory hides what lower layers have in it.
     fn is_opaque(&self, path: &[u8]) -> Result<bool, Error> {
-        let Some(fd) = self.open(path, OFlags::PATH)? else {
-            return Ok(false);
-        };
-        trees::is_opaque(fd.as_fd()).map_err(self.failed(path))
+        // fgetxattr(2) takes no O_PATH descriptor, and the directory's mode may forbid another. By name it
+        // is no less exact: nothing is a link on the way in a layer, and in what a container writes the
+        // worst that a race can do is another answer.
+        let name = self.tree.join(OsStr::from_bytes(path));
+        let mut value = [0u8; 8];
+        match rustix::fs::lgetxattr(name, c"user.overlay.opaque", &mut value) {
+            Ok(n) => Ok(value.get(..n) == Some(b"y")),
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE | Errno::NOENT | Errno::NOTDIR) => {
+                Ok(false)
+            }
+            Err(e) => Err(self.failed(path)(e)),
+        }
     }
 
     fn failed(&self, path: &[u8]) -> impl FnOnce(Errno) -> Error {

@@ -22,7 +22,7 @@ use super::{Error, ImageRecord, Store, remove_tree};
 /// The OCI runtime configuration. A container without one is not complete.
 const CONFIG: &str = "config.json";
 /// What its files have that the upper directory cannot hold.
-const OWNERS: &str = "owners";
+pub const OWNERS: &str = "owners";
 /// How the container ended.
 const STATE: &str = "state.json";
 /// Annotation of the configuration that holds the [`ImageRecord`], as JSON: it pins the image's layers
@@ -53,6 +53,13 @@ pub struct ContainerEntry {
     pub path: PathBuf,
     /// It goes with its process (`--rm`): once nobody holds its lock, it is garbage.
     pub ephemeral: bool,
+}
+
+impl ContainerEntry {
+    /// Its sidecar ([`crate::owners`]), which need not exist.
+    pub fn owners(&self) -> PathBuf {
+        self.path.join(OWNERS)
+    }
 }
 
 /// A container's directory, locked by us.
@@ -382,7 +389,7 @@ impl ContainerDir {
         &self.path
     }
 
-    /// The container's sidecar ([`crate::owners`]), which need not exist.
+    /// Its sidecar ([`crate::owners`]), which need not exist.
     pub fn owners(&self) -> PathBuf {
         self.path.join(OWNERS)
     }
@@ -452,7 +459,7 @@ fn whole<T>(read: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
 }
 
 /// `None` when it is gone.
-fn open_entry(entry: &ContainerEntry) -> Result<Option<OwnedFd>, Error> {
+pub(super) fn open_entry(entry: &ContainerEntry) -> Result<Option<OwnedFd>, Error> {
     match rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),

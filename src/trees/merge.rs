@@ -1,7 +1,7 @@
 //! One directory of a stack, merged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Dir, FileType, Stat};
 use rustix::io::Errno;
@@ -51,7 +51,7 @@ pub type Failed = (&'static str, Vec<u8>, Errno);
 
 /// Merge the directory `path` of the layers whose indices are given, the top one first; each has it as a
 /// directory, and none but the last is opaque there.
-pub fn merge(roots: &[OwnedFd], path: &[u8], layers: &[usize]) -> Result<Merged, Failed> {
+pub fn merge(roots: &[impl AsFd], path: &[u8], layers: &[usize]) -> Result<Merged, Failed> {
     let failed = |call, path: &[u8]| {
         let path = path.to_vec();
         move |e| (call, path, e)

@@ -13,11 +13,10 @@ mod merge;
 
 pub use merge::{Failed, Merged, Name, merge};
 
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, getxattr, openat, openat2,
-    statat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, openat, openat2, statat,
 };
 use rustix::io::Errno;
 
@@ -84,17 +83,10 @@ pub fn is_marked(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
         .is_ok_and(|file| fgetxattr(&file, WHITEOUT_XATTR, &mut [0u8; 8][..]).is_ok())
 }
 
-/// Whether an open directory hides what lower layers have in it. `O_PATH` will do.
+/// Whether an open directory hides what lower layers have in it.
 pub fn is_opaque(dir: BorrowedFd<'_>) -> Result<bool, Errno> {
     let mut buf = [0u8; 8];
-    let found = match fgetxattr(dir, OPAQUE_XATTR, &mut buf[..]) {
-        Err(Errno::BADF) => {
-            let name = format!("/proc/self/fd/{}", dir.as_raw_fd());
-            getxattr(name, OPAQUE_XATTR, &mut buf[..])
-        }
-        found => found,
-    };
-    match found {
+    match fgetxattr(dir, OPAQUE_XATTR, &mut buf[..]) {
         Ok(n) if buf.get(..n) == Some(b"y") => return Ok(true),
         Ok(_) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => {}
         Err(e) => return Err(e),

@@ -13,7 +13,7 @@
 //! | `security.capability` with our root (version 3) | the same for everybody's root (version 2) |
 //! | `system.posix_acl_*`, `user.*` but overlay's and ours | the same, ids as the container sees them |
 //! | xattrs of the sidecar | the same |
-//! | whiteouts in any form that [`super`] lists | `.wh.NAME`, empty, before the other entries |
+//! | whiteouts in any form that [`super`] lists | `.wh.NAME`, empty, of 1970, before the other entries |
 //! | `user.overlay.opaque` | `.wh..wh..opq`, empty, first in the directory |
 //! | holes of a mebibyte or more in total | a sparse file (GNU 1.0, which Go, GNU tar and libarchive read) |
 //! | sockets | nothing, and a note |
@@ -42,6 +42,7 @@ mod attrs;
 mod changes;
 mod child;
 mod content;
+mod files;
 mod sink;
 mod tree;
 mod walk;
@@ -53,6 +54,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use changes::{Change, Written};
+pub use files::Files;
 pub use tree::Tree;
 
 use tree::Opened;

@@ -46,8 +46,15 @@ enum Encoder<W: Write> {
     Gzip(Box<GzEncoder<Hashed<W>>>),
 }
 
-/// The way out of a tar.
-pub(super) struct Sink<W: Write>(Hashed<Encoder<W>>);
+/// Bytes that the encoder gets at a time.
+const BLOCK: usize = 128 << 10;
+
+/// The way out of a tar. It arrives in whatever pieces a pipe makes of it; what deflate makes of it depends
+/// on the pieces in which it gets it, so all but the last have one size.
+pub(super) struct Sink<W: Write> {
+    out: Hashed<Encoder<W>>,
+    block: Vec<u8>,
+}
 
 /// What came out.
 #[derive(Debug)]
@@ -76,7 +83,7 @@ impl<W: Write> Write for Encoder<W> {
 
 impl<W: Write> Sink<W> {
     pub(super) fn new(out: W, compression: Compression) -> Self {
-        Self(Hashed::new(match compression {
+        let encoder = match compression {
             Compression::None => Encoder::Plain(out),
             // No name, no time: the same tar is the same blob.
             Compression::Gzip => Encoder::Gzip(Box::new(
@@ -84,11 +91,16 @@ impl<W: Write> Sink<W> {
                     .mtime(0)
                     .write(Hashed::new(out), Level::new(LEVEL)),
             )),
-        }))
+        };
+        Self {
+            out: Hashed::new(encoder),
+            block: Vec::with_capacity(BLOCK),
+        }
     }
 
-    pub(super) fn finish(self) -> io::Result<Sums> {
-        let Hashed { out, hash, bytes } = self.0;
+    pub(super) fn finish(mut self) -> io::Result<Sums> {
+        self.out.write_all(&self.block)?;
+        let Hashed { out, hash, bytes } = self.out;
         let diff_id = hash.finish();
         let (blob, blob_size) = match out {
             Encoder::Plain(mut out) => {
@@ -112,11 +124,18 @@ impl<W: Write> Sink<W> {
 
 impl<W: Write> Write for Sink<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write(buf)
+        let n = buf.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&buf[..n]);
+        if self.block.len() == BLOCK {
+            self.out.write_all(&self.block)?;
+            self.block.clear();
+        }
+        Ok(n)
     }
 
+    /// Nothing: a flush would cut the stream where it happens to come.
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        Ok(())
     }
 }
 
@@ -151,5 +170,38 @@ mod tests {
         // Neither time nor name of this machine.
         assert_eq!(gzip[4..8], [0; 4]);
         assert_eq!(gzip, through(Compression::Gzip, &data).0);
+    }
+
+    #[test]
+    fn the_blob_does_not_depend_on_how_the_tar_arrives() {
+        // Something that matches itself at many distances.
+        let mut data = Vec::new();
+        let mut state = 1u32;
+        while data.len() < 1_000_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let from = (state >> 8) as usize % (data.len() + 1);
+            let piece: Vec<u8> = data.iter().skip(from).take(50).copied().collect();
+            data.extend(piece);
+            data.extend(state.to_le_bytes());
+        }
+        let packed = |sizes: &[usize]| {
+            let mut out = Vec::new();
+            let mut sink = Sink::new(&mut out, Compression::Gzip);
+            let mut rest = &data[..];
+            for n in sizes.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at((*n).min(rest.len()));
+                sink.write_all(piece).unwrap();
+                rest = after;
+            }
+            sink.finish().unwrap();
+            out
+        };
+        let whole = packed(&[data.len()]);
+        for sizes in [&[4096][..], &[1, 7, 511], &[65536, 3], &[131_071]] {
+            assert!(packed(sizes) == whole, "{sizes:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::owners::{Node, Owners, Record};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     dir: PathBuf,
-    sidecar: PathBuf,
+    sidecar: Option<PathBuf>,
     kind: Kind,
 }
 
@@ -30,7 +30,7 @@ impl Tree {
     pub fn layer(dir: PathBuf, sidecar: PathBuf) -> Self {
         Self {
             dir,
-            sidecar,
+            sidecar: Some(sidecar),
             kind: Kind::Layer,
         }
     }
@@ -39,7 +39,16 @@ impl Tree {
     pub fn container(dir: PathBuf, sidecar: PathBuf) -> Self {
         Self {
             dir,
-            sidecar,
+            sidecar: Some(sidecar),
+            kind: Kind::Container,
+        }
+    }
+
+    /// A directory without a sidecar.
+    pub fn bare(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            sidecar: None,
             kind: Kind::Container,
         }
     }
@@ -49,9 +58,10 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, &self.dir, flags, Mode::empty())
             .map_err(Error::sys("open", self.dir.as_os_str().as_bytes()))?;
-        let owners = match self.kind {
-            Kind::Layer => Owners::read(&self.sidecar)?,
-            Kind::Container => Owners::read_journal(&self.sidecar)?.0,
+        let owners = match (&self.sidecar, self.kind) {
+            (Some(sidecar), Kind::Layer) => Owners::read(sidecar)?,
+            (Some(sidecar), Kind::Container) => Owners::read_journal(sidecar)?.0,
+            (None, _) => Owners::default(),
         };
         Ok(Opened {
             root,

@@ -209,9 +209,8 @@ impl<W: Write> Walker<'_, W> {
                     self.listed(0, &parent)?;
                 }
                 let result = match (change, found.own.names.get(name), found.own.dir(0)) {
-                    (Change::Deleted, _, Some(dir)) => {
-                        let stat = fstat(dir).map_err(Error::sys("fstat", &task.path))?;
-                        self.marker(&join(&task.path, &[WHITEOUT, name].concat()), &stat)
+                    (Change::Deleted, ..) => {
+                        self.marker(&join(&task.path, &[WHITEOUT, name].concat()))
                     }
                     (_, Some(Name::Dir { .. }), _) if parents.once(&path) => self.listed(0, &path),
                     (_, Some(Name::File { stat, .. }), Some(dir)) => {
@@ -255,10 +254,10 @@ impl<W: Write> Walker<'_, W> {
         }
         if let Wanted::Layer { .. } = self.wanted {
             if opaque {
-                self.marker(&join(path, OPAQUE), &dir.stat)?;
+                self.marker(&join(path, OPAQUE))?;
             }
             for name in &merged.hidden {
-                self.marker(&join(path, &[WHITEOUT, name].concat()), &dir.stat)?;
+                self.marker(&join(path, &[WHITEOUT, name].concat()))?;
             }
         }
         let mut below = Vec::new();
@@ -433,16 +432,16 @@ impl<W: Write> Walker<'_, W> {
         self.archive.entry(&entry).map_err(Error::Output)
     }
 
-    /// An empty file that says something about lower layers; with the time of its directory, since not
-    /// every form of it on disk has one.
-    fn marker(&mut self, path: &[u8], dir: &Stat) -> Result<(), Error> {
+    /// An empty file that says something about lower layers. Not every form of it on disk has a time, and
+    /// nobody reads it: always the same.
+    fn marker(&mut self, path: &[u8]) -> Result<(), Error> {
         let entry = Entry {
             path,
             kind: Kind::File(0),
             mode: 0o600,
             uid: 0,
             gid: 0,
-            mtime: self.mtime(dir),
+            mtime: 0,
             xattrs: &[],
         };
         self.archive.entry(&entry).map_err(Error::Output)

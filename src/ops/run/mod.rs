@@ -29,6 +29,7 @@ use self::spec::Facts;
 use self::user::Ids;
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
+use super::written::{self, ROOTFS, UPPER};
 use super::{Error, LABELS_ANNOTATION, state};
 use crate::host;
 use crate::monitor::{self, Ended, Signals};
@@ -403,17 +404,18 @@ fn root(store: &Store, driver: Driver, source: &Source, dir: &Path) -> Result<Ro
     let skeleton = store.skeleton();
     let lowers: Vec<PathBuf> = source.layers.iter().cloned().chain([skeleton]).collect();
     if driver == Driver::Copy {
-        let target = dir.join("rootfs");
+        let target = dir.join(ROOTFS);
         make_dir(&target, &lowers[0])?;
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&target, flags, Mode::empty())
             .map_err(|e| Error::file("open", &target, e.into()))?;
         rootfs::flatten(&lowers, dir.as_fd())?;
+        written::settle(store, source.image.as_ref(), &target)?;
         return Ok(Root::Directory(target));
     }
     let stack = Stack {
-        upper: dir.join("upper"),
+        upper: dir.join(UPPER),
         work: dir.join("work"),
         lowers,
     };
