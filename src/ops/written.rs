@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::layer::pack::{Note, Notes, Tree, What, Written as How};
+use crate::oci::Digest;
 use crate::ops::progress::Progress;
 use crate::owners;
 use crate::store::{ContainerEntry, Hold, ImageRecord, OWNERS, Store};
 use crate::sys::{fork, userns};
 
-/// Directory of a container in which an overlay keeps what it writes.
-pub(super) const UPPER: &str = "upper";
 /// The copy that a container has of its image where there is no overlay.
 pub(super) const ROOTFS: &str = "rootfs";
 
@@ -38,7 +37,7 @@ impl Written {
         let hold = containers.hold(&entry)?;
         let image = containers.image(&entry)?;
         let image = image.ok_or_else(|| Error::NoImageBelow(name.to_owned()))?;
-        let mut below = layers(store, &image);
+        let mut below = trees(store, image.stack());
         let copy = entry.path.join(ROOTFS);
         // An attempt by overlay may have left its directory before the copy was made.
         let (dir, how) = match copy.symlink_metadata() {
@@ -46,7 +45,7 @@ impl Written {
                 below.push(Tree::bare(store.skeleton()));
                 (copy, How::Copy)
             }
-            Err(_) => (entry.path.join(UPPER), How::Over),
+            Err(_) => (entry.upper(), How::Over),
         };
         Ok(Self {
             name: name.to_owned(),
@@ -107,7 +106,7 @@ pub(super) fn settle(store: &Store, image: Option<&ImageRecord>, copy: &Path) ->
         tree: copy.to_owned(),
         sidecar: copy.with_file_name(OWNERS),
     };
-    let view = owners::View::new(image.diff_ids().rev().map(layer).collect(), own);
+    let view = owners::View::new(image.stack().map(layer).collect(), own);
     // Nearly every image: nothing to do, and no child for it.
     if view.is_empty()? {
         return Ok(());
@@ -129,10 +128,14 @@ pub(super) fn settle(store: &Store, image: Option<&ImageRecord>, copy: &Path) ->
     }
 }
 
-/// The layers of an image, top first.
+/// The layers of an image as others know it, top first.
 pub(super) fn layers(store: &Store, image: &ImageRecord) -> Vec<Tree> {
+    trees(store, image.diff_ids().rev())
+}
+
+fn trees<'d>(store: &Store, ids: impl Iterator<Item = &'d Digest>) -> Vec<Tree> {
     let tree = |id| Tree::layer(store.layer_path(id), store.layers().owners(id));
-    image.diff_ids().rev().map(tree).collect()
+    ids.map(tree).collect()
 }
 
 /// Tell what a tar could not say.

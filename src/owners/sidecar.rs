@@ -8,8 +8,8 @@
 //! coracle-owners 1              first line: format and version
 //! own UID GID MODE TYPE PATH    owner
 //! xattr NAME =VALUE PATH        one extended attribute
-//! implied PATH                  a directory that the tar does not list, and that a new tar should
-//!                               not list either
+//! implied PATH                  a directory that the tar does not list: it says nothing about
+//!                               mode, owner and mtime, those of a lower layer should show
 //! reset PATH                    forget all earlier lines for PATH
 //! gone PATH                     forget all earlier lines for PATH and everything below it
 //! @INO,BIRTH own ...            `own`, `xattr` or `reset` for an inode ([`Node`]), wherever it is by
@@ -243,9 +243,15 @@ enum Kind {
 impl Owners {
     /// Read the sidecar of a layer. Refuses other versions and incomplete files.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::read_if(path, |_, _| true)
+    }
+
+    /// As [`Owners::read`], but of the lines that say something only those that `keep` wants, by their
+    /// first word and their path. A layer can have millions.
+    pub fn read_if(path: &Path, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::sidecar(path))?;
         let mut owners = Self::default();
-        owners.fill(BufReader::new(file), path, Kind::Sealed)?;
+        owners.fill(BufReader::new(file), path, Kind::Sealed, &mut keep)?;
         Ok(owners)
     }
 
@@ -258,7 +264,7 @@ impl Owners {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((owners, 0)),
             Err(e) => return Err(Error::sidecar(path)(e)),
         };
-        let sound = owners.fill(BufReader::new(file), path, Kind::Journal)?;
+        let sound = owners.fill(BufReader::new(file), path, Kind::Journal, &mut |_, _| true)?;
         Ok((owners, sound))
     }
 
@@ -316,7 +322,13 @@ impl Owners {
     }
 
     /// Bytes of whole lines.
-    fn fill(&mut self, mut from: impl io::BufRead, path: &Path, kind: Kind) -> Result<u64, Error> {
+    fn fill(
+        &mut self,
+        mut from: impl io::BufRead,
+        path: &Path,
+        kind: Kind,
+        keep: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<u64, Error> {
         let mut number = 0;
         let mut sound = 0;
         let mut line = Vec::new();
@@ -349,11 +361,11 @@ impl Owners {
                 }
                 return Ok(sound);
             }
-            self.line(text).ok_or_else(|| bad("malformed line"))?;
+            self.line(text, keep).ok_or_else(|| bad("malformed line"))?;
         }
     }
 
-    fn line(&mut self, text: &[u8]) -> Option<()> {
+    fn line(&mut self, text: &[u8], keep: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Option<()> {
         let mut fields: Vec<&[u8]> = text.split(|b| *b == b' ').collect();
         let mut path = unescape(fields.pop()?)?;
         if path == b"." {
@@ -366,6 +378,11 @@ impl Owners {
             }
             None => None,
         };
+        if let [kind @ (b"own" | b"xattr" | b"implied"), ..] = fields.as_slice()
+            && !keep(kind, &path)
+        {
+            return Some(());
+        }
         match fields.as_slice() {
             [b"own", uid, gid, mode, file_type] => {
                 self.record(path, node).owner = Some(Owner {
@@ -470,6 +487,9 @@ mod tests {
         );
         assert!(owners.get(b"usr").unwrap().implied);
         assert_eq!(owners.iter().count(), 3);
+        let some = Owners::read_if(&path, |kind, path| kind == b"implied" || path == b"").unwrap();
+        let paths: Vec<&[u8]> = some.iter().map(|(p, _)| p).collect();
+        assert_eq!(paths, [&b""[..], b"usr"]);
     }
 
     #[test]
@@ -488,7 +508,9 @@ mod tests {
 
     #[test]
     fn damaged_sidecars_are_refused() {
-        let read = |text: &[u8]| Owners::default().fill(text, Path::new("x"), Kind::Sealed);
+        let read = |text: &[u8]| {
+            Owners::default().fill(text, Path::new("x"), Kind::Sealed, &mut |_, _| true)
+        };
         assert!(read(b"coracle-owners 1\nend 0\n").is_ok());
         for bad in [
             &b""[..],

@@ -14,8 +14,7 @@
 //! 2. A tree that has the path decides: the layer's record for it, or that there is none.
 //! 3. But a directory of the container without a record is a copy of the one below it (overlay makes
 //!    them for what is written in them): the next tree decides, unless the directory is opaque. Not so
-//!    in a layer: one that the tar does not list shows as root's, 0755, as with docker, and that is what
-//!    its inode says.
+//!    in a layer: what an image's layers imply and do not list, a layer on top of them restates.
 //!
 //! Whiteouts need no look: what one hides does not exist, so nobody asks for it.
 //!

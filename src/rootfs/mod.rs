@@ -6,6 +6,7 @@
 
 mod content;
 mod flatten;
+mod implied;
 mod overlay;
 mod view;
 
@@ -14,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use flatten::{Error as FlattenError, flatten};
+pub use implied::{Restated, Xattr, restated};
 pub use view::{Error as ViewError, LayeredView};
 
 /// How layers become one tree.

@@ -22,6 +22,7 @@
 //!     owners                     sidecar of the upper directory, where identities are emulated
 //!   containers/.names/NAME       symlink to ID: claimed by symlink(2), which is exclusive
 //!   ephemeral/ID/                the same for `--rm`: garbage once nobody holds its lock
+//!   ephemeral/.spare/            what an empty one left, for the next to take
 //!   mountpoint/                  empty; every container mounts its root over it, in its own namespace
 //!   skeleton/                    lowest layer of all: mount points that an image may lack
 //!   tmp/                         drafts and trash, each locked by its maker
@@ -57,6 +58,7 @@ mod hold;
 mod images;
 mod layers;
 mod lock;
+mod spare;
 
 use std::fs::File;
 use std::io::{self, Read as _};

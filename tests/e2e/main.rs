@@ -36,6 +36,7 @@ mod images;
 mod leaks;
 mod nested;
 mod ps_rm;
+mod pull_policy;
 mod pull_registry;
 mod run_basic;
 mod run_env;
@@ -61,11 +62,16 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("commit", commit::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
-    ("hostile", hostile::TESTS, false),
+    ("hostile", hostile::contents::TESTS, false),
+    ("hostile", hostile::documents::TESTS, false),
+    ("hostile", hostile::paths::TESTS, false),
+    ("hostile", hostile::registry::TESTS, false),
+    ("hostile", hostile::sizes::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
+    ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
     ("run_env", run_env::TESTS, true),

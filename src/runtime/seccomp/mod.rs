@@ -5,6 +5,7 @@
 //! callers. Filters are checked by running them in a small machine in the tests, for every call.
 
 mod bpf;
+mod calls;
 mod default;
 mod file;
 mod precompiled;
