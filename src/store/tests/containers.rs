@@ -161,8 +161,8 @@ fn what_an_rm_container_leaves_serves_the_next() {
     let inode = |path: &Path| rustix::fs::stat(path).unwrap().st_ino;
     let make = |id: &str| {
         let c = containers.create(id, None, true).unwrap();
-        fs::create_dir(c.upper()).unwrap();
-        let _ = fs::create_dir(c.work());
+        std::fs::create_dir(c.upper()).unwrap();
+        let _ = std::fs::create_dir(c.work());
         c
     };
     let config = |id: &str| {
@@ -195,7 +195,7 @@ fn what_an_rm_container_leaves_serves_the_next() {
     // Written to: nothing of it stays.
     let fourth = make("444444444444");
     fourth.write_config(b"{}").unwrap();
-    fs::write(fourth.upper().join("file"), "").unwrap();
+    std::fs::write(fourth.upper().join("file"), "").unwrap();
     fourth.remove().unwrap();
     assert_eq!(atomic::names(&store.path("ephemeral")).unwrap(), [""; 0]);
 }
