@@ -13,19 +13,21 @@
 //! | [`cli`] | clap definitions, one file a verb; tables, progress, error report; no other I/O |
 //! | [`ops`] | one use case a file; the only place that joins the rooms below |
 //! | [`registry`] | HTTP client, authentication, blob streams; never sees the store |
-//! | [`layer`] | tar to directory: safe unpack, whiteouts, owners; decompression |
+//! | [`layer`] | tar to directory and back: safe unpack, pack, whiteouts, owners; compression |
 //! | [`store`] | the truth on disk: blobs, layers, images, containers, locks |
 //! | [`rootfs`] | layers and options to a root file system: overlay, fuse-overlayfs or copy |
 //! | [`runtime`] | plan (pure data), spawn (parent), init (child until exec), seccomp, capabilities |
 //! | [`monitor`] | waits, forwards signals, relays the terminal |
 //! | [`host`] | what this machine allows, found out by doing it in a forked child |
+//! | [`owners`] | owners and xattrs that an ordinary user cannot set: their formats at rest, and whose counts in a stack |
 //! | [`oci`] | pure types: reference, digest, platform, manifest; no I/O |
 //! | [`config`] | directories, registry configuration, credentials |
+//! | [`trees`] | directory trees laid over each other: whiteouts, opaque directories, merged listings |
 //! | [`sys`] | the only room with `unsafe` code |
 //!
 //! # Who may use whom
 //!
-//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host}`; all may
+//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners, trees}`; all may
 //! use [`sys`], which uses none. Two exceptions are forbidden outright: `runtime` sees neither store
 //! nor registry nor cli (it takes a bundle, so that it can serve the OCI runtime verbs), and `store`
 //! never sees `runtime` (liveness is passed in). `tests/rooms.rs` holds these rules.
@@ -45,8 +47,10 @@ pub mod layer;
 pub mod monitor;
 pub mod oci;
 pub mod ops;
+pub mod owners;
 pub mod registry;
 pub mod rootfs;
 pub mod runtime;
 pub mod store;
 pub mod sys;
+pub mod trees;

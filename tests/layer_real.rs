@@ -13,9 +13,9 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use coracle::layer::owners::FileType;
 use coracle::layer::{Limits, remove_tree};
 use coracle::oci::Digest;
+use coracle::owners::FileType;
 use layer_util::{Header, Place, Tar, gzip, pax_records, unpacked, zstd};
 use rustix::fs::{Timespec, Timestamps};
 

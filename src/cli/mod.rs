@@ -1,7 +1,10 @@
 //! The command line: clap definitions, one file a verb. A verb turns its arguments into an options
 //! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
 
+mod commit;
+mod diff;
 mod doctor;
+mod export;
 mod format;
 mod history;
 mod human;
@@ -10,6 +13,7 @@ mod inspect;
 mod intake;
 mod listing;
 mod load;
+mod output;
 mod progress;
 mod ps;
 mod pull;
@@ -18,6 +22,7 @@ mod rm;
 mod rmi;
 mod run;
 mod run_values;
+mod save;
 mod table;
 mod tag;
 mod template;
@@ -60,8 +65,11 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Commit(commit::Args),
     Completion(completion::Args),
+    Diff(diff::Args),
     Doctor(doctor::Args),
+    Export(export::Args),
     History(history::Args),
     Images(images::Args),
     Inspect(inspect::Args),
@@ -71,6 +79,7 @@ enum Command {
     Rm(rm::Args),
     Rmi(rmi::Args),
     Run(Box<run::Args>),
+    Save(save::Args),
     Tag(tag::Args),
 }
 
@@ -127,8 +136,11 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let global = &app.global;
     let result = match app.command {
+        Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
+        Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
+        Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
         Command::Images(a) => images::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
@@ -138,6 +150,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rm(a) => rm::exec(global, &a),
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),
+        Command::Save(a) => save::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
     };
     ExitCode::from(match result {

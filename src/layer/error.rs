@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::name::path_buf;
+use crate::owners;
 
 /// Why a layer could not be unpacked, read back or removed. Paths are relative to the layer's root
 /// unless said otherwise; they come from strangers, so they are shown escaped.
@@ -131,25 +132,9 @@ pub enum Error {
         #[source]
         source: Errno,
     },
-    /// The sidecar (an absolute path, or as given) could not be written or read.
-    #[error("cannot use the layer's owner file {path:?}")]
-    Sidecar {
-        /// The sidecar.
-        path: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
-    /// The sidecar's content is damaged, incomplete, or of another version.
-    #[error("the layer's owner file {path:?} is not valid: line {line}: {what}")]
-    SidecarFormat {
-        /// The sidecar.
-        path: PathBuf,
-        /// Counted from 1.
-        line: u64,
-        /// What is wrong.
-        what: &'static str,
-    },
+    /// The sidecar could not be written or read.
+    #[error(transparent)]
+    Owners(#[from] owners::Error),
     /// Some of a tree could not be removed; everything else was.
     #[error("{total} entries could not be removed, the first is {path:?}")]
     Remove {
@@ -180,7 +165,9 @@ impl Error {
     fn errno(&self) -> Option<Errno> {
         match self {
             Self::Sys { source, .. } | Self::Remove { source, .. } => Some(*source),
-            Self::Sidecar { source, .. } => Errno::from_io_error(source),
+            Self::Owners(
+                owners::Error::Sidecar { source, .. } | owners::Error::Lookup { source, .. },
+            ) => Errno::from_io_error(source),
             _ => None,
         }
     }
@@ -194,9 +181,9 @@ impl Error {
             | Self::HeaderTooLarge(_) => {
                 "this may be an attack; if you trust the image, raise the limit"
             }
-            Self::Inflate { .. } | Self::Truncated(_) | Self::SidecarFormat { .. } => {
-                "pull the image again"
-            }
+            Self::Inflate { .. }
+            | Self::Truncated(_)
+            | Self::Owners(owners::Error::Format { .. }) => "pull the image again",
             _ => match self.errno()? {
                 Errno::NOSPC => {
                     "the file system is full: free some space, for instance by removing images"

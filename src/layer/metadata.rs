@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::Error;
 use super::entry::{Entry, Kind};
-use super::owners::{self, Owner};
+use crate::owners::{self, Owner};
 
 /// Owners and xattrs: on the inode where it can have them, else in the sidecar.
 pub(super) struct Metadata {
@@ -40,7 +40,7 @@ impl Metadata {
                 Err(e) => return Err(Error::sys("fsetxattr", path)(e)),
             }
         }
-        self.sidecar.own(path, owner)
+        Ok(self.sidecar.own(path, owner)?)
     }
 
     /// Set the xattrs of an open file or directory.

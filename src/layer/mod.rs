@@ -17,9 +17,9 @@
 //! | `.wh.NAME` and a directory NAME, in any order | an opaque directory NAME: a whiteout hides what is below the layer, never what is in it (OCI image-spec, layer.md) |
 //! | file, directory, symlink, fifo, hard link | the same, with mode, mtime and content |
 //! | character or block device | an empty file, with the type and numbers as owner record |
-//! | owner other than 0:0 | owner record: see [`owners`] |
+//! | owner other than 0:0 | owner record: see [`owners`](crate::owners) |
 //! | `user.*` xattr | the same xattr, except the names that mean something to us or to overlay |
-//! | other xattrs, and those reserved names | sidecar, see [`owners`] |
+//! | other xattrs, and those reserved names | sidecar, see [`owners`](crate::owners) |
 //!
 //! # Invariants
 //!
@@ -49,7 +49,7 @@ mod header;
 mod inflate;
 mod metadata;
 mod name;
-pub mod owners;
+pub mod pack;
 mod pax;
 mod remove;
 mod sparse;
@@ -109,7 +109,7 @@ pub struct Applied {
 }
 
 /// Unpack a layer blob (gzip, zstd or plain tar, told by its first bytes) in `dest`, an open empty
-/// directory, and write what the file system cannot hold to a new file `sidecar` ([`owners`]).
+/// directory, and write what the file system cannot hold to a new file `sidecar` ([`owners`](crate::owners)).
 ///
 /// The blob is read to its end, so that a reader that checks a digest sees every byte. An error
 /// that the reader itself returns comes back as [`Error::Read`] with the reader's error as source.

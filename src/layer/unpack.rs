@@ -19,9 +19,9 @@ use super::dirs::{Dirs, Slot, mtime_only};
 use super::entry::{Entries, Entry, Kind};
 use super::metadata::{Metadata, owner_of};
 use super::name::{Meaning, clean, join, meaning, path_buf, split};
-use super::owners;
 use super::stream::Tar;
 use super::{Applied, Error, Limits, remove_tree, sparse};
+use crate::owners;
 
 /// Unpack a whole tar.
 pub(super) fn unpack(

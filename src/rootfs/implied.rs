@@ -19,8 +19,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::lower::{Seen, is_opaque, look, open_child, open_dir};
 use super::view::Error;
+use crate::trees::{Seen, is_opaque, look, open_child, open_dir};
 
 /// Name and value.
 pub type Xattr = (Vec<u8>, Vec<u8>);

@@ -7,7 +7,6 @@
 mod content;
 mod flatten;
 mod implied;
-mod lower;
 mod overlay;
 mod view;
 

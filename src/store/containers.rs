@@ -21,6 +21,8 @@ use super::{Error, ImageRecord, Store, remove_tree, spare};
 
 /// The OCI runtime configuration. A container without one is not complete.
 pub(super) const CONFIG: &str = "config.json";
+/// What its files have that the upper directory cannot hold.
+pub const OWNERS: &str = "owners";
 /// How the container ended.
 const STATE: &str = "state.json";
 /// Annotation of the configuration that holds the [`ImageRecord`], as JSON: it pins the image's layers
@@ -54,6 +56,18 @@ pub struct ContainerEntry {
     pub path: PathBuf,
     /// It goes with its process (`--rm`): once nobody holds its lock, it is garbage.
     pub ephemeral: bool,
+}
+
+impl ContainerEntry {
+    /// Its writable layer, if an overlay makes its root.
+    pub fn upper(&self) -> PathBuf {
+        self.path.join(UPPER)
+    }
+
+    /// Its sidecar ([`crate::owners`]), which need not exist.
+    pub fn owners(&self) -> PathBuf {
+        self.path.join(OWNERS)
+    }
 }
 
 /// A container's directory, locked by us.
@@ -397,6 +411,11 @@ impl ContainerDir {
         &self.path
     }
 
+    /// Its sidecar ([`crate::owners`]), which need not exist.
+    pub fn owners(&self) -> PathBuf {
+        self.path.join(OWNERS)
+    }
+
     /// Write the configuration, which makes the container complete. With [`IMAGE_ANNOTATION`] in it
     /// the image's layers and blobs stay as long as the container, also after `rmi -f`.
     pub fn write_config(&self, json: &[u8]) -> Result<(), Error> {
@@ -486,7 +505,7 @@ fn is_id(name: &String) -> bool {
 }
 
 /// `None` when it is gone.
-fn open_entry(entry: &ContainerEntry) -> Result<Option<OwnedFd>, Error> {
+pub(super) fn open_entry(entry: &ContainerEntry) -> Result<Option<OwnedFd>, Error> {
     match rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),

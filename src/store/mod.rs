@@ -19,6 +19,7 @@
 //!   containers/ID/               one container; its directory is flocked while somebody runs it
 //!     config.json                OCI runtime configuration; an annotation of it holds the image as
 //!                                it was at the start, which pins layers and blobs
+//!     owners                     sidecar of the upper directory, where identities are emulated
 //!   containers/.names/NAME       symlink to ID: claimed by symlink(2), which is exclusive
 //!   ephemeral/ID/                the same for `--rm`: garbage once nobody holds its lock
 //!   ephemeral/.spare/            what an empty one left, for the next to take
@@ -53,6 +54,7 @@ mod blobs;
 mod containers;
 mod error;
 mod gc;
+mod hold;
 mod images;
 mod layers;
 mod lock;
@@ -68,9 +70,10 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use blobs::{BlobIngest, Blobs, IngestReader, Keep};
-pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION};
+pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION, OWNERS};
 pub use error::Error;
 pub use gc::{Collected, Lease};
+pub use hold::Hold;
 pub use images::{ImageLayer, ImageRecord, Images};
 pub use layers::{LayerDraft, LayerInfo, Layers};
 pub use lock::Guard;

@@ -28,6 +28,7 @@ macro_rules! suite {
 
 mod harness;
 
+mod commit;
 mod crash;
 mod exit_codes;
 mod hostile;
@@ -58,6 +59,7 @@ type Test = (&'static str, fn(&Env) -> Done);
 
 /// File, its tests, and whether they describe what every runtime must do (and so run on the peer too).
 const SUITES: &[(&str, &[Test], bool)] = &[
+    ("commit", commit::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
     ("hostile", hostile::contents::TESTS, false),

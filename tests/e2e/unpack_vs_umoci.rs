@@ -179,7 +179,7 @@ fn unescape(text: &str) -> Vec<u8> {
     out
 }
 
-/// Our records of one unpacked layer: xattrs on the tree, lines in the sidecar (see `layer::owners`).
+/// Our records of one unpacked layer: xattrs on the tree, lines in the sidecar (see `owners`).
 fn owners_of_layer(layer: &Path) -> Owners {
     let mut found = Owners::new();
     let root = layer.join("diff");

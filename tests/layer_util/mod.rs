@@ -11,8 +11,8 @@ use std::io::{Cursor, Read, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use coracle::layer::owners::Owners;
 use coracle::layer::{Applied, Error, Limits, apply};
+use coracle::owners::Owners;
 
 /// A header block; every field is as raw as the test wants it.
 #[derive(Clone)]

@@ -12,9 +12,10 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Error;
-use crate::layer::{self, Limits, owners, owners::Owners};
+use crate::layer::{self, Limits};
 use crate::oci::Digest;
 use crate::ops::progress::Progress;
+use crate::owners::{self, Owners};
 use crate::rootfs::{self, Restated};
 use crate::store::{LayerInfo, Lease, Store};
 
@@ -44,7 +45,7 @@ pub(super) fn layer(
             count += usize::from(kind == b"implied");
             kind == b"implied" && count <= IMPLIED_MAX
         };
-        let said = Owners::read_if(&store.layers().owners(id), unlisted).map_err(Error::Layer)?;
+        let said = Owners::read_if(&store.layers().owners(id), unlisted)?;
         let said = said.iter().filter(|(_, record)| record.implied);
         implied.push(said.map(|(path, _)| path.to_vec()).collect());
     }
@@ -95,7 +96,7 @@ fn written(found: &[Restated], sidecar: impl Fn(usize) -> PathBuf) -> Result<Vec
     let mut sidecars = BTreeMap::new();
     for (layer, paths) in by_layer {
         let wanted = |_: &[u8], path: &[u8]| paths.contains(path);
-        let said = Owners::read_if(&sidecar(layer), wanted).map_err(Error::Layer)?;
+        let said = Owners::read_if(&sidecar(layer), wanted)?;
         sidecars.insert(layer, said);
     }
     let mut tar = tar::Builder::new(Vec::new());

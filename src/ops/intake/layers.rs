@@ -204,7 +204,7 @@ pub(super) fn is_content(e: &Error) -> bool {
         Error::Layer(e) => !matches!(
             e,
             layer::Error::Sys { .. }
-                | layer::Error::Sidecar { .. }
+                | layer::Error::Owners(_)
                 | layer::Error::Thread(_)
                 | layer::Error::Read(_)
         ),

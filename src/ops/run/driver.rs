@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::super::Error;
 use super::super::progress::Progress;
+use super::super::written::{self, ROOTFS};
 use super::Source;
 use crate::rootfs::{self, Driver, Root, Stack};
 use crate::runtime::{self, Stage};
@@ -82,13 +83,14 @@ pub(super) fn root(
     let skeleton = store.skeleton();
     let lowers: Vec<PathBuf> = source.layers.iter().cloned().chain([skeleton]).collect();
     if driver == Driver::Copy {
-        let target = container.path().join("rootfs");
+        let target = container.path().join(ROOTFS);
         make_dir(&target, &lowers[0])?;
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&target, flags, Mode::empty())
             .map_err(|e| Error::file("open", &target, e.into()))?;
         rootfs::flatten(&lowers, dir.as_fd())?;
+        written::settle(store, source.image.as_ref(), &target)?;
         return Ok(Root::Directory(target));
     }
     let stack = Stack {
