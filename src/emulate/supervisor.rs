@@ -161,6 +161,10 @@ fn attach(setup: &Setup, socket: &OwnedFd, command: Pid) -> Result<Option<World>
     let proc = openat(CWD, c"/proc", path, Mode::empty()).map_err(at("open(/proc)"))?;
     let view = view(setup).map_err(at("open the layers"))?;
     rustix::process::fchdir(&proc).map_err(at("fchdir"))?;
+    if reading_is_forbidden(&proc) {
+        let call = "read memory of the container (kernel.yama.ptrace_scope=3)";
+        return Err((call, Errno::PERM.into()));
+    }
     let creds = Table::new(setup.first.clone());
     // Reads the sidecars; not yet with the root's place, which is not ours yet.
     let _ = view.is_empty();
@@ -196,6 +200,16 @@ fn attach(setup: &Setup, socket: &OwnedFd, command: Pid) -> Result<Option<World>
         strict: setup.strict,
         shared_pids: setup.shared_pids,
     }))
+}
+
+/// Yama's last scope takes ptrace access from everybody; below it CAP_SYS_PTRACE in the container's user
+/// namespace is enough. Documentation/admin-guide/LSM/Yama.rst.
+fn reading_is_forbidden(proc: &OwnedFd) -> bool {
+    let path = c"sys/kernel/yama/ptrace_scope";
+    let mut scope = [0u8; 1];
+    openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|file| rustix::io::read(&file, &mut scope))
+        .is_ok_and(|n| n == 1 && scope == *b"3")
 }
 
 /// The container's own capabilities, and beside them: to read the memory of its processes whatever they

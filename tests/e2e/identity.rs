@@ -31,6 +31,9 @@ suite!(
     off_is_the_one_id,
     ids_pretends,
     strict_refuses_what_owners_and_modes_refuse,
+    a_restart_of_the_supervisor_is_no_way_in,
+    where_an_outer_listener_is_it_pretends,
+    races_spoil_nothing_outside,
     many_processes,
     a_killed_supervisor_ends_the_container,
     nothing_of_the_supervisor_is_in_reach,
@@ -510,6 +513,87 @@ t('ownun', lambda: os.unlink('/tmp/mine'))";
     let want = "read 13\nwrite 13\netc ok\nshadow 13\nsearch 13\nlist 13\nunlink 13\nsticky 1\nrename 1\ninto 13\nlink 13\n\
         chmod 1\nchdir 13\ngroup ok\ngroupw 13\nown ok\ngone 2\ndev ok\nproc ok\nFalse True False True\nownun ok\n";
     assert_eq!(e.python(&["--identity", "strict"], script), want);
+    Ok(())
+}
+
+fn a_restart_of_the_supervisor_is_no_way_in(e: &Env) -> Done {
+    // One listener a filter chain: nobody inside can put himself before the supervisor.
+    let out = e.python(
+        &[],
+        "import ctypes, struct
+c = ctypes.CDLL(None, use_errno=True); c.prctl(38, 1, 0, 0, 0)
+f = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0x7fff0000))
+p = ctypes.create_string_buffer(struct.pack('HxxxxxxQ', 1, ctypes.addressof(f)))
+nr = 317 if __import__('platform').machine() == 'x86_64' else 277
+print(c.syscall(nr, 1, 8, p), ctypes.get_errno(), c.syscall(nr, 1, 0, p))
+import os; print(os.stat('/etc/shadow').st_gid)",
+    );
+    assert_eq!(out, "-1 16 0\n42\n");
+    Ok(())
+}
+
+/// Puts a filter with a listener on itself, keeps the listener open, and becomes its arguments.
+const OUTER_LISTENER: &str = "
+import ctypes, os, struct, sys, platform
+c = ctypes.CDLL(None, use_errno=True); c.prctl(38, 1, 0, 0, 0)
+f = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0x7fff0000))
+p = ctypes.create_string_buffer(struct.pack('HxxxxxxQ', 1, ctypes.addressof(f)))
+fd = c.syscall(317 if platform.machine() == 'x86_64' else 277, 1, 8, p)
+assert fd >= 0, ctypes.get_errno()
+os.set_inheritable(fd, True)
+os.execvp(sys.argv[1], sys.argv[1:])
+";
+
+fn where_an_outer_listener_is_it_pretends(e: &Env) -> Done {
+    let script = "touch /tmp/f && chown 5 /tmp/f && stat -c %u /tmp/f";
+    let run = |flags: &[&str]| {
+        e.run_cmd(flags, "busybox", &["sh", "-c", script])
+            .wrapped(["python3", "-c", OUTER_LISTENER])
+            .run()
+    };
+    let out = run(&[]).code_is(0).out_is("0\n");
+    let warning = "users and owners are not emulated here";
+    assert_eq!(out.err().matches(warning).count(), 1, "{out:?}");
+    run(&["--identity=full"]).fails_with(125, "cannot emulate users and owners");
+    run(&["--identity=ids"]).code_is(0).out_is("0\n").err_is("");
+    run(&["--identity=off"]).code_is(1);
+    Ok(())
+}
+
+fn races_spoil_nothing_outside(e: &Env) -> Done {
+    let outside = e.subdir("outside");
+    e.give(&e.file("outside/f", "x"));
+    // Paths, links and memory that change while the supervisor looks at them.
+    let out = e.python(
+        &[],
+        "import os, ctypes, threading, time, mmap
+os.chdir('/tmp'); os.mkdir('a'); os.mkdir('b'); open('a/f', 'w'); open('b/f', 'w'); os.symlink('a', 'l')
+end = time.time() + 4; stop = lambda: time.time() > end
+c = ctypes.CDLL(None)
+def swap():
+    while not stop():
+        for t in ('/proc/self/root', '../../../..', 'a', '/proc/1/cwd', '/dev/fd', 'b'):
+            os.symlink(t, 'n'); os.rename('n', 'l')
+buffer = ctypes.create_string_buffer(b'a/f', 5000)
+def flip():
+    while not stop(): buffer[0] = b'a'; buffer[0] = b'l'; buffer[1] = b'/'; buffer[1] = b'x'
+def closed():
+    while not stop(): c.chown(ctypes.c_void_p(1), 5, 5); c.chown(b'x' * 100000, 5, 5); c.setgroups(65537, 1); c.setgroups(70000, 0)
+kids = [os.fork() for i in range(1)]
+if kids[0] == 0: swap(); os._exit(0)
+ts = [threading.Thread(target=t) for t in (flip, closed)]
+for t in ts: t.start()
+n = 0
+while not stop():
+    c.chown(buffer, 7, 7); c.chown(b'l/f', 8, 8); c.lchown(b'l', 9, 9); c.mkdir(b'l/new', 0o755); c.stat(b'l/f', ctypes.create_string_buffer(256)); n += 1
+for t in ts: t.join()
+os.wait(); print(n > 100, os.getuid())",
+    );
+    assert_eq!(out, "True 0\n");
+    for path in [&outside, &outside.join("f"), &e.dir, &e.home] {
+        let value = xattr::get(path, "user.containers.override_stat").unwrap();
+        assert_eq!(value, None, "{}", path.display());
+    }
     Ok(())
 }
 

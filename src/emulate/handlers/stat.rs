@@ -146,18 +146,22 @@ fn thoroughly(c: &Caller<'_>, q: &Question, path: &[u8], last: Last) -> Result {
 /// `/proc/PID` belongs to whoever runs there: ps(1) reads the user of a process from it. The tag is in
 /// `limits`, through the container's own /proc, so that no number has to be translated.
 fn processes(c: &Caller<'_>, q: &Question, path: &[u8]) -> Result {
-    let Some(number) = path.strip_prefix(b"/proc/") else {
+    let Some(process) = path.strip_prefix(b"/proc/") else {
         return Ok(Reply::Continue);
     };
-    let digits = number.iter().take_while(|b| b.is_ascii_digit()).count();
-    if digits == 0 || !matches!(&number[digits..], b"" | b"/") || !c.world.own_proc() {
-        return Ok(Reply::Continue);
-    }
-    let Some(limit) = locks_limit(path) else {
-        return Ok(Reply::Continue);
+    let process = process.strip_suffix(b"/").unwrap_or(process);
+    let cred = match process {
+        b"self" | b"thread-self" if q.flags & AtFlags::SYMLINK_NOFOLLOW.bits() == 0 => c.cred(),
+        _ if process.iter().all(u8::is_ascii_digit) && c.world.own_proc() => {
+            let Some(limit) = locks_limit(path) else {
+                return Ok(Reply::Continue);
+            };
+            c.world.creds.tagged(limit)
+        }
+        _ => return Ok(Reply::Continue),
     };
-    let cred = c.world.creds.tagged(limit);
-    let stat = statx(CWD, path, sync(q.flags), mask(c))?;
+    let object = c.open(q.dirfd, path, Last::Follow)?;
+    let stat = statx(&object, c"", AtFlags::EMPTY_PATH | sync(q.flags), mask(c))?;
     let owner = Owner {
         uid: cred.uid.effective,
         gid: cred.gid.effective,

@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::thread::{
-    CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+    CapabilitiesSecureBits, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
+    set_capabilities_secure_bits, set_no_new_privs,
 };
 
 use super::{Context as _, Plan, Result, Stage};
@@ -34,6 +35,12 @@ pub(super) fn privileges(plan: &Plan) -> Result<()> {
         permitted: set,
         inheritable: rustix::thread::CapabilitySet::empty(),
     };
+    if plan.supervisor.is_some() && plan.uid != 0 {
+        // To the kernel it is root, who would have all of them back at exec. Somebody else has none, and
+        // what a set-id program inside makes of him needs none of the kernel's.
+        set_capabilities_secure_bits(CapabilitiesSecureBits::NO_ROOT)
+            .at(Stage::Confine, || "securebits".into())?;
+    }
     // Before no_new_privs nothing is lost; seccomp needs CAP_SYS_ADMIN or no_new_privs.
     if plan.no_new_privileges {
         set_no_new_privs(true).at(Stage::Confine, || "no_new_privs".into())?;
