@@ -6,6 +6,8 @@
     reason = "shared by several tests, not all of which use all of it"
 )]
 
+pub(crate) mod said;
+
 use std::fs::{self, File};
 use std::io::{Cursor, Read, Write as _};
 use std::os::fd::AsFd as _;
