@@ -2,108 +2,20 @@
 //! says that no layer can have.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Cursor, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::PathBuf;
 
 use coracle::layer::Limits;
-use coracle::layer::pack::{
-    Compression, Note, Options, Packed, Tree, What, Written, changes, pack,
-};
+use coracle::layer::pack::{Note, Options, Tree, What, pack};
 use coracle::oci::Digest;
-use coracle::owners::{FileType, Layer, Node, Owner, Record, View};
-use rustix::fs::{CWD, Mode, OFlags, XattrFlags, mknodat, openat, setxattr};
+use coracle::owners::{FileType, Owner, Record};
+use rustix::fs::{CWD, Mode, mknodat};
 
 mod layer_util;
+use layer_util::pack::{BytesStr as _, PLAIN, Upper, assert_same, layer, nasty, packed, tree};
 use layer_util::said::{Said, markers, said, without_markers};
 use layer_util::{Header, Place, Tar, unpacked};
-
-const PLAIN: Options = Options {
-    compression: Compression::None,
-    clamp: None,
-};
-
-fn tree(place: &Place) -> Tree {
-    Tree::layer(place.at(""), place.sidecar())
-}
-
-fn packed(what: &What, options: &Options) -> (Vec<u8>, Packed) {
-    let mut out = Vec::new();
-    let packed = pack(what, &mut out, options).unwrap();
-    (out, packed)
-}
-
-fn layer(tree: Tree) -> What {
-    What::Layer { tree, below: None }
-}
-
-#[track_caller]
-fn assert_same(got: &BTreeMap<Vec<u8>, Said>, want: &BTreeMap<Vec<u8>, Said>) {
-    for (path, want) in want {
-        assert_eq!(got.get(path), Some(want), "{}", path.escape_ascii());
-    }
-    let extra: Vec<_> = got.keys().filter(|p| !want.contains_key(*p)).collect();
-    assert!(extra.is_empty(), "{extra:?}");
-}
-
-/// One of everything.
-fn nasty() -> Vec<u8> {
-    let owned = |flag, name: &str| Header::new(flag, name).owner(33, 65534);
-    let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-    let acl = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x05\0\xff\xff\xff\xff\x20\0\x05\0\xff\xff\xff\xff";
-    let long = "n".repeat(200);
-    let mut tar = Tar::new()
-        .add(Header::new(b'5', "./").mode(0o711), b"")
-        .add(owned(b'5', "d").mode(0o3770).mtime(7), b"")
-        .add(owned(b'0', "d/set-id").mode(0o6755).size(2), b"hi")
-        .add(owned(b'0', "d/shut").mode(0).size(4), b"shut")
-        .add(Header::new(b'5', "d/shut-dir").mode(0), b"")
-        .add(owned(b'0', "d/shut-dir/in").mode(0o400).size(2), b"in")
-        .add(owned(b'2', "link").link("/else where").mode(0o777), b"")
-        .add(Header::new(b'2', "plain-link").link("d").mode(0o777), b"")
-        .add(owned(b'6', "fifo").mode(0o620), b"")
-        .add(owned(b'3', "null").device(1, 3).mode(0o666), b"")
-        .add(
-            Header::new(b'4', "disk").device(259, 300_000).mode(0o660),
-            b"",
-        )
-        .pax(&[("SCHILY.xattr.security.capability", capability)])
-        .add(Header::new(b'0', "zz-ping").mode(0o755).size(4), b"ping")
-        .hard_link("aa-ping", "zz-ping")
-        .hard_link("d/ping", "zz-ping")
-        .hard_link("null-too", "null")
-        .pax(&[("SCHILY.xattr.system.posix_acl_access", acl)])
-        .add(owned(b'0', "acl").size(1), b"x")
-        .pax(&[
-            ("SCHILY.xattr.user.kept", b"1"),
-            ("SCHILY.xattr.user.overlay.opaque", b"y"),
-            ("SCHILY.xattr.trusted.x", b"2"),
-        ])
-        .dir("attrs")
-        .pax(&[
-            ("path", long.as_bytes()),
-            ("uid", b"4000000000"),
-            ("mtime", b"-5"),
-        ])
-        .file("short", b"long name")
-        .pax(&[("linkpath", long.as_bytes())])
-        .add(Header::new(b'2', "long-link").mode(0o777), b"")
-        .pax(&[("path", "umläut".as_bytes())])
-        .file("umlaut", b"")
-        .dir("opaque")
-        .file("opaque/.wh..wh..opq", b"")
-        .file("opaque/kept", b"")
-        .file("d/.wh.gone", b"")
-        .file(".wh.top", b"")
-        .dir("many");
-    for i in 0..300 {
-        let header = Header::new(b'0', format!("many/{i:03}")).owner(i, 1000 + i);
-        tar = tar.add(header.mtime(i), b"");
-    }
-    tar.end()
-}
 
 #[test]
 fn what_was_unpacked_is_packed_again() {
@@ -201,54 +113,6 @@ fn holes_stay_holes() {
         file.read_exact(&mut text).unwrap();
         assert_eq!(&text, b"\0\0in the middle\0\0");
         assert_eq!(fs::metadata(copy.join("hole")).unwrap().len(), 5 << 20);
-    }
-}
-
-/// An upper directory and its journal.
-struct Upper(tempfile::TempDir);
-
-impl Upper {
-    fn new() -> Self {
-        let tmp = tempfile::tempdir().unwrap();
-        fs::create_dir(tmp.path().join("upper")).unwrap();
-        fs::set_permissions(tmp.path().join("upper"), fs::Permissions::from_mode(0o755)).unwrap();
-        Self(tmp)
-    }
-
-    fn at(&self, path: &str) -> PathBuf {
-        self.0.path().join("upper").join(path)
-    }
-
-    fn sidecar(&self) -> PathBuf {
-        self.0.path().join("owners")
-    }
-
-    fn tree(&self) -> Tree {
-        Tree::container(self.at(""), self.sidecar())
-    }
-
-    fn view(&self) -> View {
-        let upper = Layer {
-            tree: self.at(""),
-            sidecar: self.sidecar(),
-        };
-        View::new(Vec::new(), upper)
-    }
-
-    fn node(&self, path: &str) -> Node {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        let fd = openat(CWD, self.at(path), flags, Mode::empty()).unwrap();
-        Node::of_fd(&fd).unwrap()
-    }
-
-    fn mark(&self, path: &str, name: &str, value: &[u8]) {
-        setxattr(self.at(path), name, value, XattrFlags::empty()).unwrap();
-    }
-
-    fn said(&self, below: Option<Tree>) -> (BTreeMap<Vec<u8>, Said>, Packed) {
-        let tree = self.tree();
-        let (tar, packed) = packed(&What::Layer { tree, below }, &PLAIN);
-        (said(&tar), packed)
     }
 }
 
@@ -449,16 +313,6 @@ fn a_stack_is_packed_as_it_shows() {
     assert_eq!(said[&b"link"[..]].owner, (4, 4));
 }
 
-trait BytesStr {
-    fn as_bytes_str(&self) -> &str;
-}
-
-impl BytesStr for Vec<u8> {
-    fn as_bytes_str(&self) -> &str {
-        std::str::from_utf8(self).unwrap()
-    }
-}
-
 #[test]
 fn a_full_disk_is_the_error_that_it_is() {
     struct Full;
@@ -481,150 +335,4 @@ fn a_tree_that_is_not_there_is_an_error() {
     let tree = Tree::container(tmp.path().join("none"), tmp.path().join("owners"));
     let e = pack(&layer(tree), &mut Vec::new(), &PLAIN).unwrap_err();
     assert!(e.to_string().contains("none\" failed"), "{e}");
-}
-
-/// A stack, and a copy of it that was changed.
-struct Copied {
-    low: Place,
-    top: Place,
-    own: Upper,
-}
-
-impl Copied {
-    fn new() -> Self {
-        let low = unpacked(nasty());
-        let top = unpacked(
-            Tar::new()
-                .dir("./")
-                .file("attrs/new", b"")
-                .file(".wh.fifo", b"")
-                .add(
-                    Header::new(b'2', "own-link")
-                        .link("x")
-                        .owner(8, 8)
-                        .mode(0o777),
-                    b"",
-                )
-                .end(),
-        );
-        let own = Upper::new();
-        let dir = File::open(own.at("")).unwrap();
-        let (a, b) = (top.at(""), low.at(""));
-        coracle::rootfs::flatten(&[&a, &b], std::os::fd::AsFd::as_fd(&dir)).unwrap();
-        let layer = |place: &Place| Layer {
-            tree: place.at(""),
-            sidecar: place.sidecar(),
-        };
-        let upper = Layer {
-            tree: own.at(""),
-            sidecar: own.sidecar(),
-        };
-        View::new(vec![layer(&top), layer(&low)], upper)
-            .settle()
-            .unwrap();
-        Self { low, top, own }
-    }
-
-    fn below(&self) -> Vec<Tree> {
-        vec![tree(&self.top), tree(&self.low)]
-    }
-
-    fn list(&self) -> Vec<String> {
-        let list = changes(&self.own.tree(), &self.below(), Written::Copy).unwrap();
-        list.iter()
-            .map(|(p, c)| format!("{} {}", c.letter(), p.as_bytes_str()))
-            .collect()
-    }
-
-    fn layer(&self) -> BTreeMap<Vec<u8>, Said> {
-        let what = What::Changes {
-            tree: self.own.tree(),
-            below: self.below(),
-        };
-        said(&packed(&what, &PLAIN).0)
-    }
-}
-
-#[test]
-fn a_copy_that_nobody_touched_has_no_changes() {
-    let copied = Copied::new();
-    assert_eq!(copied.list(), [""; 0]);
-    assert!(copied.layer().is_empty());
-    // And it says what the stack said.
-    let whole = |trees| said(&packed(&What::Whole(trees), &PLAIN).0);
-    assert_same(&whole(vec![copied.own.tree()]), &whole(copied.below()));
-}
-
-#[test]
-fn changes_of_a_copy_are_found_by_comparing() {
-    let copied = Copied::new();
-    let own = &copied.own;
-    fs::remove_dir_all(own.at("many")).unwrap();
-    fs::remove_file(own.at("plain-link")).unwrap();
-    symlink("elsewhere", own.at("plain-link")).unwrap();
-    fs::remove_file(own.at("d/set-id")).unwrap();
-    fs::create_dir_all(own.at("new/deep")).unwrap();
-    fs::set_permissions(own.at("opaque/kept"), fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(
-        copied.list(),
-        [
-            "C d",
-            "D d/set-id",
-            "D many",
-            "A new",
-            "A new/deep",
-            "C opaque",
-            "C opaque/kept",
-            "C plain-link",
-        ]
-    );
-    let layer = copied.layer();
-    assert_eq!(
-        markers(&layer),
-        [".wh.many", "d/.wh.set-id"].map(String::from).into()
-    );
-    let names: Vec<_> = without_markers(&layer).into_keys().collect();
-    let want: [&[u8]; 6] = [
-        b"d",
-        b"new",
-        b"new/deep",
-        b"opaque",
-        b"opaque/kept",
-        b"plain-link",
-    ];
-    assert_eq!(names, want);
-    assert_eq!(
-        (layer[&b"d"[..]].owner, layer[&b"d"[..]].mode),
-        ((33, 65534), 0o3770)
-    );
-    assert_eq!(layer[&b"opaque/kept"[..]].mode, 0o600);
-}
-
-#[test]
-fn changes_of_an_overlay_are_what_is_in_its_upper_directory() {
-    let (low, u) = (unpacked(nasty()), Upper::new());
-    let device = rustix::fs::FileType::CharacterDevice;
-    for dir in ["d", "opaque"] {
-        fs::create_dir(u.at(dir)).unwrap();
-    }
-    mknodat(CWD, u.at("d/shut"), device, Mode::empty(), 0).unwrap();
-    fs::write(u.at("d/new"), "").unwrap();
-    fs::write(u.at("acl"), "changed").unwrap();
-    u.mark("opaque", "user.overlay.opaque", b"y");
-    let list = changes(&u.tree(), &[tree(&low)], Written::Over).unwrap();
-    let list: Vec<_> = list
-        .iter()
-        .map(|(p, c)| format!("{} {}", c.letter(), p.as_bytes_str()))
-        .collect();
-    assert_eq!(
-        list,
-        [
-            "C acl",
-            "C d",
-            "A d/new",
-            "D d/shut",
-            "C opaque",
-            "D opaque/kept"
-        ]
-    );
 }

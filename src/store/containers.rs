@@ -210,7 +210,7 @@ impl Containers<'_> {
         }
         let mut entries: Vec<ContainerEntry> = Vec::new();
         for (dir, ephemeral) in [(self.dir(), false), (self.ephemeral(), true)] {
-            let ids = atomic::names(&dir)?.into_iter().filter(is_id);
+            let ids = atomic::names(&dir)?.into_iter().filter(|id| is_id(id));
             entries.extend(ids.map(|id| ContainerEntry {
                 name: names.remove(&id),
                 path: dir.join(&id),
@@ -340,7 +340,7 @@ impl Containers<'_> {
         let ids = atomic::names(&dir)?;
         let entries: Vec<ContainerEntry> = ids
             .into_iter()
-            .filter(is_id)
+            .filter(|id| is_id(id))
             .map(|id| ContainerEntry {
                 path: dir.join(&id),
                 name: None,
@@ -500,7 +500,7 @@ fn whole<T>(read: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
 }
 
 /// Other entries start with a dot.
-fn is_id(name: &String) -> bool {
+fn is_id(name: &str) -> bool {
     !name.starts_with('.')
 }
 

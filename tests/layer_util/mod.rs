@@ -6,6 +6,7 @@
     reason = "shared by several tests, not all of which use all of it"
 )]
 
+pub(crate) mod pack;
 pub(crate) mod said;
 
 use std::fs::{self, File};
