@@ -17,6 +17,7 @@
 //! | [`store`] | the truth on disk: blobs, layers, images, containers, locks |
 //! | [`rootfs`] | layers and options to a root file system: overlay, fuse-overlayfs or copy |
 //! | [`runtime`] | plan (pure data), spawn (parent), init (child until exec), seccomp, capabilities |
+//! | [`emulate`] | identities under one id: filter rules, credentials, the supervisor that answers system calls |
 //! | [`monitor`] | waits, forwards signals, relays the terminal |
 //! | [`host`] | what this machine allows, found out by doing it in a forked child |
 //! | [`owners`] | owners and xattrs that an ordinary user cannot set: their formats at rest, and whose counts in a stack |
@@ -28,7 +29,8 @@
 //! # Who may use whom
 //!
 //! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners, trees}`; all may
-//! use [`sys`], which uses none. Two exceptions are forbidden outright: `runtime` sees neither store
+//! use [`sys`], which uses none. `runtime` also uses [`emulate`]: it installs its rules with its own and
+//! starts its supervisor between the plan and the clone. Two exceptions are forbidden outright: `runtime` sees neither store
 //! nor registry nor cli (it takes a bundle, so that it can serve the OCI runtime verbs), and `store`
 //! never sees `runtime` (liveness is passed in). `tests/rooms.rs` holds these rules.
 //!
@@ -42,6 +44,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod emulate;
 pub mod host;
 pub mod layer;
 pub mod monitor;

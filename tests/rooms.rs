@@ -28,8 +28,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "ops",
         &[
-            "registry", "layer", "store", "rootfs", "runtime", "monitor", "oci", "config", "host",
-            "owners", "sys", "trees",
+            "registry", "layer", "store", "rootfs", "runtime", "emulate", "monitor", "oci",
+            "config", "host", "owners", "sys", "trees",
         ],
     ),
     ("registry", &["oci", "config"]),
@@ -40,7 +40,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["oci", "owners", "layer::remove_tree", "layer::Error", "sys"],
     ),
     ("rootfs", &["sys", "trees"]),
-    ("runtime", &["rootfs", "sys"]),
+    // The filter and the start of a supervisor belong to the start of a container.
+    ("runtime", &["rootfs", "emulate", "sys"]),
+    ("emulate", &["owners", "sys"]),
     ("monitor", &["runtime", "sys"]),
     ("host", &["sys"]),
     ("owners", &["trees"]),

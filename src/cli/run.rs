@@ -9,8 +9,8 @@ use super::run_values as values;
 use super::{Failure, Global, progress};
 use crate::ops::pull::{self, PullPolicy};
 use crate::ops::run::{
-    self, Device, EnvVar, Namespace, Network, Options, Security, Ulimit, UserNamespace, Volume,
-    What,
+    self, Device, EnvVar, IdentityChoice, Namespace, Network, Options, Security, Ulimit,
+    UserNamespace, Volume, What,
 };
 use crate::rootfs::Driver;
 
@@ -106,6 +106,9 @@ pub(super) struct Args {
     /// User namespace: keep-id sees the caller's own uid and gid
     #[arg(long, value_name = "MODE", value_parser = values::userns, help_heading = "Isolation")]
     userns: Option<UserNamespace>,
+    /// Users and owners inside: full, strict, ids or off [default: full]
+    #[arg(long, value_name = "MODE", value_parser = values::identity, help_heading = "Isolation")]
+    identity: Option<IdentityChoice>,
     /// Pid namespace: private or host
     #[arg(long, value_name = "MODE", default_value = "private", value_parser = values::namespace, help_heading = "Isolation")]
     pid: Namespace,
@@ -178,6 +181,11 @@ fn refuse_conflicts(a: &Args) -> Result<(), Failure> {
             "--userns keep-id and --user exclude each other: the one id has one name",
         ),
         (
+            a.userns == Some(UserNamespace::KeepId)
+                && a.identity.is_some_and(|i| i != IdentityChoice::Off),
+            "--userns keep-id and --identity exclude each other: who keeps the caller's id is nobody else",
+        ),
+        (
             a.uts == Namespace::Host && a.hostname.is_some(),
             "--uts host and --hostname exclude each other: the name would be the host's",
         ),
@@ -245,6 +253,7 @@ fn options(a: Args) -> Result<Options, Failure> {
         workdir: a.workdir,
         user: a.user,
         userns: a.userns.unwrap_or_default(),
+        identity: a.identity,
         hostname: a.hostname,
         read_only: a.read_only,
         network: a.network,
@@ -294,6 +303,7 @@ mod tests {
             (&["--uts", "host", "-h", "x"][..], "the name would be"),
             (&["--ipc=host", "--shm-size=1m"], "/dev/shm is"),
             (&["--userns=keep-id", "-u", "1"], "the one id"),
+            (&["--userns=keep-id", "--identity=full"], "nobody else"),
             (&["--rootfs", "--storage-driver=copy"], "as it is"),
             (&["--sysctl", "net.ipv4.ip_forward=1"], "--network none"),
             (&["--sysctl", "net/core/somaxconn=1"], "--network none"),

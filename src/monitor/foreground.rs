@@ -33,14 +33,26 @@ impl Ended {
 
 /// Why watching failed. The container is gone then.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot watch the container: {call}: {source}")]
-pub struct Error {
-    call: &'static str,
-    source: io::Error,
+pub enum Error {
+    /// A system call of ours.
+    #[error("cannot watch the container: {call}: {source}")]
+    Call {
+        /// Which.
+        call: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answers for users and owners any more, and whatever asks would be told nonsense.
+    #[error("the supervisor of users and owners ended{}; the container was ended with it", by(.0))]
+    Unsupervised(Option<i32>),
+}
+
+fn by(signal: &Option<i32>) -> String {
+    signal.map_or_else(String::new, |n| format!(" by signal {n}"))
 }
 
 fn at(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
-    move |e| Error {
+    move |e| Error::Call {
         call,
         source: e.into(),
     }
@@ -58,6 +70,13 @@ pub fn watch(container: Started, signals: &Signals, input: bool) -> Result<Ended
     if !container.own_pids {
         orphans::end();
     }
+    if let Some(supervisor) = &container.supervisor {
+        // With the container gone it has nothing to answer and nothing to keep: what it records it
+        // writes at once.
+        let pidfd = supervisor.process.pidfd.as_fd();
+        let _ = pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+        let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+    }
     result
 }
 
@@ -66,11 +85,19 @@ fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, E
         Some(master) => Some(Relay::start(master.as_fd(), input).map_err(at("terminal"))?),
         None => None,
     };
+    let mut supervisor = container
+        .supervisor
+        .as_ref()
+        .map(|s| s.process.pidfd.as_fd());
     loop {
         let mut fds = vec![
             PollFd::from_borrowed_fd(container.pidfd.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
         ];
+        if let Some(pidfd) = &supervisor {
+            fds.push(PollFd::from_borrowed_fd(*pidfd, PollFlags::IN));
+        }
+        let before_relay = fds.len();
         if let Some(relay) = &relay {
             relay.interests(&mut fds);
         }
@@ -81,7 +108,7 @@ fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, E
         let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
         if let Some(relay) = &mut relay {
-            relay.serve(&ready[2..]).map_err(at("relay"))?;
+            relay.serve(&ready[before_relay..]).map_err(at("relay"))?;
         }
         if !ready[1].is_empty() {
             while let Some(signal) = signals.next() {
@@ -94,6 +121,16 @@ fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, E
                 relay.drain().map_err(at("relay"))?;
             }
             return wait(container.pidfd.as_fd());
+        }
+        if let Some(pidfd) = supervisor
+            && !ready[2].is_empty()
+        {
+            // It may see the end of the container first; then we will in a moment.
+            match wait(pidfd)? {
+                Ended::Exited(0) => supervisor = None,
+                Ended::Exited(_) => return Err(Error::Unsupervised(None)),
+                Ended::Killed(signal) => return Err(Error::Unsupervised(Some(signal))),
+            }
         }
     }
 }

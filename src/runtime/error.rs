@@ -36,6 +36,8 @@ pub enum Stage {
     WorkingDirectory,
     /// Capabilities, no_new_privs, seccomp.
     Confine,
+    /// Having a supervisor answer for users and owners. Its own stage, since there is another way.
+    Identity,
     /// Looking for the program.
     Find,
     /// Executing the program.
@@ -58,6 +60,7 @@ impl fmt::Display for Stage {
             Self::Limits => "cannot set a resource limit",
             Self::WorkingDirectory => "cannot enter the working directory",
             Self::Confine => "cannot confine the container",
+            Self::Identity => "cannot emulate users and owners",
             Self::Find => "cannot find the program",
             Self::Exec => "cannot execute the program",
         })

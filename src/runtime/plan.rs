@@ -11,6 +11,7 @@ use oci_spec::runtime::{
 use super::caps::{Caps, UnknownCapability};
 use super::mounts::{MountOptionError, MountOptions};
 use super::seccomp::{Filter, ProfileError, Seccomp};
+use crate::emulate::{Mode, Setup};
 use crate::rootfs::Root;
 use crate::sys::exec::OwnExecutable;
 
@@ -69,6 +70,28 @@ pub enum Devices {
     None,
 }
 
+/// Who the container's users are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// The one that the kernel knows.
+    #[default]
+    One,
+    /// The one, and changing it is said to succeed ([`Mode::Ids`]).
+    Pretended,
+    /// Any number of them, by a supervisor. The user of the process need not be mapped.
+    Emulated(Mode, Box<Setup>),
+}
+
+impl Identity {
+    fn mode(&self) -> Option<Mode> {
+        match self {
+            Self::One => None,
+            Self::Pretended => Some(Mode::Ids),
+            Self::Emulated(mode, _) => Some(*mode),
+        }
+    }
+}
+
 /// What the configuration does not say.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -89,6 +112,8 @@ pub struct Options {
     pub preserve_fds: u32,
     /// Whether the file that the caller was started from must be kept out of the container's hands.
     pub executable: OwnExecutable,
+    /// Who the container's users are.
+    pub identity: Identity,
 }
 
 /// One mount, in the order of execution.
@@ -143,6 +168,10 @@ pub struct Plan {
     pub(super) filter: Option<Filter>,
     pub(super) umask: u32,
     pub(super) oom_score_adj: Option<i32>,
+    /// The supervisor, if there is to be one.
+    pub(super) supervisor: Option<Box<Setup>>,
+    /// Who the program sees itself as.
+    pub(super) uid: u32,
 }
 
 /// A configuration that cannot be honoured.
@@ -214,7 +243,10 @@ impl Plan {
             gid: one_id(linux.gid_mappings().as_deref())?,
         };
         let user = process.user();
-        if user.uid() != ids.uid.inside || user.gid() != ids.gid.inside {
+        let emulated = matches!(options.identity, Identity::Emulated(..));
+        // -1 means "nobody" to every call that takes an id.
+        let nobody = user.uid() == u32::MAX || user.gid() == u32::MAX;
+        if nobody || !emulated && (user.uid() != ids.uid.inside || user.gid() != ids.gid.inside) {
             return Err(PlanError::UnmappedUser(format!(
                 "{}:{}",
                 user.uid(),
@@ -290,9 +322,17 @@ impl Plan {
             cwd: process.cwd().clone(),
             caps,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
-            filter: options.seccomp.compile(caps)?,
+            filter: options.seccomp.compile(caps, options.identity.mode())?,
             umask: user.umask().unwrap_or(0o022),
             oom_score_adj: process.oom_score_adj(),
+            supervisor: match options.identity {
+                Identity::Emulated(_, setup) => Some(Box::new(Setup {
+                    shared_pids: namespaces & libc::CLONE_NEWPID as u64 == 0,
+                    ..*setup
+                })),
+                _ => None,
+            },
+            uid: user.uid(),
         })
     }
 
@@ -301,6 +341,12 @@ impl Plan {
         (self.proc == ProcFs::Fresh).then(|| Self {
             proc: ProcFs::Outer,
             namespaces: self.namespaces & !(libc::CLONE_NEWPID as u64),
+            supervisor: self.supervisor.clone().map(|setup| {
+                Box::new(Setup {
+                    shared_pids: true,
+                    ..*setup
+                })
+            }),
             ..self.clone()
         })
     }

@@ -9,6 +9,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use super::channel::{Channel, FromInit, FromParent, Received};
 use super::plan::Plan;
 use super::{Error, Failure, Stage, init};
+use crate::emulate::{self, Supervisor};
 use crate::rootfs::{Root, fuse_arguments};
 use crate::sys;
 use crate::sys::clone::{Child, Side};
@@ -24,6 +25,8 @@ pub struct Started {
     pub terminal: Option<OwnedFd>,
     /// Whether it has a pid namespace, so that all its processes end with the first.
     pub own_pids: bool,
+    /// Who answers for its users and owners. If it ends before the container, the container must end.
+    pub supervisor: Option<Supervisor>,
 }
 
 /// Start the container. The caller has one thread, and has blocked the signals that it wants to
@@ -46,18 +49,37 @@ pub fn spawn(plan: &Plan) -> Result<Started, Error> {
 
 fn attempt(plan: &Plan) -> Result<Started, Error> {
     let (ours, theirs) = Channel::pair().map_err(|e| Error::Parent("socketpair", e))?;
+    // Before the child, whose exec it has to answer while we sleep.
+    let mut supervising = Starting::default();
+    let mut socket = None;
+    if let Some(setup) = &plan.supervisor {
+        let report = |call: &'static str, e| {
+            let _ = theirs.send(
+                &FromInit::Failed(Failure::new(Stage::Identity, call, e)),
+                None,
+            );
+        };
+        let (supervisor, end) =
+            emulate::start(setup, theirs.fd(), report).map_err(|e| Error::Parent("fork", e))?;
+        supervising.child = Some(supervisor.process);
+        socket = Some(end);
+    }
+    let socket_fd = socket.as_ref().map(AsFd::as_fd);
     let child = match plan.root {
         // The child asks us for something while it sets up: both must be awake.
         Root::Fuse(_) => match sys::clone::clone(plan.namespaces).map_err(Error::Clone)? {
-            Side::Child => init::run(plan, &theirs, ours.fd()),
+            Side::Child => init::run(plan, &theirs, ours.fd(), socket_fd),
             Side::Parent(child) => child,
         },
         // No copy of our memory: a good part of the cost of a start. What the child says meanwhile
         // waits in the channel.
-        _ => sys::clone::clone_borrowing(plan.namespaces, || init::run(plan, &theirs, ours.fd()))
-            .map_err(Error::Clone)?,
+        _ => sys::clone::clone_borrowing(plan.namespaces, || {
+            init::run(plan, &theirs, ours.fd(), socket_fd)
+        })
+        .map_err(Error::Clone)?,
     };
     drop(theirs);
+    drop(socket);
     let mut starting = Starting { child: Some(child) };
     let mut terminal = None;
     loop {
@@ -87,10 +109,15 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
         pidfd: child.pidfd,
         terminal,
         own_pids: plan.has(libc::CLONE_NEWPID),
+        supervisor: supervising
+            .child
+            .take()
+            .map(|process| Supervisor { process }),
     })
 }
 
 /// A child that must not outlive a failed start.
+#[derive(Default)]
 struct Starting {
     child: Option<Child>,
 }

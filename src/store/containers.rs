@@ -210,7 +210,7 @@ impl Containers<'_> {
         }
         let mut entries: Vec<ContainerEntry> = Vec::new();
         for (dir, ephemeral) in [(self.dir(), false), (self.ephemeral(), true)] {
-            let ids = atomic::names(&dir)?.into_iter().filter(|id| is_id(id));
+            let ids = atomic::names(&dir)?.into_iter().filter(|name| is_id(name));
             entries.extend(ids.map(|id| ContainerEntry {
                 name: names.remove(&id),
                 path: dir.join(&id),
@@ -340,7 +340,7 @@ impl Containers<'_> {
         let ids = atomic::names(&dir)?;
         let entries: Vec<ContainerEntry> = ids
             .into_iter()
-            .filter(|id| is_id(id))
+            .filter(|name| is_id(name))
             .map(|id| ContainerEntry {
                 path: dir.join(&id),
                 name: None,

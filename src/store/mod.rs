@@ -79,6 +79,7 @@ pub use layers::{LayerDraft, LayerInfo, Layers};
 pub use lock::Guard;
 
 use crate::oci::Digest;
+use crate::owners;
 use error::io as failed;
 use lock::Kind;
 
@@ -192,6 +193,14 @@ impl Store {
     /// Directory of the unpacked layer, whether or not it is there.
     pub fn layer_path(&self, diff_id: &Digest) -> PathBuf {
         self.layers().path(diff_id).join("diff")
+    }
+
+    /// The tree of a layer ([`Store::layer_path`]) with the sidecar beside it.
+    pub fn layer_owners(&self, tree: &Path) -> owners::Layer {
+        owners::Layer {
+            tree: tree.to_owned(),
+            sidecar: tree.with_file_name("owners"),
+        }
     }
 
     /// Is the layer unpacked and complete?

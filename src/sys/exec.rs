@@ -198,6 +198,21 @@ pub fn close_copy(fd: BorrowedFd<'_>) -> io::Result<()> {
     close_range(fd, fd, 0)
 }
 
+/// Close all descriptors from 3 on but these: for a child that goes on with this program's code and owns
+/// nothing else of it.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep {
+        if fd > first {
+            close_range(first, fd - 1, 0)?;
+        }
+        first = first.max(fd + 1);
+    }
+    close_range(first, u32::MAX, 0)
+}
+
 fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
     // SAFETY: three integers; which descriptors go is the caller's business, and those who call are
     // about to leave this program's code for good.

@@ -9,6 +9,8 @@ pub mod fork;
 pub mod landlock;
 pub mod mount;
 pub mod net;
+pub mod notify;
+pub mod peer;
 pub mod seccomp;
 mod stub;
 pub mod trial;

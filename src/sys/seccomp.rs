@@ -19,6 +19,11 @@ pub struct Instruction {
 /// Put `filter` on this thread, irrevocably. Needs no_new_privs or CAP_SYS_ADMIN in the user
 /// namespace. `flags` are `SECCOMP_FILTER_FLAG_*` bits without `NEW_LISTENER`.
 pub fn install(filter: &[Instruction], flags: u64) -> io::Result<()> {
+    set_filter(filter, flags).map(drop)
+}
+
+/// The call itself; with `NEW_LISTENER` the result is a descriptor.
+pub(super) fn set_filter(filter: &[Instruction], flags: u64) -> io::Result<i64> {
     let len = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = libc::sock_fprog {
         len,
@@ -34,8 +39,9 @@ pub fn install(filter: &[Instruction], flags: u64) -> io::Result<()> {
             &raw const program,
         )
     };
-    match r {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+    if r >= 0 {
+        Ok(r)
+    } else {
+        Err(io::Error::last_os_error())
     }
 }

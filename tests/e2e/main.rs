@@ -32,6 +32,7 @@ mod commit;
 mod crash;
 mod exit_codes;
 mod hostile;
+mod identity;
 mod images;
 mod leaks;
 mod nested;
@@ -68,6 +69,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("hostile", hostile::paths::TESTS, false),
     ("hostile", hostile::registry::TESTS, false),
     ("hostile", hostile::sizes::TESTS, false),
+    ("identity", identity::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Parsed;
 use super::mounts::target;
 use crate::cli::Failure;
-use crate::ops::run::{Namespace, SeccompChoice, Security, UserNamespace};
+use crate::ops::run::{IdentityChoice, Namespace, SeccompChoice, Security, UserNamespace};
 
 /// `--userns`
 pub(in crate::cli) fn userns(s: &str) -> Parsed<UserNamespace> {
@@ -19,6 +19,19 @@ pub(in crate::cli) fn userns(s: &str) -> Parsed<UserNamespace> {
             Err("keep-id takes no other id here: use --user UID:GID".to_owned())
         }
         _ => Err(format!("unknown user namespace {s:?}: want keep-id")),
+    }
+}
+
+/// `--identity`
+pub(in crate::cli) fn identity(s: &str) -> Parsed<IdentityChoice> {
+    match s {
+        "full" => Ok(IdentityChoice::Full),
+        "strict" => Ok(IdentityChoice::Strict),
+        "ids" => Ok(IdentityChoice::Ids),
+        "off" => Ok(IdentityChoice::Off),
+        _ => Err(format!(
+            "unknown identity {s:?}: want full, strict, ids or off"
+        )),
     }
 }
 
@@ -69,8 +82,8 @@ pub(in crate::cli) fn security(s: &str, out: &mut Security) -> Result<(), Failur
         ("seccomp", "unconfined") => out.seccomp = SeccompChoice::Unconfined,
         ("seccomp", "" | "builtin") => out.seccomp = SeccompChoice::Default,
         ("seccomp", file) => out.seccomp = SeccompChoice::File(file.into()),
-        ("no-new-privileges", "" | "true") => out.allow_new_privileges = false,
-        ("no-new-privileges", "false") => out.allow_new_privileges = true,
+        ("no-new-privileges", "" | "true") => out.new_privileges = Some(false),
+        ("no-new-privileges", "false") => out.new_privileges = Some(true),
         ("systempaths", "unconfined") => out.unmask.push("ALL".to_owned()),
         ("unmask", v) if !v.is_empty() => out.unmask.extend(v.split(':').map(str::to_owned)),
         ("mask", v) if !v.is_empty() => out.mask.extend(paths(v)?),
@@ -105,11 +118,12 @@ mod tests {
                 .len(),
             2
         );
-        assert!(
-            parse("no-new-privileges=false")
-                .unwrap()
-                .allow_new_privileges
-        );
+        for (word, want) in [
+            ("no-new-privileges=false", true),
+            ("no-new-privileges", false),
+        ] {
+            assert_eq!(parse(word).unwrap().new_privileges, Some(want));
+        }
         for bad in [
             "fly",
             "seccomp-fly=1",

@@ -12,7 +12,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Error;
-use crate::layer;
+use crate::layer::{self, Limits};
 use crate::oci::Digest;
 use crate::ops::progress::Progress;
 use crate::owners::{self, Owners};
@@ -22,15 +22,16 @@ use crate::store::{LayerInfo, Lease, Store};
 /// The kernel's most lower layers are 500 (`OVL_MAX_STACK`), of which this one and the skeleton take two.
 const STACK_MAX: usize = 498;
 
-/// Beyond this nobody wrote the image for use, and the work is not worth it.
+/// Most directories that are looked at, and most that the layer may have. Real images have a few; the
+/// bounds are for those that nobody made for use, since both are held in memory.
 const IMPLIED_MAX: usize = 100_000;
+const FOUND_MAX: usize = 10_000;
 
 /// Make the layer, if these (diff_ids, bottom first, all present) need one. The lease keeps it until the
 /// image's record does.
 pub(super) fn layer(
     store: &Store,
     diff_ids: &[&Digest],
-    limits: &layer::Limits,
     progress: &dyn Progress,
 ) -> Result<Option<(Digest, Lease)>, Error> {
     if diff_ids.len() < 2 {
@@ -50,15 +51,15 @@ pub(super) fn layer(
     }
     // All but the roots, which every layer has.
     if count > IMPLIED_MAX || (count > diff_ids.len() && diff_ids.len() > STACK_MAX) {
-        progress.warn(&format!(
-            "{count} directories that the layers use without listing them have mode 0755, whatever lower layers say"
-        ));
-        return Ok(None);
+        return Ok(give_up(count, progress));
     }
     let paths: Vec<PathBuf> = top_first().map(|id| store.layer_path(id)).collect();
     let found = rootfs::restated(&paths, &implied)?;
     if found.is_empty() {
         return Ok(None);
+    }
+    if found.len() > FOUND_MAX {
+        return Ok(give_up(count, progress));
     }
     let ids: Vec<&Digest> = top_first().collect();
     let tar = written(&found, |layer| store.layers().owners(ids[layer]))?;
@@ -66,7 +67,7 @@ pub(super) fn layer(
     let lease = store.lease([&diff_id])?;
     if !store.has_layer(&diff_id) {
         let draft = store.layers().begin(&diff_id)?;
-        let applied = layer::apply(&tar[..], draft.dir(), &draft.sidecar(), limits)
+        let applied = layer::apply(&tar[..], draft.dir(), &draft.sidecar(), &Limits::default())
             .map_err(Error::from_layer)?;
         draft.publish(&LayerInfo {
             diff_id: applied.diff_id,
@@ -76,6 +77,13 @@ pub(super) fn layer(
         })?;
     }
     Ok(Some((diff_id, lease)))
+}
+
+fn give_up<T>(count: usize, progress: &dyn Progress) -> Option<T> {
+    progress.warn(&format!(
+        "{count} directories or more that the layers use without listing them have mode 0755, whatever lower layers say"
+    ));
+    None
 }
 
 /// The directories as a tar, and so always the same for the same ones. `sidecar`: that of a layer.

@@ -221,7 +221,7 @@ pub(super) fn image(
     layers::fetch(store, source, &wanted, options, progress)?;
 
     let diff_ids: Vec<&Digest> = wanted.iter().map(|l| &l.diff_id).collect();
-    let (restated, _kept) = implied::layer(store, &diff_ids, &options.limits, progress)?.unzip();
+    let (restated, _kept) = implied::layer(store, &diff_ids, progress)?.unzip();
     let mut image_layers = Vec::with_capacity(wanted.len());
     for layers::Wanted {
         diff_id,

@@ -5,6 +5,7 @@
 
 mod driver;
 mod files;
+mod identity;
 mod name;
 mod options;
 mod process;
@@ -15,11 +16,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
+use oci_spec::runtime::Spec;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
-    Device, EnvVar, Namespace, Network, Options, SeccompChoice, Security, Ulimit, UserNamespace,
-    Volume, What,
+    Device, EnvVar, IdentityChoice, Namespace, Network, Options, SeccompChoice, Security, Ulimit,
+    UserNamespace, Volume, What,
 };
 
 use self::process::ImageDefaults;
@@ -30,7 +32,8 @@ use super::pull::{self, PullPolicy};
 use super::{Error, LABELS_ANNOTATION, state};
 use crate::host;
 use crate::monitor::{self, Ended, Signals};
-use crate::rootfs;
+use crate::owners;
+use crate::rootfs::{self, Driver, Root};
 use crate::runtime::caps::Caps;
 use crate::runtime::seccomp::Seccomp;
 use crate::runtime::{self, Plan, Stdin, WindowSize};
@@ -52,6 +55,8 @@ struct Source {
     defaults: ImageDefaults,
     /// Top first.
     layers: Vec<PathBuf>,
+    /// The same with their sidecars.
+    owners: Vec<owners::Layer>,
 }
 
 /// Run it in the foreground; returns how the program ended. With `remove`, and whenever it did not
@@ -122,6 +127,7 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
                 image: None,
                 defaults: ImageDefaults::default(),
                 layers: vec![dir],
+                owners: Vec::new(),
             };
             return Ok((source, store.shared()?));
         }
@@ -150,9 +156,12 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
             id: image.id.clone(),
             source,
         })?;
+    let layers = image.stack().map(|d| store.layer_path(d));
+    let layers = rootfs::visible(layers.collect());
     let source = Source {
         defaults: ImageDefaults::of(&config),
-        layers: rootfs::visible(image.stack().map(|d| store.layer_path(d)).collect()),
+        owners: layers.iter().map(|tree| store.layer_owners(tree)).collect(),
+        layers,
         image: Some(image),
     };
     Ok((source, guard))
@@ -186,54 +195,46 @@ fn start(
     let caps = base
         .adjusted(&o.cap_add, &o.cap_drop)
         .map_err(|e| Error::Runtime(runtime::PlanError::from(e).into()))?;
-    let target = store.mountpoint();
-    let spec = spec::build(
+    let prepared = Prepared {
         o,
-        Facts {
-            ids,
-            outside,
-            args: process::args(o, &source.defaults)?,
-            env: process::environment(o, &source.defaults, &hostname, |n| std::env::var(n).ok()),
-            cwd: working_directory(o, &source.defaults),
-            hostname: &hostname,
-            caps,
-            rootfs: &target,
-            cgroup2: is_cgroup2(),
-            annotations: annotations(o, source)?,
-        },
-    )?;
-    let json = serde_json::to_vec(&spec).map_err(|e| Error::Spec(e.to_string()))?;
-    container.write_config(&json)?;
+        source,
+        container,
+        ids,
+        outside,
+        hostname: &hostname,
+        caps,
+        target: store.mountpoint(),
+    };
+    let mut choice = identity::wanted(o);
+    let mut spec = prepared.spec(choice)?;
+    container.write_config(&spec.json()?)?;
     // The configuration pins the image: collecting garbage may go on.
     drop(guard);
-    let settings = runtime::Options {
-        seccomp: seccomp(o, caps)?,
-        stdin: if o.interactive {
-            Stdin::Inherit
-        } else {
-            Stdin::Null
-        },
-        init: o.init,
-        die_with_parent: true,
-        window: if o.tty {
-            window()
-        } else {
-            WindowSize::default()
-        },
-        files: files::all(o, &hostname),
-        preserve_fds: 0,
-        executable: OwnExecutable::look(),
-    };
     let signals = Signals::block().map_err(Error::Prepare)?;
-    let attempt = |with| -> Result<runtime::Started, Error> {
-        let root = driver::root(store, with, source, container)?;
-        let plan =
-            Plan::new(&spec, root, &target, settings.clone()).map_err(runtime::Error::from)?;
-        Ok(runtime::spawn(&plan)?)
-    };
-    let started = match o.driver {
-        Some(driver) => attempt(driver)?,
-        None => driver::first_that_works(attempt, progress)?,
+    let mut attempts = 0;
+    let started = loop {
+        let attempt = |driver| prepared.attempt(store, driver, choice, &spec);
+        let result = match o.driver {
+            Some(driver) => attempt(driver),
+            None => driver::first_that_works(attempt, progress),
+        };
+        match result {
+            Err(Error::Runtime(e)) if attempts == 0 && identity::is_impossible(&e) => {
+                // Asked for by name, it is that or nothing.
+                if o.identity.is_some() {
+                    return Err(Error::Runtime(e));
+                }
+                progress.warn(&format!(
+                    "users and owners are not emulated here ({e}): changing them succeeds and has no effect \
+                     (--identity ids asks for that without this warning, `coracle doctor` tells more)"
+                ));
+                attempts += 1;
+                choice = IdentityChoice::Ids;
+                spec = prepared.spec(choice)?;
+                container.write_config(&spec.json()?)?;
+            }
+            result => break result?,
+        }
     };
     if !started.own_pids && o.pid == Namespace::Private {
         progress.warn(
@@ -242,6 +243,118 @@ fn start(
         );
     }
     Ok(monitor::watch(started, &signals, o.interactive)?)
+}
+
+/// What does not change from one attempt to the next.
+struct Prepared<'a> {
+    o: &'a Options,
+    source: &'a Source,
+    container: &'a ContainerDir,
+    ids: Ids,
+    outside: Ids,
+    hostname: &'a str,
+    caps: Caps,
+    target: PathBuf,
+}
+
+/// A configuration, and the groups of the first process.
+struct Written {
+    spec: Spec,
+    groups: Vec<u32>,
+}
+
+impl Written {
+    fn json(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(&self.spec).map_err(|e| Error::Spec(e.to_string()))
+    }
+}
+
+impl Prepared<'_> {
+    fn spec(&self, choice: IdentityChoice) -> Result<Written, Error> {
+        let Self { o, source, .. } = self;
+        let emulated = matches!(choice, IdentityChoice::Full | IdentityChoice::Strict);
+        // Where users are emulated the kernel knows the caller as root.
+        let (mapped, groups) = if emulated {
+            (
+                Ids { uid: 0, gid: 0 },
+                user::groups(self.ids, &source.layers)?,
+            )
+        } else {
+            (self.ids, Vec::new())
+        };
+        let facts = Facts {
+            ids: self.ids,
+            mapped,
+            groups: groups.clone(),
+            outside: self.outside,
+            args: process::args(o, &source.defaults)?,
+            env: process::environment(o, &source.defaults, self.hostname, |n| {
+                std::env::var(n).ok()
+            }),
+            cwd: working_directory(o, &source.defaults),
+            hostname: self.hostname,
+            caps: self.caps,
+            rootfs: &self.target,
+            cgroup2: is_cgroup2(),
+            annotations: annotations(o, source)?,
+        };
+        Ok(Written {
+            spec: spec::build(o, facts)?,
+            groups,
+        })
+    }
+
+    fn attempt(
+        &self,
+        store: &Store,
+        driver: Driver,
+        choice: IdentityChoice,
+        written: &Written,
+    ) -> Result<runtime::Started, Error> {
+        let o = self.o;
+        let root = driver::root(store, driver, self.source, self.container)?;
+        let upper = match &root {
+            Root::Overlay(stack) | Root::Fuse(stack) => stack.upper.clone(),
+            Root::Directory(dir) => dir.clone(),
+        };
+        let layers = match &root {
+            // A copy has taken what it could from the layers.
+            Root::Directory(_) => Vec::new(),
+            _ => self.source.owners.clone(),
+        };
+        let place = identity::Place {
+            layers,
+            upper: owners::Layer {
+                tree: upper,
+                sidecar: self.container.owners(),
+            },
+            user: self.ids,
+            groups: written.groups.clone(),
+            caps: self.caps,
+        };
+        let settings = runtime::Options {
+            seccomp: seccomp(o, self.caps)?,
+            stdin: if o.interactive {
+                Stdin::Inherit
+            } else {
+                Stdin::Null
+            },
+            init: o.init,
+            die_with_parent: true,
+            window: if o.tty {
+                window()
+            } else {
+                WindowSize::default()
+            },
+            files: files::all(o, self.hostname),
+            preserve_fds: 0,
+            executable: OwnExecutable::look(),
+            identity: identity::identity(choice, o, place),
+        };
+        let plan =
+            Plan::new(&written.spec, root, &self.target, settings).map_err(runtime::Error::from)?;
+        Ok(runtime::spawn(&plan)?)
+    }
 }
 
 /// 64 hex digits, as docker's.

@@ -36,6 +36,19 @@ pub enum UserNamespace {
     KeepId,
 }
 
+/// `--identity`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityChoice {
+    /// Users, groups, owners, by a supervisor.
+    Full,
+    /// That, and access is refused as owners and modes have it.
+    Strict,
+    /// Changing user or owner succeeds and does nothing.
+    Ids,
+    /// The one id, and what the kernel says of it.
+    Off,
+}
+
 /// A mount that the user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Volume {
@@ -91,8 +104,9 @@ pub enum EnvVar {
 pub struct Security {
     /// `seccomp=`
     pub seccomp: SeccompChoice,
-    /// `no-new-privileges=false` lets set-user-ID programs take effect inside.
-    pub allow_new_privileges: bool,
+    /// `no-new-privileges`: forbidden, allowed in the kernel too, or left to us: allowed where they are
+    /// emulated, and then the kernel forbids them all the same.
+    pub new_privileges: Option<bool>,
     /// `unmask=`: paths that are neither masked nor read-only; `ALL` is all.
     pub unmask: Vec<String>,
     /// `mask=`: further paths to hide.
@@ -147,6 +161,8 @@ pub struct Options {
     pub user: Option<String>,
     /// `--userns`
     pub userns: UserNamespace,
+    /// `--identity`
+    pub identity: Option<IdentityChoice>,
     /// `--hostname`
     pub hostname: Option<String>,
     /// `--read-only`

@@ -42,7 +42,12 @@ const READONLY: [&str; 5] = [
 /// What was worked out before.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
+    /// As whom the program starts.
     pub ids: Ids,
+    /// Whom the kernel has the caller be inside.
+    pub mapped: Ids,
+    /// Supplementary groups, where they are emulated.
+    pub groups: Vec<u32>,
     /// The caller's uid and gid.
     pub outside: Ids,
     pub args: Vec<String>,
@@ -93,8 +98,8 @@ fn assemble(o: &Options, f: Facts<'_>) -> Result<Spec, OciSpecError> {
         .collect::<Result<Vec<_>, _>>()?;
     let (masked, readonly) = protected(o);
     let linux = LinuxBuilder::default()
-        .uid_mappings(map(f.ids.uid, f.outside.uid)?)
-        .gid_mappings(map(f.ids.gid, f.outside.gid)?)
+        .uid_mappings(map(f.mapped.uid, f.outside.uid)?)
+        .gid_mappings(map(f.mapped.gid, f.outside.gid)?)
         .namespaces(namespaces)
         .masked_paths(masked)
         .readonly_paths(readonly)
@@ -130,6 +135,7 @@ fn assemble(o: &Options, f: Facts<'_>) -> Result<Spec, OciSpecError> {
             UserBuilder::default()
                 .uid(f.ids.uid)
                 .gid(f.ids.gid)
+                .additional_gids(f.groups)
                 .build()?,
         )
         .args(f.args)
@@ -137,7 +143,7 @@ fn assemble(o: &Options, f: Facts<'_>) -> Result<Spec, OciSpecError> {
         .cwd(f.cwd)
         .capabilities(caps)
         .rlimits(rlimits)
-        .no_new_privileges(!o.security.allow_new_privileges && !o.privileged)
+        .no_new_privileges(o.security.new_privileges != Some(true) && !o.privileged)
         .build()?;
     let mut spec = SpecBuilder::default()
         .version("1.2.0")

@@ -48,6 +48,42 @@ pub(super) fn resolve(spec: &str, layers: &[PathBuf]) -> Result<Ids, Error> {
     Ok(Ids { uid, gid })
 }
 
+/// The groups that list the user, as docker gives them to the first process. root has none of them here,
+/// and its start no files to read.
+pub(super) fn groups(ids: Ids, layers: &[PathBuf]) -> Result<Vec<u32>, Error> {
+    if ids.uid == 0 {
+        return Ok(Vec::new());
+    }
+    let view = LayeredView::new(layers);
+    let read = |path: &str| -> Result<String, Error> {
+        let bytes = view.read_file(path, FILE_MAX)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let passwd = read("/etc/passwd")?;
+    Ok(match name_of(ids.uid, &passwd) {
+        Some(name) => groups_of(name, &read("/etc/group")?),
+        None => Vec::new(),
+    })
+}
+
+fn name_of(uid: u32, passwd: &str) -> Option<&str> {
+    passwd.lines().find_map(|line| {
+        let mut f = line.split(':');
+        let name = f.next()?;
+        (f.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
+fn groups_of(user: &str, file: &str) -> Vec<u32> {
+    file.lines()
+        .filter_map(|line| {
+            let mut f = line.split(':');
+            let gid = f.nth(2)?.parse().ok()?;
+            f.next()?.split(',').any(|m| m == user).then_some(gid)
+        })
+        .collect()
+}
+
 /// uid and primary gid. A number need not be in the file; its group is then 0, as docker has it.
 fn find_user(user: &str, passwd: &str) -> Option<(u32, u32)> {
     let user = if user.is_empty() { "0" } else { user };
@@ -94,6 +130,13 @@ mod tests {
         assert_eq!(find_user("nobody-here", PASSWD), None);
         assert_eq!(find_user("-1", PASSWD), None);
         assert_eq!(find_user("4294967296", PASSWD), None);
+    }
+
+    #[test]
+    fn supplementary_groups() {
+        assert_eq!(name_of(33, PASSWD), Some("www-data"));
+        let file = "root:x:0:\nstaff:x:50:a,www-data\nbad\nssl:x:7:www-data\nx:x:9:www\n";
+        assert_eq!(groups_of("www-data", file), [50, 7]);
     }
 
     #[test]

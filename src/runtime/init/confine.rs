@@ -1,10 +1,14 @@
 //! The last steps before the program: giving up what it must not have.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
+
 use rustix::thread::{
-    CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+    CapabilitiesSecureBits, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
+    set_capabilities_secure_bits, set_no_new_privs,
 };
 
 use super::{Context as _, Plan, Result, Stage};
+use crate::emulate;
 use crate::runtime::channel::Channel;
 use crate::runtime::plan::ProcFs;
 use crate::sys;
@@ -31,6 +35,12 @@ pub(super) fn privileges(plan: &Plan) -> Result<()> {
         permitted: set,
         inheritable: rustix::thread::CapabilitySet::empty(),
     };
+    if plan.supervisor.is_some() && plan.uid != 0 {
+        // To the kernel it is root, who would have all of them back at exec. Somebody else has none, and
+        // what a set-id program inside makes of him needs none of the kernel's.
+        set_capabilities_secure_bits(CapabilitiesSecureBits::NO_ROOT)
+            .at(Stage::Confine, || "securebits".into())?;
+    }
     // Before no_new_privs nothing is lost; seccomp needs CAP_SYS_ADMIN or no_new_privs.
     if plan.no_new_privileges {
         set_no_new_privs(true).at(Stage::Confine, || "no_new_privs".into())?;
@@ -44,44 +54,62 @@ pub(super) fn privileges(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Close what the caller's process had open, all but 0, 1, 2, what was asked for, and the channel.
-pub(super) fn close_all(plan: &Plan, channel: &Channel) -> Result<()> {
-    around_channel(plan, channel, sys::exec::close_from)
+/// Close what the caller's process had open, all but 0, 1, 2, what was asked for, the channel, and the
+/// way to the supervisor.
+pub(super) fn close_all(
+    plan: &Plan,
+    channel: &Channel,
+    supervisor: Option<BorrowedFd<'_>>,
+) -> Result<()> {
+    around(
+        plan,
+        &[Some(channel.fd()), supervisor],
+        sys::exec::close_from,
+    )
 }
 
 /// Nothing but 0, 1, 2 and what was asked for survives exec. The stub must still report: it closes the
 /// channel itself.
 pub(super) fn descriptors(plan: &Plan, channel: &Channel) -> Result<()> {
-    around_channel(plan, channel, sys::exec::cloexec_range)
+    around(plan, &[Some(channel.fd())], sys::exec::cloexec_range)
 }
 
-fn around_channel(
+fn around(
     plan: &Plan,
-    channel: &Channel,
+    keep: &[Option<BorrowedFd<'_>>],
     act: impl Fn(u32, u32) -> std::io::Result<()>,
 ) -> Result<()> {
     use std::os::fd::AsRawFd as _;
-    let first = 3 + plan.preserve_fds;
-    let channel = channel.fd().as_raw_fd() as u32;
-    let ranges = if channel < first {
-        [(first, u32::MAX), (1, 0)]
-    } else {
-        [(first, channel - 1), (channel + 1, u32::MAX)]
-    };
-    for (from, to) in ranges {
-        if from <= to {
-            act(from, to).at(Stage::Confine, || "close_range".into())?;
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .flatten()
+        .map(|f| f.as_raw_fd() as u32)
+        .collect();
+    keep.sort_unstable();
+    let mut from = 3 + plan.preserve_fds;
+    let closing = || "close_range".into();
+    for fd in keep {
+        if fd > from {
+            act(from, fd - 1).at(Stage::Confine, closing)?;
         }
+        from = from.max(fd + 1);
     }
-    Ok(())
+    act(from, u32::MAX).at(Stage::Confine, closing)
 }
 
-/// The system call filter.
-pub(super) fn filter(plan: &Plan) -> Result<()> {
-    match &plan.filter {
-        Some(f) => {
-            sys::seccomp::install(&f.program, f.flags).at(Stage::Confine, || "seccomp".into())
-        }
-        None => Ok(()),
-    }
+/// The system call filter, and its listener to the supervisor: from here on it answers for us, too.
+pub(super) fn filter(plan: &Plan, supervisor: Option<BorrowedFd<'_>>) -> Result<()> {
+    let Some(f) = &plan.filter else { return Ok(()) };
+    let Some(supervisor) = supervisor else {
+        return sys::seccomp::install(&f.program, f.flags).at(Stage::Confine, || "seccomp".into());
+    };
+    let identity = |what: &'static str| move || what.to_owned();
+    // Before the filter, which may forbid it.
+    let own = emulate::own_pidfd().at(Stage::Identity, identity("pidfd_open"))?;
+    let listener = sys::notify::install(&f.program, f.flags)
+        .at(Stage::Identity, identity("seccomp(listener)"))?;
+    // Ours must be closed when the exec is asked about: should the supervisor end, there must be no
+    // other listener to wait for.
+    emulate::hand_over(supervisor, own.as_fd(), listener.as_fd())
+        .at(Stage::Identity, identity("sendmsg"))
 }

@@ -42,16 +42,23 @@ impl<T, E: Into<std::io::Error>> Context<T> for std::result::Result<T, E> {
 ///
 /// The memory may be the parent's own, lent until exec: nothing here writes to what the parent still
 /// needs, and no destructor of the parent's values runs here.
-pub(super) fn run(plan: &Plan, channel: &Channel, parents_end: BorrowedFd<'_>) -> ! {
+///
+/// `supervisor`: where to send the listener, if somebody is to answer for users and owners.
+pub(super) fn run(
+    plan: &Plan,
+    channel: &Channel,
+    parents_end: BorrowedFd<'_>,
+    supervisor: Option<BorrowedFd<'_>>,
+) -> ! {
     // Ours is a copy: with it open we would never see the parent's end close.
     let _ = sys::exec::close_copy(parents_end);
-    let Err(failure) = start(plan, channel);
+    let Err(failure) = start(plan, channel, supervisor);
     // If the parent is gone there is nobody to tell.
     let _ = channel.send(&FromInit::Failed(failure), None);
     sys::clone::exit_now(127)
 }
 
-fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
+fn start(plan: &Plan, channel: &Channel, supervisor: Option<BorrowedFd<'_>>) -> Result<Infallible> {
     // First, while the caller's /proc is in reach: without a map no file can be created.
     map_ids(plan)?;
     detach(plan, channel)?;
@@ -71,7 +78,7 @@ fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
 
     // From here on every path is one of the container. No descriptor may still lead out of it: a
     // working directory like /proc/self/fd/4 would (CVE-2024-21626).
-    confine::close_all(plan, channel)?;
+    confine::close_all(plan, channel, supervisor)?;
     protect::all(plan)?;
     let tty = terminal::open(plan, channel)?;
     inside::score(plan)?;
@@ -84,7 +91,7 @@ fn start(plan: &Plan, channel: &Channel) -> Result<Infallible> {
     umask(Mode::from_bits_truncate(plan.umask));
     confine::descriptors(plan, channel)?;
     // Last, since a filter may forbid any of the above.
-    confine::filter(plan)?;
+    confine::filter(plan, supervisor)?;
     let error = program.exec();
     // As the stub does, by write(2): a filter that lets no message through may still allow it.
     sys::exec::report_errno(channel.fd(), &error);

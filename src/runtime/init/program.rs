@@ -29,7 +29,7 @@ pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<Prepared> {
         .map_err(|e| Failure::new(Stage::Find, name.to_string_lossy(), e))?;
     let mut env = plan.env.clone();
     if !env.iter().any(|e| e.as_bytes().starts_with(b"HOME=")) {
-        env.push(home(plan.ids.uid.inside));
+        env.push(home(plan.uid));
     }
     if plan.init {
         return super::reaper::prepare(path, plan.args.clone(), env, channel);

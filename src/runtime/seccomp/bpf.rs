@@ -4,6 +4,8 @@
 //! some ten instructions for any call. Short matters twice: the kernel runs the filter for every
 //! number once when it is installed (to learn which are always allowed), and then for the rest.
 
+use std::borrow::Cow;
+
 use super::profile::{Action, Arch, Condition, Operator, Profile, Rule, Verdict};
 use crate::sys::seccomp::Instruction;
 
@@ -164,7 +166,7 @@ impl Backwards {
 }
 
 /// The first rule that holds decides.
-fn ask(rules: &[&Rule<'_>], default: Action) -> Vec<Instruction> {
+fn ask(rules: &[Cow<'_, Rule<'_>>], default: Action) -> Vec<Instruction> {
     let mut out = Vec::new();
     for rule in rules {
         // Each condition falls through when it holds and else skips to the next rule.
@@ -219,6 +221,12 @@ fn condition(c: Condition) -> Vec<Instruction> {
     let high_half = half(low + 4, (mask >> 32) as u32);
     let low_half = half(low, mask as u32);
     let skip_low = low_half.len() as u8;
+    // What is masked away needs no look.
+    if c.operator == Operator::Equal && mask >> 32 == 0 {
+        let mut out = low_half;
+        out.push(branch(IF_EQ, value_low, 0, FAIL));
+        return out;
+    }
     let mut out = high_half;
     match c.operator {
         Operator::Equal => {
@@ -320,7 +328,7 @@ mod tests {
             // Half of the time values that differ in few bits, where the edges are.
             let (value, mask) = if near { (argument ^ (value & 0x1_0000_0001), u64::MAX) } else { (value, mask) };
             let rule = Rule::when("read", Action::Allow, Condition { argument: slot, mask, operator, value });
-            let program = compile(|_| Profile { default: Action::Errno(1), rules: vec![rule.clone()] });
+            let program = compile(|_| Profile::new(Action::Errno(1), vec![rule.clone()]));
             let mut arguments = A0;
             arguments[slot as usize] = argument;
             let got = run(&program, native().audit(), number("read"), arguments);
@@ -335,15 +343,16 @@ mod tests {
         for &arch in Arch::NATIVE {
             let all = arch.syscalls();
             let allowed = |i: usize| i.is_multiple_of(3);
-            let program = compile(|a| Profile {
-                default: Action::Errno(1),
-                rules: a
-                    .syscalls()
-                    .iter()
-                    .enumerate()
-                    .filter(|(i, _)| allowed(*i))
-                    .map(|(_, (_, name))| Rule::always(name, Action::Allow))
-                    .collect(),
+            let program = compile(|a| {
+                Profile::new(
+                    Action::Errno(1),
+                    a.syscalls()
+                        .iter()
+                        .enumerate()
+                        .filter(|(i, _)| allowed(*i))
+                        .map(|(_, (_, name))| Rule::always(name, Action::Allow))
+                        .collect(),
+                )
             });
             for (i, (number, name)) in all.iter().enumerate() {
                 let got = run(&program, arch.audit(), *number, A0);
@@ -360,10 +369,8 @@ mod tests {
 
     #[test]
     fn foreign_callers_do_not_pass() {
-        let program = compile(|_| Profile {
-            default: Action::Errno(1),
-            rules: vec![Rule::always("read", Action::Allow)],
-        });
+        let program =
+            compile(|_| Profile::new(Action::Errno(1), vec![Rule::always("read", Action::Allow)]));
         assert_eq!(
             run(&program, 0xc000_0015, 0, A0),
             Action::KillProcess.value()
@@ -389,10 +396,7 @@ mod tests {
                 Condition::new(0, Operator::Greater, 40),
             ),
         ];
-        let program = compile(|_| Profile {
-            default: Action::Errno(1),
-            rules: rules.clone(),
-        });
+        let program = compile(|_| Profile::new(Action::Errno(1), rules.clone()));
         for (a, want) in [
             (0, Action::Allow),
             (37, Action::Allow),

@@ -73,6 +73,7 @@ pub(super) const ALWAYS: &[&str] = &[
     "fsetxattr",
     "fstat",
     "fstat64",
+    "fstatat",
     "fstatat64",
     "fstatfs",
     "fstatfs64",

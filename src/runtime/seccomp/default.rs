@@ -60,10 +60,7 @@ pub(crate) fn profile(caps: Caps, arch: Arch) -> Profile<'static> {
         Arch::X86 => rules.push(allow("modify_ldt")),
         Arch::Aarch64 => rules.push(allow("sync_file_range2")),
     }
-    Profile {
-        default: Action::Errno(libc::EPERM as u16),
-        rules,
-    }
+    Profile::new(Action::Errno(libc::EPERM as u16), rules)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::profile::{Action, Arch, Condition, Operator, Profile, Rule};
 use super::{Filter, bpf};
+use crate::emulate::Mode;
 use crate::runtime::caps::Caps;
 
 /// Instructions that the kernel accepts in one filter (BPF_MAXINSNS).
@@ -101,7 +102,7 @@ pub(super) fn parse(json: &str, caps: Caps) -> Result<LinuxSeccomp, ProfileError
 }
 
 /// Compile a runtime-spec profile.
-pub(super) fn compile(p: &LinuxSeccomp) -> Result<Filter, ProfileError> {
+pub(super) fn compile(p: &LinuxSeccomp, identity: Option<Mode>) -> Result<Filter, ProfileError> {
     let default = action(p.default_action(), p.default_errno_ret())?;
     let mut rules = Vec::new();
     for syscall in p.syscalls().iter().flatten() {
@@ -135,7 +136,11 @@ pub(super) fn compile(p: &LinuxSeccomp) -> Result<Filter, ProfileError> {
             });
         }
     }
-    let profile = Profile { default, rules };
+    let profile = Profile {
+        default,
+        rules,
+        instead: super::instead(identity),
+    };
     let program = bpf::compile(|_: Arch| profile.clone());
     if program.len() > PROGRAM_MAX {
         return Err(ProfileError::TooLong(program.len()));
@@ -225,7 +230,7 @@ mod tests {
             "[]",
         ] {
             let refused = match parse(json, Caps::EMPTY) {
-                Ok(p) => compile(&p).is_err(),
+                Ok(p) => compile(&p, None).is_err(),
                 Err(_) => true,
             };
             assert!(refused, "{json}");

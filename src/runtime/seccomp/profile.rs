@@ -2,6 +2,8 @@
 //! OCI runtime-spec, config-linux.md "Seccomp"; seccomp_rule_add(3) for what several rules for one
 //! call mean.
 
+use std::borrow::Cow;
+
 /// Instruction sets whose callers a filter tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arch {
@@ -53,6 +55,8 @@ pub(crate) enum Action {
     KillThread,
     KillProcess,
     Trace(u16),
+    /// Ask the supervisor.
+    Notify,
 }
 
 impl Action {
@@ -66,6 +70,7 @@ impl Action {
             Self::KillThread => 0,
             Self::KillProcess => 0x8000_0000,
             Self::Trace(data) => 0x7ff0_0000 | u32::from(data),
+            Self::Notify => 0x7fc0_0000,
         }
     }
 }
@@ -143,6 +148,9 @@ pub(crate) struct Profile<'a> {
     /// For a call without a matching rule.
     pub default: Action,
     pub rules: Vec<Rule<'a>>,
+    /// Instead of allowing it: the first rule that holds decides, before the profile's own. What the
+    /// profile refuses stays refused.
+    pub instead: Vec<Rule<'a>>,
 }
 
 /// What to do with one system call number.
@@ -150,32 +158,84 @@ pub(crate) struct Profile<'a> {
 pub(crate) enum Verdict<'a> {
     Always(Action),
     /// The first rule that holds decides, else the profile's default.
-    Ask(Vec<&'a Rule<'a>>),
+    Ask(Vec<Cow<'a, Rule<'a>>>),
 }
 
-impl Profile<'_> {
+impl<'a> Profile<'a> {
+    /// A profile by itself.
+    pub(crate) fn new(default: Action, rules: Vec<Rule<'a>>) -> Self {
+        Self {
+            default,
+            rules,
+            instead: Vec::new(),
+        }
+    }
+
     /// Verdicts for the calls that have rules, ascending by number; names that this instruction set
     /// lacks are left out, as libseccomp does. A rule without conditions beats those with.
     pub(crate) fn verdicts(&self, arch: Arch) -> Vec<(u32, Verdict<'_>)> {
-        let mut by_name: Vec<&Rule<'_>> = self.rules.iter().collect();
-        by_name.sort_by_key(|r| r.name);
+        let by_name = sorted(&self.rules);
+        let instead = sorted(&self.instead);
         let mut out = Vec::with_capacity(by_name.len());
         for (number, name) in arch.syscalls() {
-            let start = by_name.partition_point(|r| r.name < name);
-            let mut end = start;
-            while by_name.get(end).is_some_and(|r| r.name == name) {
-                end += 1;
-            }
-            let rules = &by_name[start..end];
-            if rules.is_empty() {
+            let rules = named(&by_name, name);
+            let instead = named(&instead, name);
+            if rules.is_empty() && instead.is_empty() {
                 continue;
             }
             let verdict = match rules.iter().find(|r| r.conditions.is_empty()) {
                 Some(r) => Verdict::Always(r.action),
-                None => Verdict::Ask(rules.to_vec()),
+                None if rules.is_empty() => Verdict::Always(self.default),
+                None => Verdict::Ask(rules.iter().map(|r| Cow::Borrowed(*r)).collect()),
             };
-            out.push((number, verdict));
+            out.push((number, replaced(verdict, instead)));
         }
         out
+    }
+}
+
+fn sorted<'r, 'a>(rules: &'r [Rule<'a>]) -> Vec<&'r Rule<'a>> {
+    let mut by_name: Vec<&Rule<'_>> = rules.iter().collect();
+    by_name.sort_by_key(|r| r.name);
+    by_name
+}
+
+fn named<'s, 'r, 'a>(by_name: &'s [&'r Rule<'a>], name: &str) -> &'s [&'r Rule<'a>] {
+    let start = by_name.partition_point(|r| r.name < name);
+    let rest = &by_name[start..];
+    &rest[..rest.partition_point(|r| r.name == name)]
+}
+
+/// Put other actions where a verdict is to allow.
+fn replaced<'a>(verdict: Verdict<'a>, instead: &[&'a Rule<'a>]) -> Verdict<'a> {
+    let allows = |action| matches!(action, Action::Allow | Action::Log);
+    match verdict {
+        Verdict::Always(action) if allows(action) && !instead.is_empty() => {
+            if let Some(rule) = instead.iter().find(|r| r.conditions.is_empty()) {
+                return Verdict::Always(rule.action);
+            }
+            let mut rules: Vec<_> = instead.iter().map(|r| Cow::Borrowed(*r)).collect();
+            rules.push(Cow::Owned(Rule::always(instead[0].name, action)));
+            Verdict::Ask(rules)
+        }
+        Verdict::Ask(rules) if !instead.is_empty() => {
+            let mut all = Vec::new();
+            for rule in rules {
+                if allows(rule.action) {
+                    // Both must hold.
+                    all.extend(instead.iter().map(|i| {
+                        let conditions = rule.conditions.iter().chain(&i.conditions);
+                        Cow::Owned(Rule {
+                            name: i.name,
+                            action: i.action,
+                            conditions: conditions.copied().collect(),
+                        })
+                    }));
+                }
+                all.push(rule);
+            }
+            Verdict::Ask(all)
+        }
+        verdict => verdict,
     }
 }

@@ -12,6 +12,7 @@ suite!(
     endless_pax_header,
     path_too_long,
     deep_nesting,
+    too_many_implied_directories,
 );
 
 fn negative_and_huge_sizes(e: &Env) -> Done {
@@ -178,5 +179,23 @@ fn deep_nesting(e: &Env) -> Done {
             .run();
         nothing_left(&own);
     }
+    Ok(())
+}
+
+/// What lower layers say of them is repeated in a layer on top, which is held in memory: not for any number.
+fn too_many_implied_directories(e: &Env) -> Done {
+    let (mut lower, mut upper) = (Tar::busybox(), Tar::new());
+    for i in 0..10_001 {
+        lower = lower.dir(format!("d{i}"));
+        upper = upper.file(format!("d{i}/f"), "");
+    }
+    let evil = Evil::honest(Image::new(&[lower.end(), upper.end()]));
+    let own = e.with_own_store();
+    own.cmd(["pull", "-q", &evil.name()])
+        .ok()
+        .err_has("without listing them");
+    own.run_name(&[], &evil.name(), &["ls", "/d10000"])
+        .ok()
+        .out_is("f\n");
     Ok(())
 }

@@ -1,0 +1,313 @@
+//! What makes files. The kernel gives every new file to the container's root; where that is not whose it
+//! is (the maker is somebody else, or the directory hands down its group) the supervisor makes it,
+//! with the owner recorded before anybody sees it: a new name, exclusively, so that no race can
+//! make it somebody else's file. Devices become empty files that say what they stand for.
+//! open(2), mkdir(2), mknod(2), symlink(2).
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::io::Errno;
+
+use super::{DONE, Reply, Result, Scratch};
+use crate::emulate::access;
+use crate::emulate::caller::{Caller, PathBuffer};
+use crate::emulate::creds::{Cred, cap};
+use crate::emulate::ownership::{self, Belongs, Object};
+use crate::emulate::resolve::{AT_FDCWD, Last, split};
+use crate::emulate::rules::Op;
+use crate::owners::{FileType, Owner};
+use crate::sys::notify;
+
+const S_ISGID: u32 = libc::S_ISGID;
+
+/// What is to be made.
+struct Wanted {
+    dirfd: i32,
+    /// Index of the path argument.
+    path: usize,
+    mode: u32,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// open(2) with these flags.
+    Open(u32),
+    /// A file without a name, in a directory.
+    Nameless(u32),
+    Dir,
+    /// fifo, socket or regular file by mknod(2): the type.
+    Node(u32),
+    Device(FileType),
+    /// Index of the argument with the target.
+    Symlink(usize),
+}
+
+pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
+    let Some(wanted) = wanted(c)? else {
+        return Ok(Reply::Continue);
+    };
+    if c.path(wanted.path, &mut scratch.path).is_err() {
+        return Ok(Reply::Continue);
+    }
+    let path = scratch.path.as_bytes();
+    let cred = c.cred();
+    if let Kind::Nameless(flags) = wanted.kind {
+        return nameless(c, cred, &wanted, flags, path);
+    }
+    let trailing = path.ends_with(b"/");
+    let Some((dir, name)) = split(path) else {
+        return Ok(Reply::Continue);
+    };
+    if trailing && wanted.kind != Kind::Dir {
+        return Ok(Reply::Continue);
+    }
+    let dir = if dir.is_empty() { b"." } else { dir };
+    let is_root = cred.uid.fs == 0 && cred.gid.fs == 0;
+    let is_device = matches!(wanted.kind, Kind::Device(_));
+    if is_root && !is_device && c.world.ownership.defaults_are_plain() {
+        // The usual case: nothing is handed down.
+        if let Some(name) = c.name(wanted.dirfd, dir, &mut scratch.name) {
+            match statx(CWD, name, AtFlags::empty(), StatxFlags::MODE) {
+                Ok(s) if u32::from(s.stx_mode) & S_ISGID != 0 => {}
+                _ => return Ok(Reply::Continue),
+            }
+        }
+    }
+    let Ok(parent) = c
+        .open(wanted.dirfd, dir, Last::Follow)
+        .and_then(Object::new)
+    else {
+        return Ok(Reply::Continue);
+    };
+    let above = c.world.ownership.of(&parent);
+    let (uid, gid) = owner_of_new(cred, &parent, above);
+    if uid == 0 && gid == 0 && !is_device && c.world.ownership.defaults_are_plain() {
+        return Ok(Reply::Continue);
+    }
+    if let Kind::Open(_) = wanted.kind
+        && statx(
+            &parent.fd,
+            name,
+            AtFlags::SYMLINK_NOFOLLOW,
+            StatxFlags::TYPE,
+        )
+        .is_ok()
+    {
+        return Ok(Reply::Continue);
+    }
+    if is_device && !cred.can(cap::MKNOD) {
+        return Err(Errno::PERM);
+    }
+    if !access::allows(
+        cred,
+        above,
+        parent.mode(),
+        true,
+        access::WRITE | access::SEARCH,
+    ) {
+        return Err(Errno::ACCESS);
+    }
+    make(c, &wanted, &parent, name, uid, gid)
+}
+
+fn wanted(c: &Caller<'_>) -> std::result::Result<Option<Wanted>, Errno> {
+    let node = |dirfd, path, at: usize| {
+        let (mode, dev) = (c.word(at), c.arg(at + 1));
+        // As sys_mknod gets it: 32 bits, new_decode_dev.
+        let dev = dev as u32;
+        let (major, minor) = (
+            (dev & 0xf_ff00) >> 8,
+            (dev & 0xff) | ((dev >> 12) & 0xf_ff00),
+        );
+        let kind = match mode & libc::S_IFMT {
+            // Overlay's mark for "not there", which the kernel lets everybody make.
+            libc::S_IFCHR if (major, minor) == (0, 0) => return None,
+            libc::S_IFCHR => Kind::Device(FileType::Char(major, minor)),
+            libc::S_IFBLK => Kind::Device(FileType::Block(major, minor)),
+            kind @ (0 | libc::S_IFREG | libc::S_IFIFO | libc::S_IFSOCK) => Kind::Node(kind),
+            _ => return None,
+        };
+        Some(Wanted {
+            dirfd,
+            path,
+            mode: mode & 0o7777,
+            kind,
+        })
+    };
+    let open = |dirfd, path, flags: u32, mode| {
+        let kind = if flags & libc::O_TMPFILE as u32 == libc::O_TMPFILE as u32 {
+            Kind::Nameless(flags)
+        } else {
+            Kind::Open(flags)
+        };
+        let creates = flags & libc::O_CREAT as u32 != 0 || matches!(kind, Kind::Nameless(_));
+        (creates && flags & libc::O_PATH as u32 == 0).then_some(Wanted {
+            dirfd,
+            path,
+            mode: mode & 0o7777,
+            kind,
+        })
+    };
+    let simple = |dirfd, path, mode, kind| {
+        Some(Wanted {
+            dirfd,
+            path,
+            mode,
+            kind,
+        })
+    };
+    Ok(match c.call.op {
+        Op::Open => open(AT_FDCWD, 0, c.word(1), c.word(2)),
+        Op::Openat => open(c.int(0), 1, c.word(2), c.word(3)),
+        Op::Creat => {
+            let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+            open(AT_FDCWD, 0, flags as u32, c.word(1))
+        }
+        Op::Openat2 => {
+            // struct open_how: flags, mode, resolve. Special ways to resolve are the kernel's business.
+            let mut how = [0u8; 24];
+            if c.read(c.arg(2), &mut how).is_err() {
+                return Ok(None);
+            }
+            let field = |i: usize| {
+                let mut word = [0; 8];
+                word.copy_from_slice(&how[8 * i..8 * i + 8]);
+                u64::from_ne_bytes(word)
+            };
+            match (u32::try_from(field(0)), field(2)) {
+                (Ok(flags), 0) => open(c.int(0), 1, flags, field(1) as u32),
+                _ => None,
+            }
+        }
+        Op::Mkdir => simple(AT_FDCWD, 0, c.word(1) & 0o1777, Kind::Dir),
+        Op::Mkdirat => simple(c.int(0), 1, c.word(2) & 0o1777, Kind::Dir),
+        Op::Mknod => node(AT_FDCWD, 0, 1),
+        Op::Mknodat => node(c.int(0), 1, 2),
+        Op::Symlink => simple(AT_FDCWD, 1, 0, Kind::Symlink(0)),
+        Op::Symlinkat => simple(c.int(1), 2, 0, Kind::Symlink(0)),
+        _ => None,
+    })
+}
+
+fn owner_of_new(cred: &Cred, parent: &Object, above: Belongs) -> (u32, u32) {
+    let gid = if parent.mode() & S_ISGID != 0 {
+        above.gid
+    } else {
+        cred.gid.fs
+    };
+    (cred.uid.fs, gid)
+}
+
+fn make(
+    c: &Caller<'_>,
+    wanted: &Wanted,
+    parent: &Object,
+    name: &[u8],
+    uid: u32,
+    gid: u32,
+) -> Result {
+    let mode = Mode::from_raw_mode(wanted.mode & !c.umask()?);
+    let mut target = PathBuffer::new();
+    if let Kind::Symlink(at) = wanted.kind {
+        c.path(at, &mut target)?;
+    }
+    c.still_waits()?;
+    match wanted.kind {
+        Kind::Open(flags) => {
+            let flags = OFlags::from_bits_retain(flags);
+            let own = OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            return match openat(&parent.fd, name, flags | own, mode) {
+                Ok(file) => hand_over(c, file, flags, uid, gid),
+                // Somebody was faster: now it is an ordinary open.
+                Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => Ok(Reply::Continue),
+                Err(e) => Err(e),
+            };
+        }
+        Kind::Device(device) => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = openat(&parent.fd, name, flags, mode)?;
+            let owner = Owner {
+                uid,
+                gid,
+                mode: mode.as_raw_mode(),
+                file_type: device,
+            };
+            let set = ownership::set_attribute(file.as_fd(), &owner);
+            if set.is_err() {
+                // Without its mark it would be an empty file that claims to be a device's success.
+                let _ = rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty());
+                return Err(Errno::PERM);
+            }
+            return Ok(DONE);
+        }
+        Kind::Dir => rustix::fs::mkdirat(&parent.fd, name, mode)?,
+        Kind::Node(kind) => {
+            let kind = match kind {
+                libc::S_IFIFO => rustix::fs::FileType::Fifo,
+                libc::S_IFSOCK => rustix::fs::FileType::Socket,
+                _ => rustix::fs::FileType::RegularFile,
+            };
+            rustix::fs::mknodat(&parent.fd, name, kind, mode, 0)?;
+        }
+        Kind::Symlink(_) => rustix::fs::symlinkat(target.as_cstr(), &parent.fd, name)?,
+        Kind::Nameless(_) => return Err(Errno::INVAL),
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = Object::new(openat(&parent.fd, name, flags, Mode::empty())?)?;
+    give_new(c, &made, uid, gid)?;
+    Ok(DONE)
+}
+
+fn give_new(c: &Caller<'_>, made: &Object, uid: u32, gid: u32) -> std::result::Result<(), Errno> {
+    let nobody_yet = Belongs {
+        uid: 0,
+        gid: 0,
+        device: None,
+        recorded: false,
+    };
+    c.world.ownership.give(made, nobody_yet, uid, gid)
+}
+
+fn hand_over(c: &Caller<'_>, file: OwnedFd, flags: OFlags, uid: u32, gid: u32) -> Result {
+    let made = Object::new(file)?;
+    give_new(c, &made, uid, gid)?;
+    let cloexec = flags.contains(OFlags::CLOEXEC);
+    notify::answer_with(
+        c.world.listener(),
+        c.notification.id,
+        made.fd.as_fd(),
+        cloexec,
+    )?;
+    Ok(Reply::Sent)
+}
+
+/// `O_TMPFILE`: the path is that of a directory.
+fn nameless(c: &Caller<'_>, cred: &Cred, wanted: &Wanted, flags: u32, path: &[u8]) -> Result {
+    let Ok(dir) = c
+        .open(wanted.dirfd, path, Last::Follow)
+        .and_then(Object::new)
+    else {
+        return Ok(Reply::Continue);
+    };
+    let above = c.world.ownership.of(&dir);
+    let (uid, gid) = owner_of_new(cred, &dir, above);
+    if uid == 0 && gid == 0 {
+        return Ok(Reply::Continue);
+    }
+    if !access::allows(
+        cred,
+        above,
+        dir.mode(),
+        true,
+        access::WRITE | access::SEARCH,
+    ) {
+        return Err(Errno::ACCESS);
+    }
+    let mode = Mode::from_raw_mode(wanted.mode & !c.umask()?);
+    c.still_waits()?;
+    let flags = OFlags::from_bits_retain(flags);
+    let file = openat(CWD, dir.name().as_cstr(), flags | OFlags::CLOEXEC, mode)?;
+    hand_over(c, file, flags, uid, gid)
+}

@@ -1,0 +1,125 @@
+//! What is done about each family of calls. Every handler either answers, or says that the kernel
+//! shall carry the call out; the latter is safe by the kernel alone, whatever the caller does
+//! meanwhile to what its pointers lead to.
+//!
+//! No handler waits for anything: files are looked at through `O_PATH` descriptors, and only new or
+//! regular ones are opened.
+
+mod access;
+mod chown;
+mod create;
+mod credentials;
+mod exec;
+mod limits;
+mod socket;
+mod stat;
+mod xattr;
+
+use rustix::io::Errno;
+
+use super::caller::{Caller, PathBuffer};
+use super::resolve::Name;
+use super::rules::Op;
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The kernel does it.
+    Continue,
+    /// Done; this is its result.
+    Value(i64),
+    /// Answered already, with a descriptor.
+    Sent,
+}
+
+pub(super) type Result = std::result::Result<Reply, Errno>;
+
+/// Success of a call that returns nothing.
+pub(super) const DONE: Reply = Reply::Value(0);
+
+/// Memory that each thread has once, since paths are long and calls are many.
+pub(super) struct Scratch {
+    pub(super) path: PathBuffer,
+    pub(super) name: Name,
+}
+
+impl Scratch {
+    pub(super) fn new() -> Self {
+        Self {
+            path: PathBuffer::new(),
+            name: Name::new(),
+        }
+    }
+}
+
+/// Do it.
+pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
+    match c.call.op {
+        Op::Stat | Op::Lstat | Op::Fstat | Op::Fstatat | Op::Statx => stat::handle(c, scratch),
+        Op::Chown | Op::Lchown | Op::Fchown | Op::Fchownat => chown::handle(c, scratch),
+        Op::Open | Op::Openat => {
+            if c.world.strict {
+                access::handle(c, scratch)?;
+            }
+            create::handle(c, scratch)
+        }
+        Op::Openat2
+        | Op::Creat
+        | Op::Mkdir
+        | Op::Mkdirat
+        | Op::Mknod
+        | Op::Mknodat
+        | Op::Symlink
+        | Op::Symlinkat => create::handle(c, scratch),
+        Op::Setuid
+        | Op::Setgid
+        | Op::Setreuid
+        | Op::Setregid
+        | Op::Setresuid
+        | Op::Setresgid
+        | Op::Setfsuid
+        | Op::Setfsgid
+        | Op::Setgroups
+        | Op::Getuid
+        | Op::Geteuid
+        | Op::Getgid
+        | Op::Getegid
+        | Op::Getresuid
+        | Op::Getresgid
+        | Op::Getgroups
+        | Op::Capget
+        | Op::Capset
+        | Op::Prctl
+        | Op::Chroot => credentials::handle(c),
+        Op::Execve | Op::Execveat => exec::handle(c, scratch),
+        Op::Setxattr
+        | Op::Lsetxattr
+        | Op::Fsetxattr
+        | Op::Getxattr
+        | Op::Lgetxattr
+        | Op::Fgetxattr
+        | Op::Listxattr
+        | Op::Llistxattr
+        | Op::Flistxattr
+        | Op::Removexattr
+        | Op::Lremovexattr
+        | Op::Fremovexattr => xattr::handle(c, scratch),
+        Op::Prlimit | Op::Getrlimit | Op::Setrlimit => limits::handle(c),
+        Op::Getsockopt | Op::Socketcall => socket::handle(c),
+        Op::Bind => socket::bind(c),
+        Op::Access
+        | Op::Faccessat
+        | Op::Faccessat2
+        | Op::Unlink
+        | Op::Unlinkat
+        | Op::Rmdir
+        | Op::Rename
+        | Op::Renameat
+        | Op::Link
+        | Op::Linkat
+        | Op::Chmod
+        | Op::Fchmodat
+        | Op::Chdir
+        | Op::Truncate => access::handle(c, scratch),
+    }
+}

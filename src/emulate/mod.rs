@@ -1,0 +1,91 @@
+//! Identity emulation: under one id, everything that expects several users works and is seen
+//! consistently from inside.
+//!
+//! A filter ([`rules`]) has the kernel ask a supervisor about the calls that are concerned with who
+//! somebody is and whom a file belongs to. The supervisor is a process of its own, forked by the command
+//! before the container, in the container's user and mount namespaces and outside of its pid namespace.
+//!
+//! ```text
+//! command                    supervisor                          container's first process
+//!   start ---- fork ------->  waits for the listener
+//!   clone3 --------------------------------------------------->   sets up
+//!                                                                 installs the filter
+//!                             <------- listener, own pidfd ----   hand_over
+//!                             setns(user, mnt), drops rights
+//!                             answers ----------------------->    exec, which is already asked about
+//!   ...
+//!                             ends when nobody is left            ends
+//! ```
+//!
+//! - [`creds`]: who a process is, by rules that are the kernel's own; the index of its credentials travels in
+//!   a limit that the kernel passes on for us.
+//! - `ownership`: whom a file belongs to, on its inode or in a record beside it ([`crate::owners`]).
+//! - `resolve`: from a path of a caller to a file.
+//! - `handlers`: what is done about each family of calls.
+//!
+//! # What it is not
+//!
+//! A security boundary. The supervisor has no more authority than the container's own root, over the
+//! user's own files; a lost race can spoil the container's own view of owners, and nothing else. What the
+//! container may do to the host is decided by the kernel. All the same a hostile container must not be
+//! able to stop it: it is out of reach for signals and ptrace(2) (another pid namespace, not dumpable),
+//! waits for nothing that a container controls, and what grows has a bound.
+//!
+//! # Limits
+//!
+//! Credentials are those of a process: a thread that changes its own by the bare system call changes
+//! them for all. What is not asked about shows the one id: `/proc/PID/status`, `SCM_CREDENTIALS`, the
+//! sender of a signal.
+
+mod access;
+mod caller;
+pub mod creds;
+mod handlers;
+mod layouts;
+mod ownership;
+mod resolve;
+pub mod rules;
+mod supervisor;
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use rules::Mode;
+pub use supervisor::{Setup, Supervisor, hand_over, own_pidfd, start};
+
+/// All that the threads of a supervisor share.
+struct World {
+    listener: OwnedFd,
+    /// The outer /proc, which is also the working directory.
+    proc: OwnedFd,
+    calls: rules::Table,
+    creds: creds::table::Table,
+    ownership: ownership::Ownership,
+    /// Our root directory, and the container's.
+    root: resolve::Place,
+    /// Whether a process of the container may have another one.
+    roots_vary: AtomicBool,
+    /// Whether access is refused as owners and modes have it.
+    strict: bool,
+    /// Whether the container can see the supervisor's pid namespace.
+    shared_pids: bool,
+}
+
+impl World {
+    fn listener(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    fn roots_vary(&self) -> bool {
+        self.roots_vary.load(Ordering::Relaxed)
+    }
+
+    fn let_roots_vary(&self) {
+        self.roots_vary.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether /proc in the container shows its own processes only.
+    fn own_proc(&self) -> bool {
+        !self.shared_pids
+    }
+}

@@ -1,0 +1,368 @@
+//! Whom a file belongs to: the attribute on its inode, or a record beside it.
+//!
+//! Regular files and directories carry their owner themselves ([`XATTR`]). What cannot, symlinks, fifos,
+//! sockets and devices of the host, is in the container's records ([`View`]) if it is on its root file
+//! system, and else in memory: what is on a tmpfs or a devpts does not outlive the container either.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, FileType as Kind, Mode, OFlags, Statx, StatxFlags, XattrFlags, statx};
+use rustix::io::Errno;
+
+use super::access;
+use super::creds::{Cred, cap};
+use super::resolve::{self, FdName, Place};
+use crate::owners::{FileType, Node, Owner, Record, View, XATTR};
+
+/// More than any value of [`XATTR`].
+const VALUE_MAX: usize = 128;
+
+/// A file that is being looked at.
+pub(super) struct Object {
+    pub(super) fd: OwnedFd,
+    pub(super) stat: Statx,
+}
+
+/// Whom it belongs to, as the container sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Belongs {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// What it stands for, if it is not what the kernel says.
+    pub(super) device: Option<FileType>,
+    /// Whether something was recorded.
+    pub(super) recorded: bool,
+}
+
+impl Object {
+    pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
+        let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
+        let stat = statx(&fd, c"", AtFlags::EMPTY_PATH, mask)?;
+        Ok(Self { fd, stat })
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        Kind::from_raw_mode(self.stat.stx_mode.into())
+    }
+
+    pub(super) fn mode(&self) -> u32 {
+        u32::from(self.stat.stx_mode) & 0o7777
+    }
+
+    pub(super) fn name(&self) -> FdName {
+        FdName::new(self.fd.as_fd())
+    }
+
+    /// Whether its inode takes our attribute, as far as the file system does.
+    fn carries(&self) -> bool {
+        matches!(self.kind(), Kind::RegularFile | Kind::Directory)
+    }
+
+    /// Where it is in the container, relative to the root.
+    fn path(&self) -> Option<Vec<u8>> {
+        let path =
+            rustix::fs::readlinkat(rustix::fs::CWD, self.name().as_cstr(), Vec::new()).ok()?;
+        Some(path.into_bytes().strip_prefix(b"/")?.to_vec())
+    }
+}
+
+/// What the attribute of the file behind `name` says; `Ok(None)` if it is not there.
+pub(super) fn parse(value: &[u8]) -> Option<Owner> {
+    Owner::parse(value)
+}
+
+/// Records beside inodes.
+pub(super) struct Ownership {
+    view: Mutex<View>,
+    /// On other file systems, by device and inode.
+    memory: Mutex<HashMap<(u32, u32, u64), Record>>,
+    /// There is no record of either kind: the usual case, which must cost nothing.
+    quiet: AtomicBool,
+    root: Place,
+    volumes: Option<Volumes>,
+    expected: Mutex<Vec<Expected>>,
+}
+
+/// A socket that somebody is about to bind.
+struct Expected {
+    dir: OwnedFd,
+    name: Vec<u8>,
+    uid: u32,
+    gid: u32,
+    since: Instant,
+}
+
+/// How many are remembered, and for how long if they do not come.
+const EXPECTED_MAX: usize = 64;
+const EXPECTED_FOR: Duration = Duration::from_secs(1);
+
+/// Directories of the host whose files, where they are the caller's, are the first process's.
+pub(super) struct Volumes {
+    pub(super) mounts: Vec<u64>,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+/// Records in memory at most.
+const MEMORY_MAX: usize = 1 << 16;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ownership {
+    pub(super) fn new(view: View, root: Place, volumes: Option<Volumes>) -> Self {
+        // A sidecar that cannot be read is none: the container's owners of links are not worth its end.
+        let quiet = view.is_empty().unwrap_or(true);
+        Self {
+            view: Mutex::new(view),
+            memory: Mutex::default(),
+            quiet: AtomicBool::new(quiet),
+            root,
+            volumes,
+            expected: Mutex::default(),
+        }
+    }
+
+    /// A socket of this name will be there soon, and is then somebody's.
+    pub(super) fn expect(&self, dir: OwnedFd, name: &[u8], uid: u32, gid: u32) {
+        let mut expected = lock(&self.expected);
+        if expected.len() < EXPECTED_MAX {
+            expected.push(Expected {
+                dir,
+                name: name.to_vec(),
+                uid,
+                gid,
+                since: Instant::now(),
+            });
+            self.quiet.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Record those that have come.
+    fn settle(&self) {
+        let mut expected = lock(&self.expected);
+        if expected.is_empty() {
+            return;
+        }
+        let (open, mode) = (
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let (mut come, mut waiting) = (Vec::new(), Vec::new());
+        for e in expected.drain(..) {
+            match rustix::fs::openat(&e.dir, &e.name[..], open, mode).and_then(Object::new) {
+                Ok(object) if object.kind() == Kind::Socket => come.push((e, object)),
+                Ok(_) => {}
+                Err(_) if e.since.elapsed() < EXPECTED_FOR => waiting.push(e),
+                Err(_) => {}
+            }
+        }
+        *expected = waiting;
+        drop(expected);
+        for (e, object) in come {
+            let before = Belongs {
+                uid: 0,
+                gid: 0,
+                device: None,
+                recorded: false,
+            };
+            // Where it cannot be recorded it belongs to root, as the kernel says.
+            let _ = self.give(&object, before, e.uid, e.gid);
+        }
+    }
+
+    /// Whether no record means what the kernel says.
+    pub(super) fn defaults_are_plain(&self) -> bool {
+        self.volumes.is_none()
+    }
+
+    /// Whose it is without a record.
+    fn default_of(&self, object: &Object) -> (u32, u32) {
+        let (uid, gid) = (object.stat.stx_uid, object.stat.stx_gid);
+        match &self.volumes {
+            Some(v) if v.mounts.contains(&object.stat.stx_mnt_id) => (
+                if uid == 0 { v.uid } else { uid },
+                if gid == 0 { v.gid } else { gid },
+            ),
+            _ => (uid, gid),
+        }
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
+    }
+
+    fn on_root(&self, object: &Object) -> bool {
+        object.stat.stx_mnt_id == self.root.mount
+    }
+
+    /// Whom it belongs to.
+    pub(super) fn of(&self, object: &Object) -> Belongs {
+        let owner = self.recorded(object);
+        let device = owner.map(|o| o.file_type).filter(|t| {
+            matches!(t, FileType::Char(..) | FileType::Block(..))
+                && object.kind() == Kind::RegularFile
+        });
+        let (uid, gid) = owner.map_or_else(|| self.default_of(object), |o| (o.uid, o.gid));
+        Belongs {
+            uid,
+            gid,
+            device,
+            recorded: owner.is_some(),
+        }
+    }
+
+    fn recorded(&self, object: &Object) -> Option<Owner> {
+        if object.kind() == Kind::Socket {
+            self.settle();
+        }
+        if object.carries() {
+            let mut value = [0u8; VALUE_MAX];
+            match rustix::fs::getxattr(object.name().as_cstr(), XATTR, &mut value) {
+                Ok(n) => return parse(&value[..n]),
+                Err(Errno::NODATA) => return None,
+                Err(_) => {}
+            }
+        }
+        self.record(object)?.owner
+    }
+
+    /// Whether its owner and mode allow `want`, in files that have both: what is a device, or comes from
+    /// /proc, is the kernel's business, and so is a file with an ACL, which we do not read.
+    pub(super) fn check(&self, cred: &Cred, fd: &OwnedFd, want: u32) -> Result<(), Errno> {
+        if cred.can(cap::DAC_OVERRIDE) && want & access::SEARCH == 0 {
+            return Ok(());
+        }
+        let object = Object::new(fd.try_clone().map_err(|_| Errno::MFILE)?)?;
+        let is_dir = match object.kind() {
+            Kind::Directory => true,
+            Kind::RegularFile | Kind::Fifo | Kind::Socket => false,
+            _ => return Ok(()),
+        };
+        let allowed = access::allows(cred, self.of(&object), object.mode(), is_dir, want)
+            || resolve::is_proc(&object.fd)
+            || self.has_acl(&object);
+        if allowed { Ok(()) } else { Err(Errno::ACCESS) }
+    }
+
+    fn has_acl(&self, object: &Object) -> bool {
+        let name = "system.posix_acl_access";
+        let mut none: [u8; 0] = [];
+        rustix::fs::getxattr(object.name().as_cstr(), name, &mut none).is_ok()
+            || self
+                .record(object)
+                .is_some_and(|r| r.xattrs.iter().any(|(n, _)| n == name.as_bytes()))
+    }
+
+    /// The record beside its inode.
+    pub(super) fn record(&self, object: &Object) -> Option<Record> {
+        if self.is_quiet() {
+            return None;
+        }
+        if !self.on_root(object) {
+            return lock(&self.memory).get(&key(object)).cloned();
+        }
+        let links = object.stat.stx_nlink > 1 && object.kind() != Kind::Directory;
+        let node = Node::of(&object.stat);
+        let path = object.path()?;
+        lock(&self.view).get(&path, node, links).ok()?.cloned()
+    }
+
+    /// Change the record beside its inode.
+    pub(super) fn set_record(&self, object: &Object, record: Record) -> Result<(), Errno> {
+        if self.on_root(object) {
+            let path = object.path().ok_or(Errno::NOENT)?;
+            // A regular file that was copied up has one inode number here and another in the upper
+            // directory.
+            let node = (!object.carries()).then(|| Node::of(&object.stat));
+            let set = lock(&self.view).set(&path, node, record);
+            set.map_err(|e| match e {
+                crate::owners::Error::Sidecar { source, .. } => {
+                    Errno::from_io_error(&source).unwrap_or(Errno::IO)
+                }
+                _ => Errno::IO,
+            })?;
+        } else {
+            let mut memory = lock(&self.memory);
+            if record == Record::default() {
+                memory.remove(&key(object));
+            } else if memory.len() >= MEMORY_MAX {
+                return Err(Errno::NOSPC);
+            } else {
+                memory.insert(key(object), record);
+            }
+        }
+        self.quiet.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Give it to somebody. `before` is whom it belonged to; `object` is fresh.
+    pub(super) fn give(
+        &self,
+        object: &Object,
+        before: Belongs,
+        uid: u32,
+        gid: u32,
+    ) -> Result<(), Errno> {
+        let owner = Owner {
+            uid,
+            gid,
+            mode: object.mode(),
+            file_type: before.device.unwrap_or(match object.kind() {
+                Kind::Directory => FileType::Dir,
+                Kind::Symlink => FileType::Symlink,
+                Kind::Fifo => FileType::Pipe,
+                Kind::Socket => FileType::Socket,
+                _ => FileType::File,
+            }),
+        };
+        let plain = (uid, gid) == self.default_of(object) && before.device.is_none();
+        if object.carries() {
+            let name = object.name();
+            let result = if plain && !before.recorded {
+                return Ok(());
+            } else if plain {
+                rustix::fs::removexattr(name.as_cstr(), XATTR)
+            } else if before.recorded && (before.uid, before.gid) == (uid, gid) {
+                return Ok(());
+            } else {
+                set_attribute(object.fd.as_fd(), &owner)
+            };
+            match result {
+                Ok(()) => return Ok(()),
+                Err(Errno::NODATA) => {}
+                // No user attributes on this file system.
+                Err(Errno::OPNOTSUPP | Errno::PERM) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if plain && !before.recorded {
+            return Ok(());
+        }
+        let mut record = self.record(object).unwrap_or_default();
+        record.owner = Some(owner);
+        self.set_record(object, record)
+    }
+}
+
+fn key(object: &Object) -> (u32, u32, u64) {
+    let s = &object.stat;
+    (s.stx_dev_major, s.stx_dev_minor, s.stx_ino)
+}
+
+/// Put the attribute on an inode.
+pub(super) fn set_attribute(fd: BorrowedFd<'_>, owner: &Owner) -> Result<(), Errno> {
+    let value = owner.to_string();
+    rustix::fs::setxattr(
+        FdName::new(fd).as_cstr(),
+        XATTR,
+        value.as_bytes(),
+        XattrFlags::empty(),
+    )
+}

@@ -1,0 +1,379 @@
+//! The supervisor's life: from the fork to the end of the container.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::caller::Caller;
+use super::creds::table::Table;
+use super::creds::{Cred, cap};
+use super::handlers::{Reply, Scratch, handle};
+use super::ownership::{Ownership, Volumes};
+use super::resolve::Place;
+use super::{World, rules};
+use crate::owners::{Layer, View};
+use crate::sys;
+use crate::sys::clone::{Child, Side, exit_now};
+use crate::sys::notify::{self, Answer, Notification};
+
+/// Threads at most. As many are made as calls were ever answered at once; more than there are
+/// processors only help when a file system lets one wait.
+const THREADS_MAX: usize = 16;
+const STACK: usize = 512 << 10;
+
+/// What a supervisor has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Who the first process is.
+    pub first: Cred,
+    /// Capabilities of the container.
+    pub caps: u64,
+    /// The layers of its root file system, topmost first.
+    pub layers: Vec<Layer>,
+    /// What it writes.
+    pub upper: Layer,
+    /// Where directories of the host are bound. What belongs to the caller there belongs to the first
+    /// process inside.
+    pub volumes: Vec<PathBuf>,
+    /// The filter is that of [`Mode::Strict`](super::Mode::Strict).
+    pub strict: bool,
+    /// It sees the pid namespace of its caller.
+    pub shared_pids: bool,
+}
+
+/// A supervisor that runs.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// Readable when it has ended; code 0 says that the container was over by then.
+    pub process: Child,
+}
+
+/// Fork it. What comes back beside it is for the container's first process, see [`hand_over`]. `report`
+/// is called by the supervisor if it cannot take up its work.
+///
+/// `keep` stays open until it works: its end tells others that it does.
+///
+/// # Errors
+/// Of socketpair(2) and clone3(2).
+pub fn start(
+    setup: &Setup,
+    keep: BorrowedFd<'_>,
+    report: impl FnOnce(&'static str, io::Error),
+) -> io::Result<(Supervisor, OwnedFd)> {
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let command = rustix::process::getpid();
+    match sys::clone::clone(0)? {
+        Side::Parent(process) => Ok((Supervisor { process }, theirs)),
+        Side::Child => {
+            let _ = sys::exec::close_all_but(&[ours.as_fd(), keep]);
+            match attach(setup, &ours, command) {
+                Ok(Some(world)) => {
+                    let _ = sys::exec::close_copy(keep);
+                    serve(Box::leak(Box::new(world)))
+                }
+                // The container's first process ended before it got there.
+                Ok(None) => exit_now(0),
+                Err((call, e)) => {
+                    report(call, e);
+                    exit_now(1)
+                }
+            }
+        }
+    }
+}
+
+/// Give the listener to the supervisor. By the container's first process, in its namespaces and with its
+/// root directory entered; `own` is a pidfd of itself.
+///
+/// # Errors
+/// Of sendmsg(2).
+pub fn hand_over(
+    socket: BorrowedFd<'_>,
+    own: BorrowedFd<'_>,
+    listener: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let fds = [listener, own];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    let word = [IoSlice::new(b"l")];
+    sendmsg(socket, &word, &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut word = [0u8; 1];
+    loop {
+        let mut parts = [IoSliceMut::new(&mut word)];
+        match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            Err(Errno::CONNRESET) => return Ok(None),
+            Err(e) => return Err(e.into()),
+            Ok(_) => break,
+        }
+    }
+    let mut fds = control.drain().flat_map(|m| match m {
+        RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    Ok(fds.next().zip(fds.next()))
+}
+
+type Failed = (&'static str, io::Error);
+
+fn at<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> Failed {
+    move |e| (call, e.into())
+}
+
+/// From a copy of the command to a supervisor. What can be done before the listener comes is done
+/// before, while the container is being set up.
+fn attach(setup: &Setup, socket: &OwnedFd, command: Pid) -> Result<Option<World>, Failed> {
+    // No signal from a terminal, and none that somebody sent to the command's process group.
+    let _ = rustix::process::setsid();
+    let _ = nix::sys::signal::SigSet::all().thread_block();
+    let _ = rustix::thread::set_name(c"coracle-ids");
+    let null = openat(CWD, c"/dev/null", OFlags::RDWR, Mode::empty()).map_err(at("/dev/null"))?;
+    let _ = rustix::stdio::dup2_stdin(&null);
+    let _ = rustix::stdio::dup2_stdout(&null);
+    let _ = rustix::stdio::dup2_stderr(&null);
+    drop(null);
+    let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = openat(CWD, c"/proc", path, Mode::empty()).map_err(at("open(/proc)"))?;
+    let view = view(setup).map_err(at("open the layers"))?;
+    rustix::process::fchdir(&proc).map_err(at("fchdir"))?;
+    if reading_is_forbidden(&proc) {
+        let call = "read memory of the container (kernel.yama.ptrace_scope=3)";
+        return Err((call, Errno::PERM.into()));
+    }
+    let creds = Table::new(setup.first.clone());
+    // Reads the sidecars; not yet with the root's place, which is not ours yet.
+    let _ = view.is_empty();
+
+    let Some((listener, container)) = receive(socket).map_err(at("recvmsg"))? else {
+        return Ok(None);
+    };
+    let both = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
+    sys::clone::enter(container.as_fd(), both).map_err(at("setns"))?;
+    drop(container);
+    drop_rights(setup.caps)?;
+    // Only now, since a gain of rights, which setns(2) is, takes it back. The container dies with the
+    // command as well, and what is recorded is written at once.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(at("prctl"))?;
+    if rustix::process::getppid() != Some(command) {
+        return Ok(None);
+    }
+    let root = Place::at(CWD, c"/").map_err(at("statx(/)"))?;
+    // setns(2) has changed it.
+    rustix::process::fchdir(&proc).map_err(at("fchdir"))?;
+    // New files get the mode that their maker's mask leaves.
+    rustix::process::umask(Mode::empty());
+    let _ = notify::wake_on_same_processor(listener.as_fd());
+    Ok(Some(World {
+        listener,
+        proc,
+        calls: rules::Table::default(),
+        creds,
+        ownership: Ownership::new(view, root, volumes(setup)),
+        root,
+        // Who may mount may also have another mount namespace or root.
+        roots_vary: AtomicBool::new(setup.caps & 1 << cap::SYS_ADMIN != 0),
+        strict: setup.strict,
+        shared_pids: setup.shared_pids,
+    }))
+}
+
+/// Yama's last scope takes ptrace access from everybody; below it CAP_SYS_PTRACE in the container's user
+/// namespace is enough. Documentation/admin-guide/LSM/Yama.rst.
+fn reading_is_forbidden(proc: &OwnedFd) -> bool {
+    let path = c"sys/kernel/yama/ptrace_scope";
+    let mut scope = [0u8; 1];
+    openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|file| rustix::io::read(&file, &mut scope))
+        .is_ok_and(|n| n == 1 && scope == *b"3")
+}
+
+/// The container's own capabilities, and beside them: to read the memory of its processes whatever they
+/// say about themselves, and to reach files that shut their owner out. Both are rights over what belongs to
+/// the one user anyway.
+fn drop_rights(caps: u64) -> Result<(), Failed> {
+    let extra = [
+        cap::SYS_PTRACE,
+        cap::DAC_OVERRIDE,
+        cap::DAC_READ_SEARCH,
+        cap::FOWNER,
+    ];
+    let set = extra.iter().fold(caps, |set, c| set | 1 << c);
+    let set = CapabilitySet::from_bits_retain(set);
+    let sets = CapabilitySets {
+        effective: set,
+        permitted: set,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_no_new_privs(true).map_err(at("no_new_privs"))?;
+    rustix::thread::set_capabilities(None, sets).map_err(at("capset"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at("prctl"))
+}
+
+/// The records of the container, by paths that lead there from inside: through descriptors of ours,
+/// relative to the outer /proc.
+fn view(setup: &Setup) -> io::Result<View> {
+    let open = |path: &Path| -> io::Result<PathBuf> {
+        let fd = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let name = format!("self/fd/{}", fd.as_raw_fd());
+        // As long as we live.
+        std::mem::forget(fd);
+        Ok(name.into())
+    };
+    let layer = |layer: &Layer| -> io::Result<Layer> {
+        let (Some(dir), Some(name)) = (layer.sidecar.parent(), layer.sidecar.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        Ok(Layer {
+            tree: open(&layer.tree)?,
+            sidecar: open(dir)?.join(name),
+        })
+    };
+    let layers = setup.layers.iter().map(layer);
+    let layers = layers.collect::<io::Result<Vec<_>>>()?;
+    Ok(View::new(layers, layer(&setup.upper)?))
+}
+
+/// Whose files are those of the caller on volumes, unless it is root as everywhere.
+fn volumes(setup: &Setup) -> Option<Volumes> {
+    let (uid, gid) = (setup.first.uid.real, setup.first.gid.real);
+    if (uid, gid) == (0, 0) {
+        return None;
+    }
+    let place = |path: &PathBuf| {
+        let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+        Some(Place::at(CWD, &path).ok()?.mount)
+    };
+    let mounts: Vec<u64> = setup.volumes.iter().filter_map(place).collect();
+    (!mounts.is_empty()).then_some(Volumes { mounts, uid, gid })
+}
+
+static IDLE: AtomicUsize = AtomicUsize::new(0);
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Calls that one thread answers alone: until there can be a second process in the container there is
+/// nobody whom a slow file system could keep waiting, and a start needs no second thread.
+const ALONE: u32 = 16;
+
+/// Until nobody is left under the filter.
+fn serve(world: &'static World) -> ! {
+    let mut scratch = Box::new(Scratch::new());
+    let mut notification = Notification::default();
+    for _ in 0..ALONE {
+        if next(world, &mut notification) {
+            answer(world, &notification, &mut scratch);
+        }
+    }
+    drop(scratch);
+    THREADS.fetch_add(1, Ordering::Relaxed);
+    IDLE.fetch_add(1, Ordering::Relaxed);
+    work(world)
+}
+
+fn spawn(world: &'static World) {
+    if THREADS.fetch_add(1, Ordering::Relaxed) >= THREADS_MAX {
+        THREADS.fetch_sub(1, Ordering::Relaxed);
+        return;
+    }
+    IDLE.fetch_add(1, Ordering::Relaxed);
+    let thread = std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(move || work(world));
+    if thread.is_err() {
+        // Fewer have to do.
+        IDLE.fetch_sub(1, Ordering::Relaxed);
+        THREADS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn work(world: &'static World) -> ! {
+    let mut scratch = Scratch::new();
+    let mut notification = Notification::default();
+    loop {
+        if !next(world, &mut notification) {
+            continue;
+        }
+        if IDLE.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // The next caller shall not wait for this one's file system.
+            spawn(world);
+        }
+        answer(world, &notification, &mut scratch);
+        IDLE.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Wait for a call. The end of the container is the end of the process: kernels from 6.11 on tell it
+/// here; with older ones the command, which sees it as well, ends us.
+fn next(world: &World, notification: &mut Notification) -> bool {
+    match notify::receive(world.listener(), notification) {
+        Ok(()) => true,
+        Err(Errno::INTR) => false,
+        // Perhaps only the caller was killed.
+        Err(Errno::NOENT) if !is_over(world) => false,
+        Err(Errno::NOENT) => exit_now(0),
+        Err(_) => exit_now(2),
+    }
+}
+
+fn is_over(world: &World) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(
+        world.listener(),
+        PollFlags::empty(),
+    )];
+    let now = rustix::event::Timespec::default();
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}
+
+fn answer(world: &World, notification: &Notification, scratch: &mut Scratch) {
+    let reply = match world.calls.get(notification.arch, notification.number) {
+        Some(call) => handle(
+            &Caller {
+                world,
+                notification,
+                call,
+            },
+            scratch,
+        ),
+        None => Ok(Reply::Continue),
+    };
+    let answer = match reply {
+        Ok(Reply::Continue) => Answer::Continue,
+        Ok(Reply::Value(v)) => Answer::Value(v),
+        Ok(Reply::Sent) => return,
+        Err(e) => Answer::Error(e),
+    };
+    // A caller that was killed meanwhile needs no answer.
+    let _ = notify::answer(world.listener(), notification.id, answer);
+}
+
+/// A pidfd of this very process.
+///
+/// # Errors
+/// Of pidfd_open(2).
+pub fn own_pidfd() -> io::Result<OwnedFd> {
+    Ok(pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?)
+}
