@@ -46,6 +46,7 @@ mod run_mounts;
 mod run_security;
 mod run_signals;
 mod run_tty;
+mod save_export;
 mod storage_drivers;
 mod unpack_vs_umoci;
 
@@ -82,6 +83,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("run_security", run_security::TESTS, true),
     ("run_signals", run_signals::TESTS, true),
     ("run_tty", run_tty::TESTS, true),
+    ("save_export", save_export::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
 ];

@@ -4,13 +4,14 @@
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use super::super::Error;
 use super::super::progress::Progress;
 use super::super::written::{self, ROOTFS};
 use super::Source;
+use crate::owners;
 use crate::rootfs::{self, Driver, Root, Stack};
 use crate::runtime::{self, Stage};
 use crate::store::{ContainerDir, Store};
@@ -99,6 +100,7 @@ pub(super) fn root(
         lowers,
     };
     make_dir(&stack.upper, &stack.lowers[0])?;
+    take_owner(&stack.upper, &stack.lowers[0])?;
     match rustix::fs::mkdir(&stack.work, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(Error::file("create the directory", &stack.work, e.into())),
@@ -107,6 +109,18 @@ pub(super) fn root(
         Driver::Overlay => Root::Overlay(stack),
         Driver::FuseOverlayfs | Driver::Copy => Root::Fuse(stack),
     })
+}
+
+/// The owner of the image's root directory, where it is not root: overlay shows that of the container's.
+fn take_owner(path: &Path, like: &Path) -> Result<(), Error> {
+    let mut value = [0u8; 64];
+    let owner = match rustix::fs::getxattr(like, owners::XATTR, &mut value) {
+        Ok(n) => &value[..n],
+        // As a rule, or in the layer's sidecar.
+        Err(_) => return Ok(()),
+    };
+    rustix::fs::setxattr(path, owners::XATTR, owner, XattrFlags::empty())
+        .map_err(|e| Error::file("set the owner of", path, e.into()))
 }
 
 /// A directory with the mode of another: the root directory of a container has that of its image.
@@ -135,6 +149,20 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+
+    #[test]
+    fn the_root_directory_has_the_images_owner() {
+        let tmp = tempfile::tempdir().unwrap();
+        let [image, own] = ["image", "own"].map(|n| tmp.path().join(n));
+        std::fs::create_dir(&image).unwrap();
+        std::fs::create_dir(&own).unwrap();
+        take_owner(&own, &image).unwrap();
+        assert_eq!(xattr::get(&own, owners::XATTR).unwrap(), None);
+        xattr::set(&image, owners::XATTR, b"5:6:0755:dir").unwrap();
+        take_owner(&own, &image).unwrap();
+        let owner = xattr::get(&own, owners::XATTR).unwrap().unwrap();
+        assert_eq!(owner, b"5:6:0755:dir");
+    }
 
     #[derive(Default)]
     struct Warnings(Mutex<Vec<String>>);
