@@ -285,7 +285,8 @@ fn serve(world: &'static World) -> ! {
     let mut notification = Notification::default();
     for _ in 0..ALONE {
         if next(world, &mut notification) {
-            answer(world, &notification, &mut scratch);
+            let answer = decide(world, &notification, &mut scratch);
+            send(world, &notification, answer);
         }
     }
     drop(scratch);
@@ -321,8 +322,10 @@ fn work(world: &'static World) -> ! {
             // The next caller shall not wait for this one's file system.
             spawn(world);
         }
-        answer(world, &notification, &mut scratch);
+        let answer = decide(world, &notification, &mut scratch);
+        // Before the caller goes on: its next call must not find us busy still, and make one thread more.
         IDLE.fetch_add(1, Ordering::Relaxed);
+        send(world, &notification, answer);
     }
 }
 
@@ -348,7 +351,12 @@ fn is_over(world: &World) -> bool {
     poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
 }
 
-fn answer(world: &World, notification: &Notification, scratch: &mut Scratch) {
+/// `None`: it has been answered already.
+fn decide(
+    world: &World,
+    notification: &Notification,
+    scratch: &mut Scratch,
+) -> Option<Answer> {
     let reply = match world.calls.get(notification.arch, notification.number) {
         Some(call) => handle(
             &Caller {
@@ -360,14 +368,19 @@ fn answer(world: &World, notification: &Notification, scratch: &mut Scratch) {
         ),
         None => Ok(Reply::Continue),
     };
-    let answer = match reply {
+    Some(match reply {
         Ok(Reply::Continue) => Answer::Continue,
         Ok(Reply::Value(v)) => Answer::Value(v),
-        Ok(Reply::Sent) => return,
+        Ok(Reply::Sent) => return None,
         Err(e) => Answer::Error(e),
-    };
-    // A caller that was killed meanwhile needs no answer.
-    let _ = notify::answer(world.listener(), notification.id, answer);
+    })
+}
+
+fn send(world: &World, notification: &Notification, answer: Option<Answer>) {
+    if let Some(answer) = answer {
+        // A caller that was killed meanwhile needs no answer.
+        let _ = notify::answer(world.listener(), notification.id, answer);
+    }
 }
 
 /// A pidfd of this very process.
