@@ -13,6 +13,7 @@ use crate::harness::{Cmd, Done, Env, Feature};
 use crate::storage_drivers::tree;
 
 suite!(
+    what_emulation_recorded_is_what_real_root_sees,
     owners_are_those_that_real_root_sees,
     podman_sees_the_same_owners,
     a_saved_image_is_the_one_that_was_pulled,
@@ -200,6 +201,48 @@ fn owners_are_those_that_real_root_sees(e: &Env) -> Done {
         &OWNERS.map(String::from),
         &listing(&dir.join("o")),
     );
+    Ok(())
+}
+
+/// The same by the programs of an image, whose ids are emulated; renamed as package managers do.
+const GIVE: &str = "import os\n\
+    os.makedirs('/o/dir'); os.chdir('/o'); os.umask(0o022)\n\
+    for n in ['plain', 'owned.new', 'ping']: open(n, 'w').close()\n\
+    os.symlink('x', 'link.new'); os.mkfifo('fifo.new'); os.mknod('null', 0o20666, os.makedev(1, 3))\n\
+    os.chown('owned.new', 33, 34); os.chown('dir', 1000, 5000000); os.chown('null', 0, 6)\n\
+    os.lchown('link.new', 7, 8); os.chown('fifo.new', 9, 10)\n\
+    for n in ['owned', 'link', 'fifo']: os.rename(n + '.new', n)\n\
+    os.chmod('owned', 0o6750); os.chmod('dir', 0o2770); os.chmod('null', 0o666); os.chmod('ping', 0o755)\n\
+    os.setxattr('ping', 'security.capability', bytes.fromhex('0100000200200000000000000000000000000000'))";
+
+fn what_emulation_recorded_is_what_real_root_sees(e: &Env) -> Done {
+    peers(e)?;
+    let own = e.with_own_store();
+    let image = own.image("python");
+    for driver in ["overlay", "copy"] {
+        own.cmd(["run", "--network=none", "--name", driver, "--identity=full"])
+            .args(["--storage-driver", driver, &image, "python3", "-c", GIVE])
+            .ok();
+        let name = format!("localhost/{driver}:1");
+        own.cmd(["commit", driver, &name]).ok();
+        let archive = own.dir.join(format!("{driver}.tar"));
+        own.cmd(["save", "-q", "-o"]).arg(&archive).arg(&name).ok();
+        let rootfs = unpacked(&own, &archive, driver, "oci-archive");
+        same(
+            driver,
+            &OWNERS.map(String::from),
+            &listing(&rootfs.join("o")),
+        );
+        // And in a container of the new image.
+        let look = "import os; print(*[(n, os.lstat('/o/' + n).st_uid, os.lstat('/o/' + n).st_gid) for n in sorted(os.listdir('/o'))])";
+        let seen = own.cmd(["run", "--rm", "--network=none", "--identity=full", &name]);
+        let seen = seen.args(["python3", "-c", look]).ok().out();
+        assert_eq!(
+            seen,
+            "('dir', 1000, 5000000) ('fifo', 9, 10) ('link', 7, 8) ('null', 0, 6) ('owned', 33, 34) \
+             ('ping', 0, 0) ('plain', 0, 0)\n"
+        );
+    }
     Ok(())
 }
 
