@@ -59,7 +59,7 @@ impl Object {
     }
 
     /// Whether its inode takes our attribute, as far as the file system does.
-    fn carries(&self) -> bool {
+    pub(super) fn carries(&self) -> bool {
         matches!(self.kind(), Kind::RegularFile | Kind::Directory)
     }
 

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -29,8 +31,7 @@ use crate::sys;
 use crate::sys::clone::{Child, Side, exit_now};
 use crate::sys::notify::{self, Answer, Notification};
 
-/// Threads at most. As many are made as calls were ever answered at once; more than there are
-/// processors only help when a file system lets one wait.
+/// Threads that answer, at most.
 const THREADS_MAX: usize = 16;
 const STACK: usize = 512 << 10;
 
@@ -272,14 +273,25 @@ fn volumes(setup: &Setup) -> Option<Volumes> {
     (!mounts.is_empty()).then_some(Volumes { mounts, uid, gid })
 }
 
+/// Threads that wait for a call, and all that answer.
 static IDLE: AtomicUsize = AtomicUsize::new(0);
 static THREADS: AtomicUsize = AtomicUsize::new(0);
+/// Calls so far, and whether the first thread sleeps until there is one.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+static WATCH_SLEEPS: AtomicBool = AtomicBool::new(false);
 
-/// Calls that one thread answers alone: until there can be a second process in the container there is
-/// nobody whom a slow file system could keep waiting, and a start needs no second thread.
+/// Calls that are answered before there is a second thread: a small program needs none.
 const ALONE: u32 = 16;
+/// How often it is looked at whether somebody waits for too long.
+const TICK: Duration = Duration::from_millis(20);
+/// Ticks without a call after which nobody looks any more.
+const QUIET_TICKS: u32 = 50;
 
 /// Until nobody is left under the filter.
+///
+/// One thread answers, as long as that is enough: it finds its memory in the cache, and wakes on the
+/// processor of its caller. The first thread looks on, and makes more when calls wait while nobody is
+/// idle, because a file system lets one wait or because there are more callers than one can serve.
 fn serve(world: &'static World) -> ! {
     let mut scratch = Box::new(Scratch::new());
     let mut notification = Notification::default();
@@ -290,43 +302,81 @@ fn serve(world: &'static World) -> ! {
         }
     }
     drop(scratch);
-    THREADS.fetch_add(1, Ordering::Relaxed);
-    IDLE.fetch_add(1, Ordering::Relaxed);
-    work(world)
+    let watch = std::thread::current();
+    if !spawn(world, &watch) {
+        exit_now(2);
+    }
+    let (mut seen, mut quiet, mut waiting) = (0, 0, 0);
+    loop {
+        std::thread::sleep(TICK);
+        let calls = CALLS.load(Ordering::Relaxed);
+        waiting = if has_pending(world) && IDLE.load(Ordering::Relaxed) == 0 {
+            waiting + 1
+        } else {
+            0
+        };
+        // Twice in a row: once may be chance.
+        if waiting >= 2 && THREADS.load(Ordering::Relaxed) < THREADS_MAX {
+            spawn(world, &watch);
+            waiting = 0;
+        }
+        quiet = if calls == seen && waiting == 0 {
+            quiet + 1
+        } else {
+            0
+        };
+        seen = calls;
+        if quiet >= QUIET_TICKS {
+            quiet = 0;
+            // In this order: a call after the load finds the flag, one before it is seen by it.
+            WATCH_SLEEPS.store(true, Ordering::SeqCst);
+            if CALLS.load(Ordering::SeqCst) == calls {
+                std::thread::park();
+            }
+            WATCH_SLEEPS.store(false, Ordering::SeqCst);
+        }
+    }
 }
 
-fn spawn(world: &'static World) {
-    if THREADS.fetch_add(1, Ordering::Relaxed) >= THREADS_MAX {
-        THREADS.fetch_sub(1, Ordering::Relaxed);
-        return;
-    }
+fn spawn(world: &'static World, watch: &Thread) -> bool {
+    let watch = watch.clone();
+    THREADS.fetch_add(1, Ordering::Relaxed);
     IDLE.fetch_add(1, Ordering::Relaxed);
-    let thread = std::thread::Builder::new()
+    let made = std::thread::Builder::new()
         .stack_size(STACK)
-        .spawn(move || work(world));
-    if thread.is_err() {
-        // Fewer have to do.
+        .spawn(move || work(world, &watch))
+        .is_ok();
+    if !made {
         IDLE.fetch_sub(1, Ordering::Relaxed);
         THREADS.fetch_sub(1, Ordering::Relaxed);
     }
+    made
 }
 
-fn work(world: &'static World) -> ! {
+fn work(world: &'static World, watch: &Thread) -> ! {
     let mut scratch = Scratch::new();
     let mut notification = Notification::default();
     loop {
         if !next(world, &mut notification) {
             continue;
         }
-        if IDLE.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // The next caller shall not wait for this one's file system.
-            spawn(world);
+        IDLE.fetch_sub(1, Ordering::Relaxed);
+        CALLS.fetch_add(1, Ordering::SeqCst);
+        if WATCH_SLEEPS.load(Ordering::SeqCst) {
+            watch.unpark();
         }
         let answer = decide(world, &notification, &mut scratch);
-        // Before the caller goes on: its next call must not find us busy still, and make one thread more.
+        // Before the caller goes on: its next call must not find us busy still.
         IDLE.fetch_add(1, Ordering::Relaxed);
         send(world, &notification, answer);
     }
+}
+
+/// Whether a call waits to be received.
+fn has_pending(world: &World) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(world.listener(), PollFlags::IN)];
+    let now = rustix::event::Timespec::default();
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::IN)
 }
 
 /// Wait for a call. The end of the container is the end of the process: kernels from 6.11 on tell it
@@ -352,11 +402,7 @@ fn is_over(world: &World) -> bool {
 }
 
 /// `None`: it has been answered already.
-fn decide(
-    world: &World,
-    notification: &Notification,
-    scratch: &mut Scratch,
-) -> Option<Answer> {
+fn decide(world: &World, notification: &Notification, scratch: &mut Scratch) -> Option<Answer> {
     let reply = match world.calls.get(notification.arch, notification.number) {
         Some(call) => handle(
             &Caller {

@@ -148,6 +148,7 @@ impl Error {
             Self::Init(f) => match (f.stage, f.errno) {
                 (Stage::Root, libc::EINVAL) => Some("the store's file system cannot carry an overlay; try --storage-driver fuse-overlayfs, or move the store with --root (`coracle doctor` tells more)".to_owned()),
                 (Stage::Root, libc::EPERM) => Some("overlay mounts in a user namespace are not allowed here; try --storage-driver fuse-overlayfs or copy".to_owned()),
+                (Stage::Identity, _) => Some("`coracle doctor` says whether a seccomp supervisor is possible here; --identity ids does without, and pretends".to_owned()),
                 (_, libc::ENOSPC) => Some("the disk or a quota is full, or a limit of namespaces or mounts is reached (`coracle doctor` shows them)".to_owned()),
                 _ => None,
             },

@@ -65,8 +65,10 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         root(gid).map(Gid::from_raw),
         AtFlags::EMPTY_PATH,
     )?;
-    // A symlink that was copied up is another inode now.
-    object = Object::new(object.fd)?;
+    // A symlink that was copied up is another inode now, and set-id bits may be gone.
+    if !object.carries() || object.mode() & 0o6000 != 0 {
+        object = Object::new(object.fd)?;
+    }
     let pick = |new: u32, old: u32| if new == KEEP { old } else { new };
     c.world.ownership.give(
         &object,
