@@ -13,7 +13,7 @@
 //! | [`cli`] | clap definitions, one file a verb; tables, progress, error report; no other I/O |
 //! | [`ops`] | one use case a file; the only place that joins the rooms below |
 //! | [`registry`] | HTTP client, authentication, blob streams; never sees the store |
-//! | [`layer`] | tar to directory: safe unpack, whiteouts, owners; decompression |
+//! | [`layer`] | tar to directory and back: safe unpack, pack, whiteouts, owners; compression |
 //! | [`store`] | the truth on disk: blobs, layers, images, containers, locks |
 //! | [`rootfs`] | layers and options to a root file system: overlay, fuse-overlayfs or copy |
 //! | [`runtime`] | plan (pure data), spawn (parent), init (child until exec), seccomp, capabilities |
@@ -23,11 +23,12 @@
 //! | [`owners`] | owners and xattrs that an ordinary user cannot set: their formats at rest, and whose counts in a stack |
 //! | [`oci`] | pure types: reference, digest, platform, manifest; no I/O |
 //! | [`config`] | directories, registry configuration, credentials |
+//! | [`trees`] | directory trees laid over each other: whiteouts, opaque directories, merged listings |
 //! | [`sys`] | the only room with `unsafe` code |
 //!
 //! # Who may use whom
 //!
-//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners}`; all may
+//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners, trees}`; all may
 //! use [`sys`], which uses none. `runtime` also uses [`emulate`]: it installs its rules with its own and
 //! starts its supervisor between the plan and the clone. Two exceptions are forbidden outright: `runtime` sees neither store
 //! nor registry nor cli (it takes a bundle, so that it can serve the OCI runtime verbs), and `store`
@@ -55,3 +56,4 @@ pub mod rootfs;
 pub mod runtime;
 pub mod store;
 pub mod sys;
+pub mod trees;

@@ -10,12 +10,12 @@ use coracle::store::ContainerDir;
 use layout::{Image, Place};
 use serde_json::{Value, json};
 
-/// A container whose ids are all this digit; it runs until it is dropped.
+/// A container whose id is this, over and over; it runs until it is dropped.
 fn container(place: &Place, digit: &str, name: Option<&str>, image: Option<&str>) -> ContainerDir {
     let store = place.store();
     let dir = store
         .containers()
-        .create(&digit.repeat(64), name, false)
+        .create(&digit.repeat(64 / digit.len()), name, false)
         .unwrap();
     let mut annotations = json!({"io.coracle.labels": r#"{"a":"b","c":"d"}"#});
     if let Some(image) = image {
@@ -35,6 +35,18 @@ fn container(place: &Place, digit: &str, name: Option<&str>, image: Option<&str>
 fn ended(dir: ContainerDir, code: u8) {
     let state = json!({"status": "exited", "exitCode": code, "finishedAt": "2020-01-01T00:00:00Z"});
     dir.write_state(state.to_string().as_bytes()).unwrap();
+}
+
+/// One that was made so many seconds ago and has ended; its name is the digit.
+fn made(place: &Place, digit: &str, age: u64) {
+    let dir = container(place, digit, Some(digit), None);
+    let config = std::fs::File::options()
+        .write(true)
+        .open(dir.path().join("config.json"))
+        .unwrap();
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+    config.set_modified(then).unwrap();
+    ended(dir, 0);
 }
 
 fn place_with_image() -> (Place, Image) {
@@ -97,17 +109,107 @@ fn containers_are_listed_by_what_they_do() {
 fn the_youngest_comes_first() {
     let place = Place::new();
     for (digit, age) in [("a", 20), ("b", 10), ("c", 30)] {
-        let dir = container(&place, digit, Some(digit), None);
-        let config = std::fs::File::options()
-            .write(true)
-            .open(dir.path().join("config.json"))
-            .unwrap();
-        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
-        config.set_modified(then).unwrap();
-        ended(dir, 0);
+        made(&place, digit, age);
     }
     let names = place.ok(&["ps", "-a", "--format", "{{.Names}}"]);
     assert_eq!(names, "b\na\nc\n");
+}
+
+#[test]
+fn filters_choose_containers() {
+    let (place, image) = place_with_image();
+    // An image that begins with the layers of the first, and one that does not.
+    let (base, above): (layout::Files<'_>, layout::Files<'_>) =
+        (&[("a", b"one")], &[("b", b"two")]);
+    Image::new("localhost/derived:2", &[base, above]).write(&place.path("derived"));
+    Image::new("localhost/other:1", &[above]).write(&place.path("other"));
+    place.ok(&["load", "-q", "derived"]);
+    place.ok(&["load", "-q", "other"]);
+    let web = container(&place, "a", Some("web"), Some("localhost/app:1"));
+    ended(
+        container(&place, "ab", Some("web-old"), Some("localhost/derived:2")),
+        7,
+    );
+    ended(
+        container(&place, "b", Some("my-web"), Some("localhost/other:1")),
+        0,
+    );
+    ended(container(&place, "c", Some("job"), None), 7);
+
+    let names = |args: &[&str]| {
+        let out = place.ok(&[&["ps", "--format", "{{.Names}}"], args].concat());
+        let mut names: Vec<&str> = out.lines().collect();
+        names.sort_unstable();
+        names.join(" ")
+    };
+    let short = &image.id()[7..19];
+    let by_id = format!("ancestor={short}");
+    let all = "job my-web web web-old";
+    for (filters, want) in [
+        (&["id=aa"][..], "web"),
+        (&["id=aa", "id=ab"], "web web-old"),
+        (&["id=zz"], ""),
+        (&["name=web"], "my-web web web-old"),
+        (&["name=^web"], "web web-old"),
+        (&["name=^/web$"], "web"),
+        (&["name=web$"], "my-web web"),
+        (&["label=a"], all),
+        (&["label=a=b", "label=c=d"], all),
+        (&["label=a=b", "label=c=e"], ""),
+        (&["label=b"], ""),
+        (&["status=exited"], "job my-web web-old"),
+        (&["status=running"], "web"),
+        (&["status=exited", "status=running"], all),
+        (&["status=created"], ""),
+        (&["exited=7"], "job web-old"),
+        (&["exited=7", "exited=0"], "job my-web web-old"),
+        (&["exited=7", "name=job"], "job"),
+        (&["ancestor=localhost/app:1"], "web web-old"),
+        (&[&by_id], "web web-old"),
+        (&["ancestor=localhost/derived:2"], "web-old"),
+        (&["ancestor=localhost/none"], ""),
+    ] {
+        let mut args = vec!["-a"];
+        args.extend(filters.iter().flat_map(|f| ["--filter", f]));
+        assert_eq!(names(&args), want, "{filters:?}");
+    }
+    // Who asks for those that have ended sees them.
+    assert_eq!(names(&["-f", "exited=0"]), "my-web");
+    assert_eq!(names(&["-f", "status=exited", "-f", "name=job"]), "job");
+    assert_eq!(names(&["-f", "name=web"]), "web");
+    // An image that is gone is known by what was recorded with the container.
+    place.ok(&["rmi", "-f", "localhost/other:1"]);
+    assert_eq!(names(&["-a", "-f", "ancestor=localhost/other:1"]), "my-web");
+
+    for (filter, why) in [
+        ("colour=red", "unknown filter"),
+        ("web", "KEY=VALUE"),
+        ("name=", "KEY=VALUE"),
+        ("name=w.*b", "regular expressions"),
+        ("status=paused", "created, running or exited"),
+        ("exited=many", "0 to 255"),
+    ] {
+        let ran = place.run(&["ps", "--filter", filter]);
+        assert_eq!(ran.code, Some(125), "{filter}");
+        assert!(ran.err.contains(why), "{filter}: {}", ran.err);
+    }
+    drop(web);
+}
+
+#[test]
+fn the_last_ones_alone() {
+    let place = Place::new();
+    for (digit, age) in [("a", 30), ("b", 10), ("c", 20)] {
+        made(&place, digit, age);
+    }
+    let names = |args: &[&str]| place.ok(&[&["ps", "--format", "{{.Names}}"], args].concat());
+    assert_eq!(names(&["-n", "2"]), "b\nc\n");
+    assert_eq!(names(&["--last", "9"]), "b\nc\na\n");
+    assert_eq!(names(&["-l"]), "b\n");
+    // The last of those that pass.
+    assert_eq!(names(&["-l", "--filter", "name=a"]), "a\n");
+    assert_eq!(place.ok(&["ps", "-lq"]), format!("{}\n", "b".repeat(12)));
+    assert_eq!(place.run(&["ps", "-l", "-n", "2"]).code, Some(125));
 }
 
 #[test]

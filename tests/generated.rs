@@ -26,7 +26,7 @@ const SECTIONS: [&str; 6] = [
 ];
 /// Options in the prose that are not ours: docker's, for which we say what there is instead, and other
 /// programs'.
-const FOREIGN: [&str; 12] = [
+const FOREIGN: [&str; 15] = [
     "--cpus",
     "--detach",
     "--gpus",
@@ -39,6 +39,9 @@ const FOREIGN: [&str; 12] = [
     "--cgroup-parent",
     "--device-cgroup-rule",
     "--security-opt",
+    "--numeric-owner",
+    "--xattrs",
+    "--xattrs-include",
 ];
 
 fn man_dir() -> PathBuf {

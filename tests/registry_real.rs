@@ -56,7 +56,7 @@ impl Registry {
                 .stderr(fs::File::create(dir.join("log")).unwrap())
                 .spawn()
                 .unwrap();
-            let end = Instant::now() + Duration::from_secs(10);
+            let end = Instant::now() + Duration::from_secs(60);
             while Instant::now() < end && child.try_wait().unwrap().is_none() {
                 if TcpStream::connect(&name).is_ok() {
                     return Self { child, name };

@@ -29,23 +29,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "ops",
         &[
             "registry", "layer", "store", "rootfs", "runtime", "emulate", "monitor", "oci",
-            "config", "host", "owners", "sys",
+            "config", "host", "owners", "sys", "trees",
         ],
     ),
     ("registry", &["oci", "config"]),
-    ("layer", &["oci", "owners", "sys"]),
+    ("layer", &["oci", "owners", "sys", "trees"]),
     // Removing a tree that a stranger made is `layer`'s art.
     (
         "store",
         &["oci", "owners", "layer::remove_tree", "layer::Error", "sys"],
     ),
-    ("rootfs", &["sys"]),
+    ("rootfs", &["sys", "trees"]),
     // The filter and the start of a supervisor belong to the start of a container.
     ("runtime", &["rootfs", "emulate", "sys"]),
     ("emulate", &["owners", "sys"]),
     ("monitor", &["runtime", "sys"]),
     ("host", &["sys"]),
-    ("owners", &[]),
+    ("owners", &["trees"]),
+    ("trees", &[]),
     ("oci", &[]),
     ("config", &[]),
     ("sys", &[]),

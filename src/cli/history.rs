@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::listing::Listing;
 use super::table::Table;
 use super::{Failure, Global, format, human, text};
 use crate::ops::{self, history};
@@ -13,15 +14,8 @@ const MISSING: &str = "<missing>";
 /// Show the steps that made an image
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print with a Go-like template, "table TEMPLATE", or "json"
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-    /// Show ids and commands in full
-    #[arg(long)]
-    no_trunc: bool,
-    /// Print ids only
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    listing: Listing,
     /// Name or id of the image
     image: String,
 }
@@ -30,15 +24,15 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = ops::open_store(global.root.as_deref())?;
     let steps = history::history(&store, &args.image)?;
     let id = |step: &history::Step| match &step.id {
-        Some(id) if args.no_trunc => id.to_string(),
+        Some(id) if args.listing.no_trunc => id.to_string(),
         Some(id) => id.short().to_owned(),
         None => MISSING.to_owned(),
     };
-    let command = |step: &history::Step| match args.no_trunc {
+    let command = |step: &history::Step| match args.listing.no_trunc {
         true => step.created_by.clone(),
         false => shorten(&step.created_by),
     };
-    if let Some(template) = format::wanted(args.format.as_deref()) {
+    if let Some(template) = args.listing.template() {
         let records: Vec<_> = steps
             .iter()
             .map(|step| {
@@ -56,7 +50,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         return Ok(0);
     }
     let mut out = String::new();
-    if args.quiet {
+    if args.listing.quiet {
         for step in &steps {
             out.push_str(&id(step));
             out.push('\n');

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
+use super::listing::Listing;
 use super::table::Table;
 use super::{Failure, Global, format, human, text};
 use crate::oci::Reference;
@@ -21,15 +22,8 @@ pub(super) struct Args {
     /// Show digests
     #[arg(long)]
     digests: bool,
-    /// Print with a Go-like template, "table TEMPLATE", or "json"
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-    /// Show ids in full
-    #[arg(long)]
-    no_trunc: bool,
-    /// Print ids only
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    listing: Listing,
     /// Only images of this repository or name
     #[arg(value_name = "NAME")]
     name: Option<String>,
@@ -38,11 +32,11 @@ pub(super) struct Args {
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = ops::open_store(global.root.as_deref())?;
     let list = images::images(&store, args.name.as_deref())?;
-    let id = |image: &ImageRecord| match args.no_trunc {
+    let id = |image: &ImageRecord| match args.listing.no_trunc {
         true => image.id.to_string(),
         false => image.id.short().to_owned(),
     };
-    if args.quiet {
+    if args.listing.quiet {
         let mut seen = HashSet::new();
         return print(|out| {
             for image in list.iter().filter(|i| seen.insert(&i.id)) {
@@ -51,7 +45,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
             Ok(())
         });
     }
-    if let Some(template) = format::wanted(args.format.as_deref()) {
+    if let Some(template) = args.listing.template() {
         let records: Vec<_> = list
             .iter()
             .map(|image| {

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
+use super::listing::Listing;
 use super::table::Table;
 use super::{Failure, Global, format, human, text};
 use crate::ops;
-use crate::ops::ps::{self, Container, State};
+use crate::ops::ps::{self, Container, Filter, State, Wanted};
 
 const NONE: &str = "<none>";
 /// Characters of a command that docker shows.
@@ -17,29 +18,39 @@ pub(super) struct Args {
     /// Show also those that have ended
     #[arg(short, long)]
     all: bool,
-    /// Print with a Go-like template, "table TEMPLATE", or "json"
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-    /// Show ids and commands in full
-    #[arg(long)]
-    no_trunc: bool,
-    /// Print ids only
-    #[arg(short, long)]
-    quiet: bool,
+    /// Only containers of which this is true: id=START, name=PART (^ and $ as anchors), label=KEY[=VALUE], status=created|running|exited, ancestor=IMAGE, exited=CODE
+    #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
+    filters: Vec<Filter>,
+    /// Show the N youngest only, also those that have ended
+    #[arg(short = 'n', long, value_name = "N")]
+    last: Option<usize>,
+    /// Show the youngest only, also if it has ended
+    #[arg(short, long, conflicts_with = "last")]
+    latest: bool,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = ops::open_store(global.root.as_deref())?;
-    let list = ps::ps(&store, args.all)?;
-    if args.quiet {
+    let wanted = Wanted {
+        all: args.all,
+        filters: args.filters.clone(),
+        last: if args.latest { Some(1) } else { args.last },
+    };
+    let list = ps::ps(&store, &wanted)?;
+    if args.listing.quiet {
         text::stdout(|out| {
             list.iter()
-                .try_for_each(|c| writeln!(out, "{}", id(c, args.no_trunc)))
+                .try_for_each(|c| writeln!(out, "{}", id(c, args.listing.no_trunc)))
         })?;
         return Ok(0);
     }
-    if let Some(template) = format::wanted(args.format.as_deref()) {
-        let records: Vec<_> = list.iter().map(|c| record(c, args.no_trunc)).collect();
+    if let Some(template) = args.listing.template() {
+        let records: Vec<_> = list
+            .iter()
+            .map(|c| record(c, args.listing.no_trunc))
+            .collect();
         format::records(template, &records)?;
         return Ok(0);
     }
@@ -54,9 +65,9 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let mut table = Table::new(&headings);
     for c in &list {
         table.row(vec![
-            id(c, args.no_trunc).to_owned(),
+            id(c, args.listing.no_trunc).to_owned(),
             image(c),
-            command(c, args.no_trunc),
+            command(c, args.listing.no_trunc),
             human::ago(c.created.as_deref()),
             status(c),
             c.name.clone().unwrap_or_default(),
@@ -64,6 +75,54 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     }
     text::stdout(|out| out.write_all(table.render().as_bytes()))?;
     Ok(0)
+}
+
+fn filter(s: &str) -> Result<Filter, String> {
+    let (key, value) = s
+        .split_once('=')
+        .filter(|(_, value)| !value.is_empty())
+        .ok_or("want KEY=VALUE")?;
+    Ok(match key {
+        "id" => Filter::Id(value.to_owned()),
+        "name" => {
+            // Docker's names begin with a slash, and its filter is a regular expression.
+            let rest = value.strip_prefix('^');
+            let text = rest.map_or(value, |r| r.strip_prefix('/').unwrap_or(r));
+            let end = text.strip_suffix('$');
+            let text = end.unwrap_or(text);
+            if let Some(c) = text
+                .chars()
+                .find(|c| !c.is_alphanumeric() && !"_.-".contains(*c))
+            {
+                return Err(format!(
+                    "{c:?} is in no name; ^ and $ are all that is understood of regular expressions"
+                ));
+            }
+            Filter::Name {
+                text: text.to_owned(),
+                from_start: rest.is_some(),
+                to_end: end.is_some(),
+            }
+        }
+        "label" => match value.split_once('=') {
+            Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
+            None => Filter::Label(value.to_owned(), None),
+        },
+        "status" if ["created", "running", "exited"].contains(&value) => {
+            Filter::Status(value.to_owned())
+        }
+        "status" => return Err("a container is created, running or exited".to_owned()),
+        "ancestor" => Filter::Ancestor(value.to_owned()),
+        "exited" => {
+            let code = value.parse();
+            Filter::Exited(code.map_err(|_| "want an exit code, 0 to 255".to_owned())?)
+        }
+        _ => {
+            return Err(format!(
+                "unknown filter {key:?}; there are id, name, label, status, ancestor and exited"
+            ));
+        }
+    })
 }
 
 /// Docker's field names. `Ports` is always empty: no port is published.
@@ -80,7 +139,7 @@ fn record(c: &Container, full: bool) -> serde_json::Value {
         "Command": command(c, full),
         "CreatedAt": human::at(c.created.as_deref()),
         "RunningFor": human::ago(c.created.as_deref()),
-        "State": state(&c.state),
+        "State": c.state.name(),
         "Status": status(c),
         "ExitCode": code,
         "Names": c.name.as_deref().unwrap_or_default(),
@@ -116,14 +175,6 @@ fn command(c: &Container, full: bool) -> String {
         command.push('…');
     }
     format!("{command:?}")
-}
-
-fn state(state: &State) -> &'static str {
-    match state {
-        State::Created => "created",
-        State::Running => "running",
-        State::Exited { .. } => "exited",
-    }
 }
 
 fn status(c: &Container) -> String {

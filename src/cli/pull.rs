@@ -1,8 +1,9 @@
 //! `coracle pull NAME...`
 
 use super::intake::{IntakeArgs, RegistryArgs};
-use super::{Failure, Global, progress, text};
-use crate::ops::{self, pull};
+use super::{Failure, Global, progress, run_values, text};
+use crate::ops;
+use crate::ops::pull::{self, PullPolicy};
 
 /// Download images from a registry
 ///
@@ -14,6 +15,9 @@ pub(super) struct Args {
     /// Print only the image id
     #[arg(short, long)]
     quiet: bool,
+    /// When to ask the registry: always, missing, newer or never
+    #[arg(long, value_name = "POLICY", default_value = "always", value_parser = run_values::pull)]
+    policy: PullPolicy,
     #[command(flatten)]
     registry: RegistryArgs,
     #[command(flatten)]
@@ -36,11 +40,23 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         .map_err(ops::Error::from)?;
     let store = ops::open_store(global.root.as_deref())?;
     for (origin, name) in origins.iter().zip(&args.names) {
-        if !args.quiet {
+        if !args.quiet && args.policy == PullPolicy::Always {
             text::stderr(&format!("Pulling {}", text::printable(name)));
         }
         let progress = progress::new(args.quiet);
-        let images = pull::pull(&store, origin, &options, &*progress)?;
+        let images = match origin {
+            pull::Origin::Registry(reference) if args.policy != PullPolicy::Always => {
+                let name = reference.to_string();
+                vec![pull::ensure(
+                    &store,
+                    &name,
+                    args.policy,
+                    &options,
+                    &*progress,
+                )?]
+            }
+            origin => pull::pull(&store, origin, &options, &*progress)?,
+        };
         drop(progress);
         text::stdout(|out| {
             for image in images {

@@ -26,6 +26,15 @@ impl Failure {
         }
     }
 
+    /// A file of the user's that cannot be used.
+    pub fn io(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+            code: EXIT_USAGE,
+        }
+    }
+
     /// The same, with a line that says what to do.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -18,7 +18,8 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::Error;
 use super::name::{is_within, join, path_buf, split};
-use super::whiteout::{Whiteouts, is_whiteout};
+use super::whiteout::Whiteouts;
+use crate::trees::is_whiteout;
 
 /// Open directories: enough for the ancestors in any real tree.
 const CAPACITY: usize = 24;

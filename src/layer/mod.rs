@@ -49,6 +49,7 @@ mod header;
 mod inflate;
 mod metadata;
 mod name;
+pub mod pack;
 mod pax;
 mod remove;
 mod sparse;

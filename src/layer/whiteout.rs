@@ -3,12 +3,12 @@
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, fgetxattr, fsetxattr, mknodat, openat,
-    unlinkat,
+    AtFlags, FileType, Mode, OFlags, XattrFlags, fgetxattr, fsetxattr, mknodat, openat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::name;
+use crate::trees::is_marked;
 
 pub(super) const OPAQUE: &str = "user.overlay.opaque";
 const WHITEOUT: &str = "user.overlay.whiteout";
@@ -72,21 +72,6 @@ impl Whiteouts {
     }
 }
 
-/// Whether an entry of an unpacked directory is a whiteout.
-pub(super) fn is_whiteout(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> bool {
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::CharacterDevice => stat.st_rdev == 0,
-        FileType::RegularFile => stat.st_size == 0 && is_marked(dir, name),
-        _ => false,
-    }
-}
-
-fn is_marked(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    openat(dir, name, flags, Mode::empty())
-        .is_ok_and(|file| fgetxattr(&file, WHITEOUT, &mut [0u8; 8][..]).is_ok())
-}
-
 fn xattr_is(dir: BorrowedFd<'_>, name: &str, value: &[u8]) -> bool {
     let mut buf = [0u8; 8];
     fgetxattr(dir, name, &mut buf[..]).is_ok_and(|n| buf.get(..n) == Some(value))
@@ -116,6 +101,7 @@ fn remove_marked(dir: BorrowedFd<'_>) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trees::is_whiteout;
     use std::fs;
     use std::os::fd::AsFd as _;
 

@@ -70,14 +70,31 @@ pub fn watch(container: Started, signals: &Signals, input: bool) -> Result<Ended
     if !container.own_pids {
         orphans::end();
     }
-    if let Some(supervisor) = &container.supervisor {
-        // With the container gone it has nothing to answer and nothing to keep: what it records it
-        // writes at once.
-        let pidfd = supervisor.process.pidfd.as_fd();
-        let _ = pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
-        let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+    let supervised = container
+        .supervisor
+        .as_ref()
+        .map_or(Ok(()), |s| dismiss(s.process.pidfd.as_fd()));
+    result.and_then(|ended| supervised.map(|()| ended))
+}
+
+/// End the supervisor of a container that is gone: it has nothing to answer and nothing to keep, since
+/// what it records it writes at once. An error if it had failed before, since then the container may
+/// have ended of that.
+fn dismiss(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
+    let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match waitid(WaitId::PidFd(pidfd), now) {
+        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(0), _) => Ok(()),
+            (_, signal) => Err(Error::Unsupervised(signal)),
+        },
+        Ok(None) => {
+            let _ = pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+            let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+            Ok(())
+        }
+        // It had ended well, and was waited for.
+        Err(_) => Ok(()),
     }
-    result
 }
 
 fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, Error> {

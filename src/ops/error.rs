@@ -51,6 +51,27 @@ pub enum Error {
     /// A container that may not be removed.
     #[error(transparent)]
     RemoveContainer(#[from] super::rm::RemoveContainerError),
+    /// Files that cannot be packed.
+    #[error(transparent)]
+    Pack(#[from] crate::layer::pack::Error),
+    /// A sidecar.
+    #[error(transparent)]
+    Owners(#[from] crate::owners::Error),
+    /// Owners of a copied root file system.
+    #[error("cannot take over the owners of the image's files: {0}")]
+    Settle(String),
+    /// A container that was made from a directory.
+    #[error("container {0} was made from a directory (--rootfs), and wrote to it")]
+    NoImageBelow(String),
+    /// A container that ended and went while it was read.
+    #[error("container {0} was removed while it was read")]
+    RemovedMeanwhile(String),
+    /// A name that could be a container's or an image's.
+    #[error("there is neither a container nor an image called {0:?}")]
+    NeitherNor(String),
+    /// Docker's manifest has no type for a layer of the base image.
+    #[error("a layer of the image is compressed with zstd, which docker's format does not have")]
+    DockerZstd,
     /// A stream that failed below all of them.
     #[error("cannot read the data")]
     Stream(#[source] io::Error),
@@ -172,6 +193,9 @@ impl Error {
             Self::Intake(e) => e.hint(),
             Self::Remove(e) => e.hint(),
             Self::RemoveContainer(e) => e.hint(),
+            Self::Pack(e) => e.hint(),
+            Self::NoImageBelow(_) => Some("its files are in that directory: use tar(1)".to_owned()),
+            Self::DockerZstd => Some("use --format oci".to_owned()),
             _ => None,
         }
     }

@@ -2,8 +2,11 @@
 //! prints nothing, and returns a value or an [`Error`]; `cli` turns arguments into the one and the
 //! other into text.
 
+pub mod commit;
+pub mod diff;
 pub mod doctor;
 mod error;
+pub mod export;
 pub mod history;
 pub mod images;
 pub mod inspect;
@@ -15,8 +18,10 @@ pub mod pull;
 pub mod rm;
 pub mod rmi;
 pub mod run;
+pub mod save;
 mod state;
 pub mod tag;
+mod written;
 
 use std::path::Path;
 

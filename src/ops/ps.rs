@@ -24,6 +24,17 @@ pub enum State {
     },
 }
 
+impl State {
+    /// Docker's word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Exited { .. } => "exited",
+        }
+    }
+}
+
 /// One container.
 #[derive(Clone, Debug)]
 pub struct Container {
@@ -72,12 +83,51 @@ struct Namespace {
     kind: String,
 }
 
-/// The containers, the youngest first: those that run, or with `all` those that have ended too.
-pub fn ps(store: &Store, all: bool) -> Result<Vec<Container>, Error> {
+/// Which containers to list.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Also those that do not run; implied by `last`, and by filters that ask for such.
+    pub all: bool,
+    /// What must be true of them. Of several of one kind, one must be; of labels, all.
+    pub filters: Vec<Filter>,
+    /// At most so many, the youngest.
+    pub last: Option<usize>,
+}
+
+/// What may be true of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Its id starts so.
+    Id(String),
+    /// Its name has this in it, or at its ends.
+    Name {
+        /// The part of the name.
+        text: String,
+        /// It must stand at the start.
+        from_start: bool,
+        /// It must stand at the end.
+        to_end: bool,
+    },
+    /// It has this label, with this value if one is given.
+    Label(String, Option<String>),
+    /// [`State::name`].
+    Status(String),
+    /// It was made from this image (name, or start of an id), or from one that begins with its layers.
+    Ancestor(String),
+    /// It has ended with this code.
+    Exited(u8),
+}
+
+/// The containers, the youngest first: those that run, or others if they are wanted.
+pub fn ps(store: &Store, wanted: &Wanted) -> Result<Vec<Container>, Error> {
+    let asks_for_others = |f: &Filter| matches!(f, Filter::Status(_) | Filter::Exited(_));
+    let all = wanted.all || wanted.last.is_some() || wanted.filters.iter().any(asks_for_others);
+    let filters: Vec<Resolved> = wanted.filters.iter().map(|f| resolve(store, f)).collect();
     let mut list = Vec::new();
     for entry in store.containers().list()? {
         if let Some(container) = container(store, entry)?
             && (all || container.state == State::Running)
+            && passes(&container, &filters)
         {
             list.push(container);
         }
@@ -85,7 +135,72 @@ pub fn ps(store: &Store, all: bool) -> Result<Vec<Container>, Error> {
     // RFC 3339 in UTC with nanoseconds cut at the end: as times, not as text.
     let time = |c: &Container| c.created.as_ref()?.parse::<Timestamp>().ok();
     list.sort_by_key(|c| std::cmp::Reverse(time(c)));
+    list.truncate(wanted.last.unwrap_or(usize::MAX));
     Ok(list)
+}
+
+/// A filter with the image that it names, if the store has it.
+type Resolved<'a> = (&'a Filter, Option<ImageRecord>);
+
+fn resolve<'a>(store: &Store, filter: &'a Filter) -> Resolved<'a> {
+    let image = match filter {
+        // A container may outlive its image: what was recorded with it is looked at in any case.
+        Filter::Ancestor(name) => store.images().find(name).ok(),
+        _ => None,
+    };
+    (filter, image)
+}
+
+fn passes(c: &Container, filters: &[Resolved<'_>]) -> bool {
+    let is_label = |f: &Filter| matches!(f, Filter::Label(..));
+    filters.iter().all(|(filter, image)| {
+        let same_kind =
+            |(f, _): &&Resolved<'_>| std::mem::discriminant(*f) == std::mem::discriminant(*filter);
+        holds(c, filter, image.as_ref())
+            || !is_label(filter)
+                && (filters.iter().filter(same_kind)).any(|(f, i)| holds(c, f, i.as_ref()))
+    })
+}
+
+fn holds(c: &Container, filter: &Filter, named: Option<&ImageRecord>) -> bool {
+    match filter {
+        Filter::Id(start) => c.id.starts_with(start.as_str()),
+        Filter::Name {
+            text,
+            from_start,
+            to_end,
+        } => c
+            .name
+            .as_ref()
+            .is_some_and(|name| match (from_start, to_end) {
+                (true, true) => name == text,
+                (true, false) => name.starts_with(text.as_str()),
+                (false, true) => name.ends_with(text.as_str()),
+                (false, false) => name.contains(text.as_str()),
+            }),
+        Filter::Label(key, value) => {
+            let have = c.labels.get(key);
+            have.is_some_and(|have| value.as_ref().is_none_or(|v| v == have))
+        }
+        Filter::Status(name) => c.state.name() == name,
+        Filter::Exited(code) => {
+            matches!(&c.state, State::Exited { code: Some(c), .. } if c == code)
+        }
+        Filter::Ancestor(name) => c.image.as_ref().is_some_and(|image| {
+            let recorded = || {
+                let asked = name.parse().ok();
+                asked.is_some() && image.reference == asked
+                    || name.len() >= 3
+                        && (image.id.hex().starts_with(name.as_str())
+                            || image.id.to_string() == *name)
+            };
+            named.map_or_else(recorded, |named| {
+                let mut layers = image.diff_ids();
+                let all = named.diff_ids().all(|id| layers.next() == Some(id));
+                image.id == named.id || all && named.diff_ids().len() > 0
+            })
+        }),
+    }
 }
 
 /// `None` for what is garbage already, or vanishes while we look.

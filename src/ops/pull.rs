@@ -166,14 +166,16 @@ fn newer(
         return Ok(image);
     };
     let remote = Remote::open(&reference, options, progress)?;
-    match remote.client.manifest(&reference) {
-        Ok(fetched) if fetched.digest == *image.repo_digest() => Ok(image),
+    let pulled = match remote.client.manifest(&reference) {
+        Ok(fetched) if fetched.digest == *image.repo_digest() => return Ok(image),
         Ok(fetched) => remote.pull(store, fetched, options, progress),
-        Err(e) => {
-            progress.warn(&format!("using the stored {reference}: {e}"));
-            Ok(image)
-        }
-    }
+        Err(e) => Err(e.into()),
+    };
+    pulled.or_else(|e| {
+        intake::discard(store, &e);
+        progress.warn(&format!("using the stored {reference}: {e}"));
+        Ok(image)
+    })
 }
 
 /// Pull one image from a registry, or every one from an archive.

@@ -32,7 +32,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use record::{FileType, Node, Owner, Record};
-pub use sidecar::{Owners, Writer};
+pub use sidecar::{Journal, Owners, Writer};
 pub use view::{Layer, View};
 
 /// The extended attribute that holds an owner.

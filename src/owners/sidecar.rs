@@ -24,17 +24,23 @@
 //! **Of a container**: a journal, never sealed, of lines that are appended with one write(2) each as
 //! things happen, so that a killed writer costs at most the line it was at. Keyed by inode: programs
 //! rename what they have just made and given away (dpkg does so with every file), and a rename is
-//! nobody's to see. Where there are no inode numbers to trust, by path.
+//! nobody's to see. What takes user xattrs is keyed by path: it is here only for other xattrs, and an
+//! overlay does not show the number that it has in the upper directory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::record::{decimal, octal};
-use super::{Error, FileType, Node, Owner, Record};
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::Errno;
+
+use super::record::{self, decimal, octal};
+use super::{Error, Node, Owner, Record};
+use crate::trees;
 
 const MAGIC: &str = "coracle-owners 1\n";
 /// Longest line read: more than an xattr of the largest size (64 KiB) and a path, with escapes.
@@ -237,9 +243,15 @@ enum Kind {
 impl Owners {
     /// Read the sidecar of a layer. Refuses other versions and incomplete files.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::read_if(path, |_, _| true)
+    }
+
+    /// As [`Owners::read`], but of the lines that say something only those that `keep` wants, by their
+    /// first word and their path. A layer can have millions.
+    pub fn read_if(path: &Path, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::sidecar(path))?;
         let mut owners = Self::default();
-        owners.fill(BufReader::new(file), path, Kind::Sealed)?;
+        owners.fill(BufReader::new(file), path, Kind::Sealed, &mut keep)?;
         Ok(owners)
     }
 
@@ -252,7 +264,7 @@ impl Owners {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((owners, 0)),
             Err(e) => return Err(Error::sidecar(path)(e)),
         };
-        let sound = owners.fill(BufReader::new(file), path, Kind::Journal)?;
+        let sound = owners.fill(BufReader::new(file), path, Kind::Journal, &mut |_, _| true)?;
         Ok((owners, sound))
     }
 
@@ -281,6 +293,23 @@ impl Owners {
             .map(|(path, record)| (path.as_slice(), record))
     }
 
+    /// Of files of `root` that have several names and a record: inode number to the name that has it.
+    pub fn first_names(&self, root: impl AsFd) -> Result<HashMap<u64, Vec<u8>>, Errno> {
+        let mut names = HashMap::new();
+        for (path, _) in self.iter().filter(|(_, r)| !r.implied) {
+            let file = match trees::open_below(&root, path, OFlags::PATH) {
+                Ok(file) => file,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(e) => return Err(e),
+            };
+            let stat = fstat(&file)?;
+            if stat.st_nlink > 1 && !FileType::from_raw_mode(stat.st_mode).is_dir() {
+                names.insert(stat.st_ino, path.to_vec());
+            }
+        }
+        Ok(names)
+    }
+
     /// What [`Journal::set`] wrote.
     pub(super) fn set(&mut self, path: &[u8], node: Option<Node>, record: Record) {
         let says_nothing = record == Record::default();
@@ -293,7 +322,13 @@ impl Owners {
     }
 
     /// Bytes of whole lines.
-    fn fill(&mut self, mut from: impl io::BufRead, path: &Path, kind: Kind) -> Result<u64, Error> {
+    fn fill(
+        &mut self,
+        mut from: impl io::BufRead,
+        path: &Path,
+        kind: Kind,
+        keep: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<u64, Error> {
         let mut number = 0;
         let mut sound = 0;
         let mut line = Vec::new();
@@ -326,11 +361,11 @@ impl Owners {
                 }
                 return Ok(sound);
             }
-            self.line(text).ok_or_else(|| bad("malformed line"))?;
+            self.line(text, keep).ok_or_else(|| bad("malformed line"))?;
         }
     }
 
-    fn line(&mut self, text: &[u8]) -> Option<()> {
+    fn line(&mut self, text: &[u8], keep: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Option<()> {
         let mut fields: Vec<&[u8]> = text.split(|b| *b == b' ').collect();
         let mut path = unescape(fields.pop()?)?;
         if path == b"." {
@@ -343,13 +378,18 @@ impl Owners {
             }
             None => None,
         };
+        if let [kind @ (b"own" | b"xattr" | b"implied"), ..] = fields.as_slice()
+            && !keep(kind, &path)
+        {
+            return Some(());
+        }
         match fields.as_slice() {
             [b"own", uid, gid, mode, file_type] => {
                 self.record(path, node).owner = Some(Owner {
                     uid: decimal(uid)?,
                     gid: decimal(gid)?,
                     mode: octal(mode)?,
-                    file_type: FileType::parse(file_type)?,
+                    file_type: record::FileType::parse(file_type)?,
                 });
             }
             [b"xattr", name, value] => {
@@ -416,7 +456,7 @@ mod tests {
         uid: 5,
         gid: 60000,
         mode: 0o4755,
-        file_type: FileType::Char(1, 3),
+        file_type: record::FileType::Char(1, 3),
     };
 
     fn written(fill: impl FnOnce(&mut Writer)) -> (tempfile::TempDir, PathBuf) {
@@ -447,6 +487,9 @@ mod tests {
         );
         assert!(owners.get(b"usr").unwrap().implied);
         assert_eq!(owners.iter().count(), 3);
+        let some = Owners::read_if(&path, |kind, path| kind == b"implied" || path == b"").unwrap();
+        let paths: Vec<&[u8]> = some.iter().map(|(p, _)| p).collect();
+        assert_eq!(paths, [&b""[..], b"usr"]);
     }
 
     #[test]
@@ -465,7 +508,9 @@ mod tests {
 
     #[test]
     fn damaged_sidecars_are_refused() {
-        let read = |text: &[u8]| Owners::default().fill(text, Path::new("x"), Kind::Sealed);
+        let read = |text: &[u8]| {
+            Owners::default().fill(text, Path::new("x"), Kind::Sealed, &mut |_, _| true)
+        };
         assert!(read(b"coracle-owners 1\nend 0\n").is_ok());
         for bad in [
             &b""[..],

@@ -13,8 +13,8 @@
 //! 1. A record of the container itself counts if it is about this inode (see [`Owners::of`]).
 //! 2. A tree that has the path decides: the layer's record for it, or that there is none.
 //! 3. But a directory of the container without a record is a copy of the one below it (overlay makes
-//!    them for what is written in them), and an `implied` one in a layer says nothing: the next tree
-//!    decides, unless the directory is opaque.
+//!    them for what is written in them): the next tree decides, unless the directory is opaque. Not so
+//!    in a layer: what an image's layers imply and do not list, a layer on top of them restates.
 //!
 //! Whiteouts need no look: what one hides does not exist, so nobody asks for it.
 //!
@@ -32,18 +32,18 @@
 //! layer and no system call.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, StatxFlags};
-use rustix::fs::{fstat, openat, openat2, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, StatxFlags, fstat, openat, statx};
 use rustix::io::Errno;
 
 use super::sidecar::Journal;
 use super::{Error, Node, Owners, Record};
+use crate::trees;
 
 /// A tree and the sidecar beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl View {
     /// Is there no record at all? Then no question needs to be asked.
     pub fn is_empty(&self) -> Result<bool, Error> {
         let loaded = self.loaded()?;
-        // Implied directories are the rule, and tell nothing.
+        // Directories that a tar does not list are the rule, and tell nothing.
         let telling = |o: &Owners| {
             o.iter()
                 .any(|(_, r)| r.owner.is_some() || !r.xattrs.is_empty())
@@ -117,6 +117,11 @@ impl View {
         {
             return Ok(None);
         }
+        self.below(loaded, path)
+    }
+
+    /// The record of what shows of the layers alone.
+    fn below<'a>(&self, loaded: &'a Loaded, path: &[u8]) -> Result<Option<&'a Record>, Error> {
         for (i, (layer, owners)) in self.layers.iter().zip(&loaded.layers).enumerate() {
             let Some(stat) = layer.look(path)? else {
                 continue;
@@ -126,11 +131,7 @@ impl View {
                 let first = self.linked(loaded)?[i].get(&stat.st_ino);
                 record = first.and_then(|path| owners.get(path));
             }
-            let silent = |r: &Record| r.implied && r.owner.is_none() && r.xattrs.is_empty();
-            match record {
-                Some(r) if silent(r) && !layer.is_opaque(path)? => {}
-                record => return Ok(record),
-            }
+            return Ok(record);
         }
         Ok(None)
     }
@@ -148,6 +149,71 @@ impl View {
         journal.set(path, node, &record)?;
         if let Some(loaded) = self.loaded.get_mut() {
             loaded.upper.set(path, node, record);
+        }
+        Ok(())
+    }
+
+    /// The upper directory began as a copy of the layers, which nobody has changed yet: make the
+    /// container's sidecar say what theirs do, so that they are needed no more. Reads files that may shut
+    /// out their owner.
+    pub fn settle(&self) -> Result<(), Error> {
+        let loaded = self.loaded()?;
+        let mut journal = Journal::open(&self.upper.sidecar, loaded.sound)?;
+        let mut links = HashMap::new();
+        let paths = loaded
+            .layers
+            .iter()
+            .flat_map(|l| l.iter().map(|(path, _)| path));
+        for path in paths.collect::<BTreeSet<_>>() {
+            let Some(record) = self.below(loaded, path)? else {
+                continue;
+            };
+            let silent = record.owner.is_none() && record.xattrs.is_empty();
+            let Some(file) = self.upper.open(path, OFlags::PATH)?.filter(|_| !silent) else {
+                continue;
+            };
+            let failed = || self.upper.failed(path);
+            let stat = fstat(&file).map_err(failed())?;
+            if carries(&stat) {
+                journal.set(path, None, record)?;
+                if stat.st_nlink > 1 && !is_dir(&stat) {
+                    links.insert(stat.st_ino, record);
+                }
+            } else {
+                let node = Node::of_fd(&file).map_err(failed())?;
+                journal.set(path, Some(node), record)?;
+            }
+        }
+        self.settle_links(&links, &mut journal)
+    }
+
+    /// Only one name of a file has a record in a layer; in the copy each gets it.
+    fn settle_links(
+        &self,
+        links: &HashMap<u64, &Record>,
+        journal: &mut Journal,
+    ) -> Result<(), Error> {
+        let mut todo = match links.is_empty() {
+            true => Vec::new(),
+            false => vec![Vec::new()],
+        };
+        let root = self.upper.root()?;
+        while let Some(dir) = todo.pop() {
+            for (name, found) in trees::merge(&[&root], &dir, &[0])
+                .map_err(|(_, path, e)| self.upper.failed(&path)(e))?
+                .names
+            {
+                let path = trees::join(&dir, &name);
+                match found {
+                    trees::Name::Dir { .. } => todo.push(path),
+                    trees::Name::File { stat, .. } if carries(&stat) => {
+                        if let Some(record) = links.get(&stat.st_ino) {
+                            journal.set(&path, None, record)?;
+                        }
+                    }
+                    trees::Name::File { .. } => {}
+                }
+            }
         }
         Ok(())
     }
@@ -174,23 +240,18 @@ impl View {
         }
         let mut links = Vec::with_capacity(self.layers.len());
         for (layer, owners) in self.layers.iter().zip(&loaded.layers) {
-            links.push(first_names(layer, owners)?);
+            let root = layer.root()?;
+            links.push(owners.first_names(&root).map_err(layer.failed(b""))?);
         }
         Ok(loaded.links.get_or_init(|| links))
     }
 }
 
-fn first_names(layer: &Layer, owners: &Owners) -> Result<HashMap<u64, Vec<u8>>, Error> {
-    let mut names = HashMap::new();
-    for (path, _) in owners.iter().filter(|(_, r)| !r.implied) {
-        if let Some(stat) = layer.look(path)?
-            && stat.st_nlink > 1
-            && !is_dir(&stat)
-        {
-            names.insert(stat.st_ino, path.to_vec());
-        }
-    }
-    Ok(names)
+/// Whether an inode takes user xattrs, and so its owner; then its number may change while its name does
+/// not (overlay shows that of the layer from which it was copied up), and records are by path.
+fn carries(stat: &Stat) -> bool {
+    let file_type = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+    file_type.is_file() || file_type.is_dir()
 }
 
 fn is_dir(stat: &Stat) -> bool {
@@ -198,14 +259,14 @@ fn is_dir(stat: &Stat) -> bool {
 }
 
 impl Layer {
+    fn root(&self) -> Result<OwnedFd, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, &self.tree, flags, Mode::empty()).map_err(self.failed(b""))
+    }
+
     /// Open a file as such, through no symlink; `None` when the tree does not have it.
     fn open(&self, path: &[u8], flags: OFlags) -> Result<Option<OwnedFd>, Error> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, &self.tree, root, Mode::empty()).map_err(self.failed(b""))?;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let name = if path.is_empty() { b"." } else { path };
-        match openat2(&root, name, flags, Mode::empty(), resolve) {
+        match trees::open_below(self.root()?, path, flags) {
             Ok(fd) => Ok(Some(fd)),
             // A parent that is something else here than in the layers above is as good as none.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
@@ -367,34 +428,23 @@ mod tests {
     }
 
     #[test]
-    fn directories_that_say_nothing_let_lower_ones_speak() {
+    fn a_directory_of_the_container_is_that_of_the_layer_below() {
         let place = Place::new(|[top, low]| {
-            for path in [&b"d"[..], b"opaque", b"listed"] {
+            for path in [&b"d"[..], b"listed"] {
                 low.own(path, &owned(1).owner.unwrap()).unwrap();
             }
-            top.implied(b"d").unwrap();
-            top.implied(b"opaque").unwrap();
+            top.implied(b"listed").unwrap();
         });
-        for dir in [
-            "0/d", "1/d", "0/opaque", "1/opaque", "0/listed", "1/listed", "up/d",
-        ] {
+        for dir in ["1/d", "0/listed", "1/listed", "up/d"] {
             fs::create_dir(place.0.path().join(dir)).unwrap();
         }
-        let mark = |dir: &str| {
-            let (path, flags) = (place.0.path().join(dir), XattrFlags::empty());
-            rustix::fs::setxattr(path, c"user.overlay.opaque", b"y", flags).unwrap();
-        };
-        mark("0/opaque");
         let view = place.view();
         let node = |p: &str| place.node(p.into());
         assert_eq!(uid(&view, "d", node("up/d"), DIRECTORY), Some(1));
-        assert_eq!(uid(&view, "listed", node("0/listed"), DIRECTORY), None);
-        assert!(
-            view.get(b"opaque", node("0/opaque"), DIRECTORY)
-                .unwrap()
-                .is_none_or(|r| r.owner.is_none())
-        );
-        mark("up/d");
+        let listed = view.get(b"listed", node("0/listed"), DIRECTORY).unwrap();
+        assert!(listed.unwrap().owner.is_none());
+        let (path, flags) = (place.0.path().join("up/d"), XattrFlags::empty());
+        rustix::fs::setxattr(path, c"user.overlay.opaque", b"y", flags).unwrap();
         assert_eq!(uid(&view, "d", node("up/d"), DIRECTORY), None);
     }
 

@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, XattrFlags,
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, XattrFlags,
     fchmod, fgetxattr, flistxattr, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat,
     readlinkat, symlinkat, utimensat,
 };
@@ -31,7 +31,7 @@ use rustix::io::Errno;
 use super::content::Contents;
 use crate::sys::fork::Failed;
 
-use super::lower::{Seen, is_opaque, join, look, marker, open_child, open_dir};
+use crate::trees::{Name, is_opaque, join, merge, open_dir};
 
 /// Why layers could not be merged.
 #[derive(Debug, thiserror::Error)]
@@ -131,16 +131,6 @@ enum Task {
     Finish { path: Vec<u8>, layer: usize },
 }
 
-/// What is settled about a name while a directory is merged.
-enum Name {
-    /// Copied or hidden: lower layers do not matter.
-    Done,
-    /// A directory, with the layers that take part in it; lower ones may join.
-    Open(Vec<usize>),
-    /// A directory that is opaque in its last layer.
-    Closed(Vec<usize>),
-}
-
 struct Copier<'a> {
     roots: Vec<OwnedFd>,
     dest: BorrowedFd<'a>,
@@ -152,71 +142,32 @@ struct Copier<'a> {
 impl Copier<'_> {
     fn merge(&mut self, path: &[u8], layers: &[usize], todo: &mut Vec<Task>) -> Result<(), Error> {
         let dest = open_dir(self.dest, path).map_err(Error::sys("openat2", path))?;
-        let mut names: HashMap<Vec<u8>, Name> = HashMap::new();
-        for &layer in layers {
-            let dir = open_dir(&self.roots[layer], path).map_err(Error::sys("openat2", path))?;
-            for entry in Dir::read_from(&dir).map_err(Error::sys("getdents64", path))? {
-                let entry = entry.map_err(Error::sys("getdents64", path))?;
-                let name = entry.file_name().to_bytes();
-                if matches!(name, b"." | b"..") {
-                    continue;
-                }
-                if let Some(hidden) = marker(name) {
-                    // Within this layer the name may also exist, and then is settled by that.
-                    if let Some(hidden) = hidden
-                        && !matches!(look(dir.as_fd(), hidden), Ok(Seen::Entry(_)))
-                    {
-                        close(&mut names, hidden);
-                    }
-                    continue;
-                }
-                if matches!(names.get(name), Some(Name::Done | Name::Closed(_))) {
-                    continue;
-                }
-                let full = join(path, name);
-                match look(dir.as_fd(), name).map_err(Error::sys("fstatat", &full))? {
-                    Seen::Nothing => {}
-                    Seen::Whiteout => close(&mut names, name),
-                    Seen::Entry(stat)
-                        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory =>
-                    {
-                        let child =
-                            open_child(dir.as_fd(), name).map_err(Error::sys("openat", &full))?;
-                        let opaque =
-                            is_opaque(child.as_fd()).map_err(Error::sys("getxattr", &full))?;
-                        let mut layers = match names.remove(name) {
-                            Some(Name::Open(layers)) => layers,
-                            _ => {
-                                mkdirat(&dest, name, Mode::RWXU)
-                                    .map_err(Error::sys("mkdirat", &full))?;
-                                Vec::new()
-                            }
-                        };
-                        layers.push(layer);
-                        let state = if opaque { Name::Closed } else { Name::Open };
-                        names.insert(name.to_vec(), state(layers));
-                    }
-                    // A higher layer has a directory of this name.
-                    Seen::Entry(_) if names.contains_key(name) => close(&mut names, name),
-                    Seen::Entry(stat) => {
-                        self.copy(layer, dir.as_fd(), dest.as_fd(), name, &full, &stat)?;
-                        names.insert(name.to_vec(), Name::Done);
-                    }
-                }
-            }
-        }
+        let merged = merge(&self.roots, path, layers)
+            .map_err(|(call, path, e)| Error::sys(call, &path)(e))?;
         if let Some(&layer) = layers.first() {
             todo.push(Task::Finish {
                 path: path.to_vec(),
                 layer,
             });
         }
-        for (name, state) in names {
-            if let Name::Open(layers) | Name::Closed(layers) = state {
-                todo.push(Task::Merge {
-                    path: join(path, &name),
-                    layers,
-                });
+        for (name, what) in &merged.names {
+            let full = join(path, name);
+            match what {
+                Name::Dir { layers, .. } => {
+                    mkdirat(&dest, name.as_slice(), Mode::RWXU)
+                        .map_err(Error::sys("mkdirat", &full))?;
+                    todo.push(Task::Merge {
+                        path: full,
+                        layers: layers.clone(),
+                    });
+                }
+                Name::File { layer, stat } => {
+                    // Always there: the name was read from it.
+                    let Some(from) = merged.dir(*layer) else {
+                        continue;
+                    };
+                    self.copy(*layer, from, dest.as_fd(), name, &full, stat)?;
+                }
             }
         }
         Ok(())
@@ -290,15 +241,6 @@ impl Copier<'_> {
             .map_err(|(call, e)| Error::sys(call, path)(e))?;
         copy_metadata(&from, &to, path, &stat)
     }
-}
-
-/// Nothing of lower layers shows under this name from here on.
-fn close(names: &mut HashMap<Vec<u8>, Name>, name: &[u8]) {
-    let state = match names.remove(name) {
-        Some(Name::Open(layers) | Name::Closed(layers)) => Name::Closed(layers),
-        Some(Name::Done) | None => Name::Done,
-    };
-    names.insert(name.to_vec(), state);
 }
 
 /// User xattrs, mode and mtime, in the order in which none undoes another.

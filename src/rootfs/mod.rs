@@ -6,7 +6,7 @@
 
 mod content;
 mod flatten;
-mod lower;
+mod implied;
 mod overlay;
 mod view;
 
@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use flatten::{Error as FlattenError, flatten};
+pub use implied::{Restated, Xattr, restated};
 pub use view::{Error as ViewError, LayeredView};
 
 /// How layers become one tree.

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::lower::{Seen, is_opaque, look, open_child};
+use crate::trees::{Seen, is_opaque, look, open_child};
 
 /// As the kernel's own limit (path_resolution(7)).
 const LINKS_MAX: usize = 40;

@@ -13,6 +13,7 @@ use super::mounts::{MountOptionError, MountOptions};
 use super::seccomp::{Filter, ProfileError, Seccomp};
 use crate::emulate::{Mode, Setup};
 use crate::rootfs::Root;
+use crate::sys::exec::OwnExecutable;
 
 /// One id inside, one outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub struct Options {
     pub files: Vec<(PathBuf, String)>,
     /// Sockets and other inherited descriptors to keep, beyond 0 to 2: how many from 3 on.
     pub preserve_fds: u32,
+    /// Whether the file that the caller was started from must be kept out of the container's hands.
+    pub executable: OwnExecutable,
     /// Who the container's users are.
     pub identity: Identity,
 }
@@ -156,6 +159,7 @@ pub struct Plan {
     pub(super) init: bool,
     pub(super) die_with_parent: bool,
     pub(super) preserve_fds: u32,
+    pub(super) executable: OwnExecutable,
     pub(super) args: Vec<CString>,
     pub(super) env: Vec<CString>,
     pub(super) cwd: PathBuf,
@@ -312,6 +316,7 @@ impl Plan {
             init: options.init,
             die_with_parent: options.die_with_parent,
             preserve_fds: options.preserve_fds,
+            executable: options.executable,
             args: strings(process.args())?,
             env: strings(process.env())?,
             cwd: process.cwd().clone(),

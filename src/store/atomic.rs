@@ -6,10 +6,11 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -187,15 +188,15 @@ pub(super) fn write_json<T: Serialize>(tmp: &Path, to: &Path, value: &T) -> Resu
 
 /// Read a JSON document; `None` when there is no such file.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    let Some(bytes) = read_file(path)? else {
-        return Ok(None);
-    };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|source| Error::Record {
-            path: path.to_owned(),
-            source,
-        })
+    read_file(path)?.map(|json| parse(path, &json)).transpose()
+}
+
+/// What a file of ours says.
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(json).map_err(|source| Error::Record {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The content of a file of ours; `None` when there is no such file.
@@ -226,15 +227,24 @@ pub(super) fn unlink(path: &Path) -> Result<(), Error> {
 /// Names in a directory of ours, in no particular order; empty when there is no such directory. Names
 /// that are not UTF-8 are never ours and are left alone.
 pub(super) fn names(path: &Path) -> Result<Vec<String>, Error> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(io("list", path)(e)),
-    };
+    match rustix::fs::open(path, DIR_FLAGS, Mode::empty()) {
+        Ok(dir) => names_in(&dir).map_err(io("list", path)),
+        Err(Errno::NOENT) => Ok(Vec::new()),
+        Err(e) => Err(io("list", path)(e)),
+    }
+}
+
+/// The same of an open directory. Each `run` lists a few that are empty: a small buffer, where
+/// `std::fs::read_dir` takes 32 KiB from the heap.
+pub(super) fn names_in(dir: &OwnedFd) -> Result<Vec<String>, Errno> {
+    let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 2048];
+    let mut entries = RawDir::new(dir, &mut buffer);
     let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(io("list", path))?;
-        names.extend(entry.file_name().into_string());
+    while let Some(entry) = entries.next() {
+        match entry?.file_name().to_str() {
+            Ok("." | "..") | Err(_) => {}
+            Ok(name) => names.push(name.to_owned()),
+        }
     }
     Ok(names)
 }

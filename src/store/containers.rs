@@ -17,12 +17,12 @@ use serde::de::DeserializeOwned;
 use super::atomic;
 use super::error::io;
 use super::lock::{self, Guard, Kind};
-use super::{Error, ImageRecord, Store, remove_tree};
+use super::{Error, ImageRecord, Store, remove_tree, spare};
 
 /// The OCI runtime configuration. A container without one is not complete.
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
 /// What its files have that the upper directory cannot hold.
-const OWNERS: &str = "owners";
+pub const OWNERS: &str = "owners";
 /// How the container ended.
 const STATE: &str = "state.json";
 /// Annotation of the configuration that holds the [`ImageRecord`], as JSON: it pins the image's layers
@@ -32,6 +32,9 @@ pub const IMAGE_ANNOTATION: &str = "io.coracle.image";
 const KEPT: &str = "containers";
 const EPHEMERAL: &str = "ephemeral";
 const NAMES: &str = ".names";
+/// The writable layer, and the scratch space of the overlay.
+pub(super) const UPPER: &str = "upper";
+pub(super) const WORK: &str = "work";
 const NAME_MAX: usize = 200;
 /// How long somebody who only looks at a container may hold its lock.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -55,6 +58,18 @@ pub struct ContainerEntry {
     pub ephemeral: bool,
 }
 
+impl ContainerEntry {
+    /// Its writable layer, if an overlay makes its root.
+    pub fn upper(&self) -> PathBuf {
+        self.path.join(UPPER)
+    }
+
+    /// Its sidecar ([`crate::owners`]), which need not exist.
+    pub fn owners(&self) -> PathBuf {
+        self.path.join(OWNERS)
+    }
+}
+
 /// A container's directory, locked by us.
 #[derive(Debug)]
 pub struct ContainerDir {
@@ -63,6 +78,8 @@ pub struct ContainerDir {
     name: Option<String>,
     path: PathBuf,
     fd: OwnedFd,
+    /// Made from what another left: see [`spare`].
+    reused: bool,
 }
 
 impl Containers<'_> {
@@ -108,15 +125,18 @@ impl Containers<'_> {
             self.dir()
         };
         let path = parent.join(id);
-        match rustix::fs::mkdir(&path, Mode::RWXU) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                return Err(Error::NameTaken {
-                    name: id.to_owned(),
-                    id: id.to_owned(),
-                });
+        let reused = autoremove && spare::take(&parent, &path);
+        if !reused {
+            match rustix::fs::mkdir(&path, Mode::RWXU) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => {
+                    return Err(Error::NameTaken {
+                        name: id.to_owned(),
+                        id: id.to_owned(),
+                    });
+                }
+                Err(e) => return Err(io("create the directory", &path)(e)),
             }
-            Err(e) => return Err(io("create the directory", &path)(e)),
         }
         let fd = atomic::open_dir(&path)?;
         // Others lock it only to look whether it lives, or under the exclusive lock.
@@ -127,6 +147,7 @@ impl Containers<'_> {
             name: None,
             path,
             fd,
+            reused,
         };
         // After the directory, so that a name without one is always stale.
         if let Some(name) = name {
@@ -189,7 +210,7 @@ impl Containers<'_> {
         }
         let mut entries: Vec<ContainerEntry> = Vec::new();
         for (dir, ephemeral) in [(self.dir(), false), (self.ephemeral(), true)] {
-            let ids = atomic::names(&dir)?.into_iter().filter(|id| id != NAMES);
+            let ids = atomic::names(&dir)?.into_iter().filter(|name| is_id(name));
             entries.extend(ids.map(|id| ContainerEntry {
                 name: names.remove(&id),
                 path: dir.join(&id),
@@ -243,6 +264,7 @@ impl Containers<'_> {
             name: entry.name.clone(),
             path: entry.path.clone(),
             fd,
+            reused: false,
         }))
     }
 
@@ -260,7 +282,13 @@ impl Containers<'_> {
     /// The container's OCI runtime configuration, or the part of it that `T` has; `None` while the
     /// container is not complete.
     pub fn config<T: DeserializeOwned>(&self, entry: &ContainerEntry) -> Result<Option<T>, Error> {
-        whole(atomic::read_json(&entry.path.join(CONFIG)))
+        let path = entry.path.join(CONFIG);
+        match atomic::read_file(&path)? {
+            Some(json) if json.first() != Some(&spare::SPOILED) => {
+                whole(atomic::parse(&path, &json).map(Some))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// When the configuration was written, which is when the container was made; `None` while it has
@@ -312,6 +340,7 @@ impl Containers<'_> {
         let ids = atomic::names(&dir)?;
         let entries: Vec<ContainerEntry> = ids
             .into_iter()
+            .filter(|name| is_id(name))
             .map(|id| ContainerEntry {
                 path: dir.join(&id),
                 name: None,
@@ -382,7 +411,7 @@ impl ContainerDir {
         &self.path
     }
 
-    /// The container's sidecar ([`crate::owners`]), which need not exist.
+    /// Its sidecar ([`crate::owners`]), which need not exist.
     pub fn owners(&self) -> PathBuf {
         self.path.join(OWNERS)
     }
@@ -391,7 +420,22 @@ impl ContainerDir {
     /// the image's layers and blobs stay as long as the container, also after `rmi -f`.
     pub fn write_config(&self, json: &[u8]) -> Result<(), Error> {
         let path = self.path.join(CONFIG);
-        std::fs::write(&path, json).map_err(io("write", &path))
+        if self.reused {
+            spare::write_config(&path, json)
+        } else {
+            std::fs::write(&path, json)
+        }
+        .map_err(io("write", &path))
+    }
+
+    /// Where the container's writable layer is, or shall be made.
+    pub fn upper(&self) -> PathBuf {
+        self.path.join(UPPER)
+    }
+
+    /// The same for the scratch space that an overlay needs beside it.
+    pub fn work(&self) -> PathBuf {
+        self.path.join(WORK)
     }
 
     /// Record how the container ended.
@@ -403,8 +447,12 @@ impl ContainerDir {
     /// Remove the container. One that others may list goes at once, then the slow part; an ephemeral
     /// one goes in place, since whatever is left of it is garbage.
     pub fn remove(self) -> Result<(), Error> {
-        if self.path.starts_with(self.store.containers().ephemeral()) {
+        let ephemeral = self.store.containers().ephemeral();
+        if self.path.starts_with(&ephemeral) {
             self.release_name()?;
+            if spare::keep(&ephemeral, &self.path, &self.fd) {
+                return Ok(());
+            }
             return remove_tree(&self.path);
         }
         let (_lock, trash) = self.discard()?;
@@ -451,8 +499,13 @@ fn whole<T>(read: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
     }
 }
 
+/// Other entries start with a dot.
+fn is_id(name: &str) -> bool {
+    !name.starts_with('.')
+}
+
 /// `None` when it is gone.
-fn open_entry(entry: &ContainerEntry) -> Result<Option<OwnedFd>, Error> {
+pub(super) fn open_entry(entry: &ContainerEntry) -> Result<Option<OwnedFd>, Error> {
     match rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),

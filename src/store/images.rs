@@ -44,6 +44,10 @@ pub struct ImageRecord {
     pub platform: String,
     /// Layers, bottom first.
     pub layers: Vec<ImageLayer>,
+    /// A layer of our own making on top of them, if they need one: what lower layers say of directories
+    /// that higher ones use without listing them.
+    #[serde(default)]
+    pub restated: Option<Digest>,
     /// When it was made (RFC 3339), as its configuration says.
     pub created: Option<String>,
     /// Repositories it was pulled from, `registry/repository`: what RepoDigests shows.
@@ -55,6 +59,11 @@ impl ImageRecord {
     /// diff_ids of the layers, bottom first.
     pub fn diff_ids(&self) -> impl DoubleEndedIterator<Item = &Digest> + ExactSizeIterator {
         self.layers.iter().map(|l| &l.diff_id)
+    }
+
+    /// What a root file system is made of, the topmost first.
+    pub fn stack(&self) -> impl Iterator<Item = &Digest> {
+        self.restated.iter().chain(self.diff_ids().rev())
     }
 
     /// Bytes of all regular files in all layers.
@@ -72,6 +81,7 @@ impl ImageRecord {
         [&self.id, &self.manifest]
             .into_iter()
             .chain(&self.index)
+            .chain(&self.restated)
             .chain(self.layers.iter().flat_map(|l| [&l.diff_id, &l.blob]))
     }
 }

@@ -22,6 +22,7 @@
 //!     owners                     sidecar of the upper directory, where identities are emulated
 //!   containers/.names/NAME       symlink to ID: claimed by symlink(2), which is exclusive
 //!   ephemeral/ID/                the same for `--rm`: garbage once nobody holds its lock
+//!   ephemeral/.spare/            what an empty one left, for the next to take
 //!   mountpoint/                  empty; every container mounts its root over it, in its own namespace
 //!   skeleton/                    lowest layer of all: mount points that an image may lack
 //!   tmp/                         drafts and trash, each locked by its maker
@@ -53,9 +54,11 @@ mod blobs;
 mod containers;
 mod error;
 mod gc;
+mod hold;
 mod images;
 mod layers;
 mod lock;
+mod spare;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -67,9 +70,10 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use blobs::{BlobIngest, Blobs, IngestReader, Keep};
-pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION};
+pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION, OWNERS};
 pub use error::Error;
 pub use gc::{Collected, Lease};
+pub use hold::Hold;
 pub use images::{ImageLayer, ImageRecord, Images};
 pub use layers::{LayerDraft, LayerInfo, Layers};
 pub use lock::Guard;

@@ -13,36 +13,81 @@ use super::stub;
 /// A program start that is ready to happen.
 #[derive(Debug)]
 pub struct Prepared {
-    stub: OwnedFd,
+    image: Image,
     argv: Vec<CString>,
     envp: Vec<CString>,
 }
 
+/// What is executed first.
+#[derive(Debug)]
+enum Image {
+    /// A program in memory, which executes the container's, or is it.
+    Memory(OwnedFd),
+    /// The container's program itself.
+    Path(CString),
+}
+
+/// Whether a process of a container could write to the file that this program was started from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnExecutable {
+    /// It belongs to the user, or the user may write to it.
+    Exposed,
+    /// It is somebody else's, and closed to the user, as where an administrator installed it: nobody
+    /// in a user namespace without the owner's id can change that.
+    OutOfReach,
+}
+
+impl OwnExecutable {
+    /// Look at it. To be asked outside of the container's user namespace.
+    pub fn look() -> Self {
+        use rustix::fs::{Access, AtFlags, CWD, accessat, stat};
+        const EXE: &CStr = c"/proc/self/exe";
+        let foreign = stat(EXE).is_ok_and(|s| s.st_uid != rustix::process::geteuid().as_raw());
+        // Any other answer, such as of a read-only mount, says nothing about other ways to the file.
+        let closed = || {
+            accessat(CWD, EXE, Access::WRITE_OK, AtFlags::EACCESS) == Err(rustix::io::Errno::ACCESS)
+        };
+        if foreign && closed() {
+            Self::OutOfReach
+        } else {
+            Self::Exposed
+        }
+    }
+}
+
 /// Make everything ready for `path` to be executed with `argv` and `envp`.
 ///
-/// Executing it directly would be wrong: `path` may be `/proc/self/exe` or a script whose interpreter
-/// is, and the container would then run (and, under one uid, could later overwrite) the file that the
-/// user starts as `coracle` (CVE-2019-5736). So a stub of a few hundred bytes, in memory only, goes
-/// first: whatever `/proc/self/exe` leads to when `path` is resolved is the stub.
+/// Executing it directly would be wrong where our own executable is exposed: `path` may be
+/// `/proc/self/exe` or a script whose interpreter is, and the container would then run (and, under one
+/// uid, could later overwrite) the file that the user starts as `coracle` (CVE-2019-5736). So a stub
+/// of a few hundred bytes, in memory only, goes first: whatever `/proc/self/exe` leads to when `path`
+/// is resolved is the stub.
 ///
 /// If the stub cannot execute `path` it writes the errno to `report` as a native-endian `i32` and ends
 /// with code 127; otherwise `report` closes at that moment.
 pub fn prepare(
-    path: &CStr,
+    path: CString,
     argv: Vec<CString>,
     envp: Vec<CString>,
     report: BorrowedFd<'_>,
+    own: OwnExecutable,
 ) -> io::Result<Prepared> {
-    let image = stub::image(path, report.as_raw_fd());
-    let stub = memfd(c"exec")?;
-    let mut rest = image.as_slice();
-    while !rest.is_empty() {
-        let n = rustix::io::write(&stub, rest)?;
-        rest = &rest[n..];
-    }
-    // The stub needs it open, and closes it on exec itself.
-    fcntl_setfd(report, FdFlags::empty())?;
-    Ok(Prepared { stub, argv, envp })
+    let image = match own {
+        OwnExecutable::OutOfReach => Image::Path(path),
+        OwnExecutable::Exposed => {
+            let stub = memfd(c"exec")?;
+            let image = stub::image(&path, report.as_raw_fd());
+            let mut rest = image.as_slice();
+            while !rest.is_empty() {
+                let n = rustix::io::write(&stub, rest)?;
+                rest = &rest[n..];
+            }
+            // The stub needs it open, and closes it on exec itself.
+            fcntl_setfd(report, FdFlags::empty())?;
+            Image::Memory(stub)
+        }
+    };
+    Ok(Prepared { image, argv, envp })
 }
 
 /// Make everything ready for a copy of this very program to be executed, in memory only: the file it
@@ -56,7 +101,7 @@ pub fn prepare_self(
     io::copy(&mut std::fs::File::open("/proc/self/exe")?, &mut copy)?;
     fcntl_setfd(report, FdFlags::empty())?;
     Ok(Prepared {
-        stub: copy.into(),
+        image: Image::Memory(copy.into()),
         argv,
         envp,
     })
@@ -97,27 +142,31 @@ pub fn exec(path: &CStr, argv: &[CString]) -> io::Error {
 }
 
 /// Say on a report descriptor why a program could not be executed, as the stub does.
-pub fn report_errno(report: &OwnedFd, e: &io::Error) {
+pub fn report_errno(report: impl AsFd, e: &io::Error) {
     let errno = e.raw_os_error().unwrap_or(libc::EIO);
     // If the other end is gone there is nobody to tell.
     let _ = rustix::io::write(report, &errno.to_ne_bytes());
 }
 
 impl Prepared {
-    /// Go. Returns only on failure of the stub itself.
+    /// Go. Returns only on failure of the first step.
     pub fn exec(&self) -> io::Error {
         let argv = pointers(&self.argv);
         let envp = pointers(&self.envp);
+        let (dir, path, flags) = match &self.image {
+            Image::Memory(fd) => (fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH),
+            Image::Path(path) => (libc::AT_FDCWD, path.as_c_str(), 0),
+        };
         // SAFETY: both arrays end with a null pointer and point to strings that live in self; the path
-        // is a valid empty C string; the call returns only on failure.
+        // is a valid C string; the call returns only on failure.
         unsafe {
             libc::syscall(
                 libc::SYS_execveat,
-                self.stub.as_fd().as_raw_fd(),
-                c"".as_ptr(),
+                dir,
+                path.as_ptr(),
                 argv.as_ptr(),
                 envp.as_ptr(),
-                libc::AT_EMPTY_PATH,
+                flags,
             )
         };
         io::Error::last_os_error()

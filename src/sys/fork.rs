@@ -149,15 +149,16 @@ pub fn in_child(work: impl FnOnce() -> Result<u64, Stop>) -> Result<u64, Failed>
 /// # Errors
 /// Those of [`in_child`] but the ones that concern stages and time.
 pub fn bytes_from_child(work: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Failed> {
-    let mut child = start_raw(work)?;
-    let message = child.read(None).unwrap_or_default();
-    let status = reap(child.pid);
-    child.reaped = true;
-    match status {
-        // Only a child that wrote everything ends with 0.
-        Some(Ended::Exit(0)) => Ok(message),
-        status => Err(silent(status)),
-    }
+    start_bytes(work)?.bytes()
+}
+
+/// The same in two steps, so that the caller can play its part meanwhile; then comes [`Child::bytes`].
+/// What `work` owns is closed in the parent.
+///
+/// # Errors
+/// [`Failed::Start`].
+pub fn start_bytes(work: impl FnOnce() -> Vec<u8>) -> Result<Child, Failed> {
+    start_raw(work)
 }
 
 /// Run `work` in a forked child and go on at once, so that the caller can play its part (write the
@@ -253,6 +254,21 @@ impl Child {
         self.reaped = true;
         let message = message.ok_or(Failed::TimedOut(limit))?;
         decode(&message).unwrap_or(Err(silent(status)))
+    }
+
+    /// Wait for the bytes of [`start_bytes`] for as long as it takes, and reap the child.
+    ///
+    /// # Errors
+    /// As [`bytes_from_child`].
+    pub fn bytes(mut self) -> Result<Vec<u8>, Failed> {
+        let message = self.read(None).unwrap_or_default();
+        let status = reap(self.pid);
+        self.reaped = true;
+        match status {
+            // Only a child that wrote everything ends with 0.
+            Some(Ended::Exit(0)) => Ok(message),
+            status => Err(silent(status)),
+        }
     }
 
     /// What the child wrote until it closed its end; `None` when the time is over.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Cmd, Done, Env, Feature, walk};
-use crate::pull_registry::leftovers;
+use crate::harness::{Cmd, Done, Env, Feature};
 
 suite!(
     pull_killed_at_any_time,
@@ -33,66 +32,44 @@ fn kill_after(cmd: &Cmd, delay: Duration) {
     let _ = p.wait();
 }
 
-fn layers(own: &Env) -> Vec<String> {
-    walk::tree(&own.root().join("layers"), &[])
-}
-
 fn pull_killed_at_any_time(e: &Env) -> Done {
     let own = e.with_own_store();
     let safe = own.image("busybox");
-    let before = layers(&own);
+    let before = own.layers();
     let name = own.machine.pushed("nasty14");
     let pull = own.cmd(["pull", "-q", &name]);
     for delay in delays(150, 40) {
         kill_after(&pull, delay);
-        own.cmd([
-            "run",
-            "--rm",
-            "--network=none",
-            "--pull=never",
-            &safe,
-            "echo",
-            "fine",
-        ])
-        .ok()
-        .out_is("fine\n");
+        own.run_name(&["--pull=never"], &safe, &["echo", "fine"])
+            .ok()
+            .out_is("fine\n");
         // Away with what may have been finished, so that the next round pulls again.
         let _ = own.cmd(["rmi", "-f", &name]).run();
     }
     pull.ok();
-    own.cmd(["run", "--rm", "--network=none", &name, "true"])
-        .ok();
+    own.run_name(&[], &name, &["true"]).ok();
     own.cmd(["rmi", &name]).ok();
     assert_eq!(
-        layers(&own),
+        own.layers(),
         before,
         "a finished image has changed, or a layer was left"
     );
-    leftovers(&own, 0);
+    own.nothing_unfinished();
     Ok(())
 }
 
 fn run_killed_at_any_time(e: &Env) -> Done {
     let own = e.with_own_store();
     let name = own.image("busybox");
-    let before = layers(&own);
-    let run = own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        &name,
-        "sh",
-        "-c",
-        "echo x >/x; rm /bin/vi",
-    ]);
+    let before = own.layers();
+    let run = own.run_name(&[], &name, &["sh", "-c", "echo x >/x; rm /bin/vi"]);
     for delay in delays(40, 60) {
         kill_after(&run, delay);
     }
     // The next command cleans up after the dead.
     run.ok();
-    own.cmd(["run", "--rm", "--network=none", &name, "ls", "/bin/vi"])
-        .ok();
-    assert_eq!(layers(&own), before);
+    own.run_name(&[], &name, &["ls", "/bin/vi"]).ok();
+    assert_eq!(own.layers(), before);
     let left: Vec<_> = std::fs::read_dir(own.root().join("containers"))
         .unwrap()
         .flatten()
@@ -100,7 +77,7 @@ fn run_killed_at_any_time(e: &Env) -> Done {
         .filter(|n| !n.starts_with('.'))
         .collect();
     assert!(left.is_empty(), "{left:?}");
-    leftovers(&own, 0);
+    own.nothing_unfinished();
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(
         !mounts.contains(&own.root().display().to_string()),
@@ -119,7 +96,7 @@ fn load_killed_at_any_time(e: &Env) -> Done {
     }
     load.ok();
     assert_eq!(own.cmd(["images", "-q"]).ok().out().lines().count(), 1);
-    leftovers(&own, 0);
+    own.nothing_unfinished();
     Ok(())
 }
 
@@ -132,31 +109,15 @@ fn rmi_killed_at_any_time(e: &Env) -> Done {
         kill_after(&own.cmd(["rmi", &name]), delay);
         // Either still whole, or gone.
         let out = own
-            .cmd([
-                "run",
-                "--rm",
-                "--network=none",
-                "--pull=never",
-                &name,
-                "cat",
-                "/change/removed",
-            ])
+            .run_name(&["--pull=never"], &name, &["cat", "/change/removed"])
             .run();
         assert!(out.code() == 125 || out.out() == "back in 14\n", "{out:?}");
-        own.cmd([
-            "run",
-            "--rm",
-            "--network=none",
-            "--pull=never",
-            &safe,
-            "true",
-        ])
-        .ok();
+        own.run_name(&["--pull=never"], &safe, &["true"]).ok();
     }
     let _ = own.cmd(["rmi", "-f", &name]).run();
     own.cmd(["rmi", &safe]).ok();
-    assert!(layers(&own).is_empty());
-    leftovers(&own, 0);
+    assert!(own.layers().is_empty());
+    own.nothing_unfinished();
     Ok(())
 }
 
@@ -185,26 +146,18 @@ fn used(at: &Path) -> u64 {
 fn pull_on_a_full_disk(e: &Env) -> Done {
     on_small_disk(e, 24, |own| {
         let safe = own.image("busybox");
-        let before = (layers(own), used(own.root()));
+        let before = (own.layers(), used(own.root()));
         let big = own.machine.pushed("python");
         own.cmd(["pull", &big])
-            .limit(120)
+            .limit(400)
             .run()
             .fails_with(125, "space");
-        own.cmd([
-            "run",
-            "--rm",
-            "--network=none",
-            "--pull=never",
-            &safe,
-            "echo",
-            "fine",
-        ])
-        .ok()
-        .out_is("fine\n");
+        own.run_name(&["--pull=never"], &safe, &["echo", "fine"])
+            .ok()
+            .out_is("fine\n");
         own.cmd(["images"]).ok();
-        assert_eq!(layers(own), before.0);
-        leftovers(own, 0);
+        assert_eq!(own.layers(), before.0);
+        own.nothing_unfinished();
         assert!(
             used(own.root()) < before.1 + (1 << 20),
             "space is not given back"
@@ -219,15 +172,13 @@ fn run_on_a_full_disk(e: &Env) -> Done {
         let mut left = std::fs::File::create(&filler).unwrap();
         let _ = std::io::copy(&mut std::io::repeat(1), &mut left);
         drop(left);
-        let out = own
-            .cmd(["run", "--rm", "--network=none", &name, "true"])
-            .run();
+        let out = own.run_name(&[], &name, &["true"]).run();
         assert!([0, 125].contains(&out.code()), "{out:?}");
         std::fs::remove_file(&filler).unwrap();
-        own.cmd(["run", "--rm", "--network=none", &name, "echo", "fine"])
+        own.run_name(&[], &name, &["echo", "fine"])
             .ok()
             .out_is("fine\n");
-        leftovers(own, 0);
+        own.nothing_unfinished();
     })
 }
 
@@ -235,20 +186,12 @@ fn container_fills_the_disk(e: &Env) -> Done {
     on_small_disk(e, 16, |own| {
         let name = own.image("busybox");
         let script = "dd if=/dev/zero of=/big bs=1M 2>&1 | grep -o 'No space left on device'";
-        own.cmd(["run", "--rm", "--network=none", &name, "sh", "-c", script])
+        own.run_name(&[], &name, &["sh", "-c", script])
             .ok()
             .out_is("No space left on device\n");
-        own.cmd([
-            "run",
-            "--rm",
-            "--network=none",
-            &name,
-            "sh",
-            "-c",
-            "echo y >/y && cat /y",
-        ])
-        .ok()
-        .out_is("y\n");
+        own.run_name(&[], &name, &["sh", "-c", "echo y >/y && cat /y"])
+            .ok()
+            .out_is("y\n");
     })
 }
 
@@ -264,9 +207,9 @@ fn unwritable_store(e: &Env) -> Done {
 fn store_of_a_future_version(e: &Env) -> Done {
     let own = e.with_own_store();
     own.image("busybox");
-    let before = layers(&own);
+    let before = own.layers();
     std::fs::write(own.root().join("meta.json"), "{\"version\":999}").unwrap();
     own.cmd(["images"]).run().fails_with(125, "999");
-    assert_eq!(layers(&own), before);
+    assert_eq!(own.layers(), before);
     Ok(())
 }

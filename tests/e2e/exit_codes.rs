@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Done, Env, Output, Runtime, pid_of, wait_until};
+use crate::harness::{Done, Env, Output, Runtime, pid_of, unique_sleep, wait_until};
 
 suite!(
     of_the_program,
@@ -51,7 +51,7 @@ fn not_found_in_the_path_of_the_container(e: &Env) -> Done {
 fn not_executable_is_126(e: &Env) -> Done {
     let out = e.run(&[], "busybox", &["/etc/passwd"]).code_is(126);
     e.run(
-        &["--entrypoint", "/work/not-executable"],
+        &["--entrypoint", "/srv/not-executable"],
         "busybox-config",
         &[],
     )
@@ -109,13 +109,11 @@ fn killed_by_signal_is_128_and_n(e: &Env) -> Done {
 
 fn killed_from_outside(e: &Env) -> Done {
     e.coracle_only("its conmon stands between")?;
-    let p = e
-        .run_cmd(&[], "busybox", &["sh", "-c", "echo ready; exec sleep 6121"])
-        .spawn();
-    p.wait_for("ready");
-    wait_until("it sleeps", || pid_of("sleep 6121").is_some());
-    let pid = pid_of("sleep 6121").unwrap();
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    let sleep = unique_sleep();
+    let script = format!("exec {sleep}");
+    let p = e.run_cmd(&[], "busybox", &["sh", "-c", &script]).spawn();
+    wait_until("it sleeps", || pid_of(&sleep).is_some());
+    rustix::process::kill_process(pid_of(&sleep).unwrap(), Signal::KILL).unwrap();
     let out = p.wait();
     assert_eq!(
         out.killed_by(),

@@ -35,17 +35,9 @@ fn quiet_ids(e: &Env) -> Vec<String> {
 }
 
 fn runs(e: &Env, name: &str) {
-    e.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        "--pull=never",
-        name,
-        "echo",
-        "loaded",
-    ])
-    .ok()
-    .out_is("loaded\n");
+    e.run_name(&["--pull=never"], name, &["echo", "loaded"])
+        .ok()
+        .out_is("loaded\n");
 }
 
 fn load_oci_directory(e: &Env) -> Done {
@@ -246,9 +238,7 @@ fn rmi_keeps_shared_layers(e: &Env) -> Done {
     runs(&own, &one);
     let two = own.image("busybox-config");
     own.cmd(["rmi", &one]).ok();
-    own.cmd(["run", "--rm", "--network=none", &two, "x"])
-        .ok()
-        .out_is("entry x\n");
+    own.run_name(&[], &two, &["x"]).ok().out_is("entry x\n");
     Ok(())
 }
 
@@ -268,21 +258,13 @@ fn rmi_of_something_else(e: &Env) -> Done {
 fn rmi_of_an_image_in_use(e: &Env) -> Done {
     let own = e.with_own_store();
     let name = own.image("busybox");
-    let p = own
-        .run_cmd(
-            &[],
-            "busybox",
-            &[
-                "sh",
-                "-c",
-                "echo ready; cat /bin/vi >/dev/null; sleep 2; ls /bin/vi",
-            ],
-        )
-        .spawn();
+    let script = "trap 'ls /bin/vi; exit' USR1; echo ready; while :; do sleep 0.05; done";
+    let p = own.run_cmd(&[], "busybox", &["sh", "-c", script]).spawn();
     p.wait_for("ready");
     own.cmd(["rmi", &name]).run().fails_with(2, "in use");
     // Even by force the running container keeps its layers.
     let _ = own.cmd(["rmi", "-f", &name]).run();
+    p.signal(rustix::process::Signal::USR1);
     p.wait().code_is(0).out_is("/bin/vi\n");
     Ok(())
 }
@@ -294,7 +276,7 @@ fn inspect(e: &Env) -> Done {
     let value: Value = serde_json::from_str(&out).unwrap();
     let config = &value[0]["Config"];
     assert_eq!(config["User"], "1234:2345", "{out}");
-    assert_eq!(config["WorkingDir"], "/work/dir");
+    assert_eq!(config["WorkingDir"], "/srv/dir");
     assert_eq!(config["Labels"]["org.example.label"], "a value");
     assert_eq!(
         config["Entrypoint"],

@@ -17,6 +17,7 @@ suite!(
     command_line_of_pid_one,
     binary_cannot_be_overwritten,
     binary_cannot_be_overwritten_by_its_own_name,
+    binary_of_an_administrator,
     nothing_below_the_store_is_reachable,
     no_abstract_sockets_of_the_host,
     nice_and_oom_score,
@@ -228,16 +229,56 @@ fn binary_cannot_be_overwritten_by_its_own_name(e: &Env) -> Done {
         &["-v", &v, "--entrypoint", "/loop"],
         &["--init", "--entrypoint", "/proc/self/exe"],
     ] {
-        let out = e.run_cmd(flags, "busybox", &["--version"]).limit(20).run();
+        let out = e.run_cmd(flags, "busybox", &["--version"]).run();
         assert!(out.code() != 0 || !out.out().is_empty(), "{out:?}");
     }
     // A script with that interpreter, which then writes through what it was given.
-    let script = "(sleep 0.2; for p in /proc/[0-9]*; do for f in $p/exe; do echo x >>$f; done; done) 2>/dev/null & /proc/self/exe true; sleep 0.5";
+    let script = "(sleep 0.2; for p in /proc/[0-9]*; do for f in $p/exe; do echo x >>$f; done; done) 2>/dev/null & /proc/self/exe true; wait";
     let _ = e.run(&["--init"], "busybox", &["sh", "-c", script]);
     assert!(
         before == std::fs::read(&e.machine.binary).unwrap(),
         "the binary has changed"
     );
+    Ok(())
+}
+
+fn binary_of_an_administrator(e: &Env) -> Done {
+    // Owned by root and closed to the user, it is not hidden by a stub: the kernel protects it.
+    e.need(Feature::Root)?;
+    let dir = e.dir.join("installed");
+    std::fs::create_dir_all(&dir).unwrap();
+    let installed = dir.join("coracle");
+    std::fs::copy(&e.machine.binary, &installed).unwrap();
+    std::fs::set_permissions(&installed, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let before = digest(&std::fs::read(&installed).unwrap());
+    let run = |flags: &[&str], image: &str, args: &[&str]| {
+        let name = e.image(image);
+        let words = [
+            &["run", "--rm", "--network=none"],
+            flags,
+            &[name.as_str()],
+            args,
+        ]
+        .concat();
+        e.user([installed.as_os_str()]).args(words).limit(20).run()
+    };
+    run(&[], "python", &["python3", "-c", ATTACK]).code_is(0);
+    let script = e.file("loop", "#!/proc/self/exe\n");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let v = format!("{}:/loop", script.display());
+    for flags in [
+        &["--entrypoint", "/proc/self/exe"][..],
+        &["-v", &v, "--entrypoint", "/loop"],
+    ] {
+        run(flags, "busybox", &["--version"]);
+    }
+    assert_eq!(before, digest(&std::fs::read(&installed).unwrap()));
+    // Without the stub, too, a program that cannot be executed is told from one that is not there.
+    let text = e.file("text", "no program\n");
+    let v = format!("{}:/text", text.display());
+    run(&["-v", &v], "busybox", &["/text"]).code_is(126);
+    run(&[], "busybox", &["/no/such"]).code_is(127);
+    run(&["-v", &v], "busybox", &["sh", "-c", "exit 5"]).code_is(5);
     Ok(())
 }
 

@@ -28,6 +28,7 @@ macro_rules! suite {
 
 mod harness;
 
+mod commit;
 mod crash;
 mod exit_codes;
 mod hostile;
@@ -37,6 +38,7 @@ mod images;
 mod leaks;
 mod nested;
 mod ps_rm;
+mod pull_policy;
 mod pull_registry;
 mod run_basic;
 mod run_env;
@@ -45,6 +47,7 @@ mod run_mounts;
 mod run_security;
 mod run_signals;
 mod run_tty;
+mod save_export;
 mod storage_drivers;
 mod unpack_vs_umoci;
 
@@ -59,15 +62,21 @@ type Test = (&'static str, fn(&Env) -> Done);
 
 /// File, its tests, and whether they describe what every runtime must do (and so run on the peer too).
 const SUITES: &[(&str, &[Test], bool)] = &[
+    ("commit", commit::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
-    ("hostile", hostile::TESTS, false),
+    ("hostile", hostile::contents::TESTS, false),
+    ("hostile", hostile::documents::TESTS, false),
+    ("hostile", hostile::paths::TESTS, false),
+    ("hostile", hostile::registry::TESTS, false),
+    ("hostile", hostile::sizes::TESTS, false),
     ("identity", identity::TESTS, false),
     ("identity_packages", identity_packages::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
+    ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
     ("run_env", run_env::TESTS, true),
@@ -76,6 +85,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("run_security", run_security::TESTS, true),
     ("run_signals", run_signals::TESTS, true),
     ("run_tty", run_tty::TESTS, true),
+    ("save_export", save_export::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
 ];

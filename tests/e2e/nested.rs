@@ -23,20 +23,6 @@ pub const WITHOUT_USER_NAMESPACES: [&str; 2] = [
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/userns.py"),
 ];
 
-/// Run in a mount namespace of its own that `script` has prepared; `"$@"` is the command.
-fn prepared(cmd: &Cmd, script: &str) -> Cmd {
-    cmd.clone().wrapped([
-        "unshare",
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        script,
-        "sh",
-    ])
-}
-
 /// As docker masks its containers' /proc: the kernel then refuses a fresh one in a user namespace.
 const MASK: &str = "mount -t tmpfs -o ro none /proc/acpi 2>/dev/null || mount -t tmpfs -o ro none /proc/driver; \
                     mount --bind /dev/null /proc/timer_list; mount --bind /proc/sys /proc/sys; \
@@ -45,7 +31,10 @@ const MASK: &str = "mount -t tmpfs -o ro none /proc/acpi 2>/dev/null || mount -t
 fn masked_proc(e: &Env) -> Done {
     e.need(Feature::Root)?;
     let cmd = e.run_cmd(&[], "busybox", &["sh", "-c", "id -u; cat /proc/self/comm; head -c 5 /proc/version; echo; test -d /proc/self/fd && echo fd"]);
-    prepared(&cmd, MASK).ok().out_is("0\ncat\nLinux\nfd\n");
+    cmd.clone()
+        .prepared(MASK)
+        .ok()
+        .out_is("0\ncat\nLinux\nfd\n");
     Ok(())
 }
 
@@ -56,7 +45,8 @@ fn masked_proc_shows_no_process_of_the_host(e: &Env) -> Done {
     let cmd = e
         .run_cmd(&[], "busybox", &["sh", "-c", script])
         .env("SECRET_TOKEN", "hunter2");
-    prepared(&cmd, MASK)
+    cmd.clone()
+        .prepared(MASK)
         .ok()
         .out_lacks("hunter2")
         .out_lacks("HOME=/var")
@@ -69,7 +59,7 @@ fn masked_proc_lets_no_signal_out(e: &Env) -> Done {
     // The pid namespace is shared then: our launcher, of the same uid, is in reach and must not be.
     let script = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = $$ ] || if kill -0 $p 2>/dev/null; then echo $p; fi; done; echo end";
     let cmd = e.run_cmd(&[], "busybox", &["sh", "-c", script]);
-    let out = prepared(&cmd, MASK).ok().out_is("end\n");
+    let out = cmd.clone().prepared(MASK).ok().out_is("end\n");
     assert!(
         out.err().contains("shares the outer pid namespace"),
         "{out:?}"
@@ -81,7 +71,8 @@ fn root_is_no_mount(e: &Env) -> Done {
     e.need(Feature::Root)?;
     // pivot_root is EINVAL when the root is the initramfs; here it is a shared mount, which is next to it.
     let cmd = e.run_cmd(&[], "busybox", &["echo", "fine"]);
-    prepared(&cmd, "mount --make-rshared / && exec \"$@\"")
+    cmd.clone()
+        .prepared("mount --make-rshared / && exec \"$@\"")
         .ok()
         .out_is("fine\n");
     Ok(())
@@ -96,7 +87,7 @@ fn in_a_chroot(e: &Env) -> Done {
         root.display()
     );
     let cmd = e.run_cmd(&[], "busybox", &["echo", "fine"]);
-    let out = prepared(&cmd, &script).run();
+    let out = cmd.clone().prepared(&script).run();
     if out.code() != 0 {
         out.fails_with(125, "namespace");
     } else {
@@ -108,7 +99,7 @@ fn in_a_chroot(e: &Env) -> Done {
 fn no_user_namespaces(e: &Env) -> Done {
     e.need(Feature::Root)?;
     let name = e.image("busybox");
-    let cmd = e.cmd(["run", "--rm", "--network=none", &name, "true"]);
+    let cmd = e.run_name(&[], &name, &["true"]);
     let out = cmd.wrapped(WITHOUT_USER_NAMESPACES).run();
     let out = out.fails_with(125, "user namespace");
     // What an admin can do is said.
@@ -187,12 +178,10 @@ fn without_dev_shm_and_mqueue(e: &Env) -> Done {
             "echo x >/dev/shm/x && ls /dev/mqueue && echo fine",
         ],
     );
-    prepared(
-        &cmd,
-        "mount -t tmpfs -o ro none /dev/shm 2>/dev/null; exec \"$@\"",
-    )
-    .ok()
-    .out_is("fine\n");
+    cmd.clone()
+        .prepared("mount -t tmpfs -o ro none /dev/shm 2>/dev/null; exec \"$@\"")
+        .ok()
+        .out_is("fine\n");
     Ok(())
 }
 
@@ -214,13 +203,12 @@ fn without_a_home(e: &Env) -> Done {
 fn read_only_cgroups(e: &Env) -> Done {
     e.need(Feature::Root)?;
     let cmd = e.run_cmd(&[], "busybox", &["echo", "fine"]);
-    prepared(
-        &cmd,
-        "mount -t tmpfs -o ro none /sys/fs/cgroup; exec \"$@\"",
-    )
-    .ok()
-    .out_is("fine\n");
-    prepared(&cmd, "mount -t tmpfs -o ro none /sys; exec \"$@\"")
+    cmd.clone()
+        .prepared("mount -t tmpfs -o ro none /sys/fs/cgroup; exec \"$@\"")
+        .ok()
+        .out_is("fine\n");
+    cmd.clone()
+        .prepared("mount -t tmpfs -o ro none /sys; exec \"$@\"")
         .ok()
         .out_is("fine\n");
     Ok(())

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Cmd, Done, Env, Feature, walk};
+use crate::harness::{Done, Env, Feature, wait_until};
 
 suite!(
     quiet_prints_the_id,
@@ -14,7 +14,6 @@ suite!(
     by_digest,
     by_a_wrong_digest,
     pull_again_changes_nothing,
-    a_tag_that_moved,
     two_at_once,
     several_names,
     not_there,
@@ -37,7 +36,7 @@ fn quiet_prints_the_id(e: &Env) -> Done {
         "{out:?}"
     );
     out.err_is("");
-    own.cmd(["run", "--rm", "--network=none", &id, "true"]).ok();
+    own.run_name(&[], &id, &["true"]).ok();
     Ok(())
 }
 
@@ -104,7 +103,7 @@ fn index_chooses_a_platform(e: &Env) -> Done {
         &name,
     ])
     .ok();
-    own.cmd(["run", "--rm", "--network=none", &name, "cat", "/arch"])
+    own.run_name(&[], &name, &["cat", "/arch"])
         .ok()
         .out_is(&format!("{}\n", machine_arch()));
     Ok(())
@@ -136,17 +135,9 @@ fn by_digest(e: &Env) -> Done {
         let own = e.with_root(e.dir.join(image));
         let name = digest_of(e, image);
         own.cmd(["pull", "-q", &name]).ok();
-        own.cmd([
-            "run",
-            "--rm",
-            "--network=none",
-            "--pull=never",
-            &name,
-            "echo",
-            "x",
-        ])
-        .ok()
-        .out_is("x\n");
+        own.run_name(&["--pull=never"], &name, &["echo", "x"])
+            .ok()
+            .out_is("x\n");
     }
     Ok(())
 }
@@ -166,59 +157,11 @@ fn pull_again_changes_nothing(e: &Env) -> Done {
     let own = e.with_own_store();
     let name = own.machine.pushed("nasty14");
     own.cmd(["pull", "-q", &name]).ok();
-    let before = walk::tree(&own.root().join("layers"), &[]);
+    let before = own.layers();
     let first = own.cmd(["pull", "-q", &name]).ok().out();
     let second = own.cmd(["pull", "-q", &name]).ok().out();
     assert_eq!(first, second);
-    assert_eq!(before, walk::tree(&own.root().join("layers"), &[]));
-    Ok(())
-}
-
-fn a_tag_that_moved(e: &Env) -> Done {
-    e.need(Feature::Program("skopeo"))?;
-    let own = e.with_own_store();
-    let name = format!("{}/moving:latest", e.machine.registry);
-    let push = |image: &str| {
-        let source = format!("oci:{}:latest", crate::harness::layout(image).display());
-        Cmd::host([
-            "skopeo",
-            "--insecure-policy",
-            "copy",
-            "-q",
-            "--dest-tls-verify=false",
-            &source,
-            &format!("docker://{name}"),
-        ])
-        .ok();
-    };
-    push("busybox");
-    own.cmd(["pull", "-q", &name]).ok();
-    push("busybox-config");
-    // `run` takes what is there; `pull` and --pull=always look again.
-    own.cmd(["run", "--rm", "--network=none", &name, "echo", "old"])
-        .ok()
-        .out_is("old\n");
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        "--pull=always",
-        "-q",
-        &name,
-        "new",
-    ])
-    .ok()
-    .out_is("entry new\n");
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        "--pull=never",
-        &name,
-        "new",
-    ])
-    .ok()
-    .out_is("entry new\n");
+    assert_eq!(before, own.layers());
     Ok(())
 }
 
@@ -227,56 +170,32 @@ fn two_at_once(e: &Env) -> Done {
     let names = [own.machine.pushed("python"), own.machine.pushed("debian")];
     // The same image twice, and one that shares its big layer.
     let all: Vec<_> = [&names[0], &names[0], &names[1]]
-        .map(|n| own.cmd(["pull", "-q", n]).limit(150).spawn())
+        .map(|n| own.cmd(["pull", "-q", n]).limit(400).spawn())
         .into_iter()
         .map(crate::harness::Proc::wait)
         .collect();
     let ids: Vec<String> = all.into_iter().map(|o| o.code_is(0).out()).collect();
     assert_eq!(ids[0], ids[1]);
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        &names[0],
-        "python3",
-        "-c",
-        "print(1)",
-    ])
-    .ok()
-    .out_is("1\n");
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        &names[1],
-        "bash",
-        "-c",
-        "echo 2",
-    ])
-    .ok()
-    .out_is("2\n");
-    leftovers(&own, 0);
+    own.run_name(&[], &names[0], &["python3", "-c", "print(1)"])
+        .ok()
+        .out_is("1\n");
+    own.run_name(&[], &names[1], &["bash", "-c", "echo 2"])
+        .ok()
+        .out_is("2\n");
+    own.nothing_unfinished();
     Ok(())
-}
-
-/// Entries in the store's folder for drafts.
-pub fn leftovers(own: &Env, most: usize) {
-    let left: Vec<_> = std::fs::read_dir(own.root().join("tmp"))
-        .map(|d| d.flatten().map(|f| f.file_name()).collect())
-        .unwrap_or_default();
-    assert!(left.len() <= most, "{left:?}");
 }
 
 fn several_names(e: &Env) -> Done {
     let own = e.with_own_store();
     let (a, b) = (own.machine.pushed("busybox"), own.machine.pushed("multi"));
-    let out = own.cmd(["pull", "-q", &a, &b]).run();
-    if out.code() == 0 {
-        assert_eq!(out.out().lines().count(), 2);
-    } else {
-        // One at a time is docker's way.
-        out.code_is(125);
-    }
+    let ids = own.cmd(["pull", "-q", &a, &b]).ok().out();
+    assert_eq!(ids.lines().count(), 2);
+    // One that fails ends it; what came before is there.
+    let missing = format!("{}/none", e.machine.registry);
+    own.cmd(["rmi", &a, &b]).ok();
+    own.cmd(["pull", "-q", &a, &missing, &b]).run().code_is(125);
+    assert_eq!(own.cmd(["images", "-q"]).ok().out().lines().count(), 1);
     Ok(())
 }
 
@@ -294,29 +213,42 @@ fn not_there(e: &Env) -> Done {
 
 fn no_such_registry(e: &Env) -> Done {
     let own = e.with_own_store();
-    let name = format!("127.0.0.1:{}/x:latest", crate::harness::free_port());
-    own.cmd(["pull", &name])
-        .limit(30)
-        .run()
-        .fails_with(125, "127.0.0.1");
+    let (_held, port) = crate::harness::closed_port();
+    let name = format!("127.0.0.1:{port}/x:latest");
+    own.cmd(["pull", &name]).run().fails_with(125, "127.0.0.1");
     Ok(())
 }
 
+/// `server.py LOG`: an HTTP server that writes down what it is asked for. LOG.ready says that it listens.
+const PLAIN_SERVER: &str = r#"
+import http.server, sys
+class Asked(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        open(sys.argv[1], 'a').write(self.path)
+        self.send_error(404)
+server = http.server.HTTPServer(('192.0.2.1', 5000), Asked)
+open(sys.argv[1] + '.ready', 'w')
+server.serve_forever()
+"#;
+
 fn http_only_on_loopback(e: &Env) -> Done {
     e.need(Feature::Root)?;
+    e.need(Feature::Program("ip"))?;
     let own = e.with_own_store();
     // An address of this machine that is not loopback, in a network of the command's own.
-    let script = "ip link set lo up && ip addr add 192.0.2.1/32 dev lo && exec \"$@\"";
-    let cmd = own.cmd(["pull", "192.0.2.1:5000/x:latest"]).limit(60);
-    let server = "python3 - <<'E' &\nimport http.server as h\nclass S(h.BaseHTTPRequestHandler):\n  def do_GET(s):\n    open('LOG','a').write(s.path)\n    s.send_response(404); s.end_headers()\nh.HTTPServer(('192.0.2.1',5000),S).serve_forever()\nE\nsleep 1;";
     let log = e.dir.join("log");
-    let script = script.replace("exec", &server.replace("LOG", &log.display().to_string()));
-    let script = format!("{script}; rc=$?; kill %1 2>/dev/null; kill $! 2>/dev/null; exit $rc");
-    e.need(Feature::Program("ip"))?;
-    let out = cmd
+    let script = format!(
+        "ip link set lo up && ip addr add 192.0.2.1/32 dev lo || exit 9
+         python3 {} {log} & server=$!
+         until [ -e {log}.ready ]; do sleep 0.05; done
+         \"$@\"; code=$?; kill $server; exit $code",
+        e.file("server.py", PLAIN_SERVER).display(),
+        log = log.display()
+    );
+    own.cmd(["pull", "192.0.2.1:5000/x:latest"])
         .wrapped(["unshare", "--net", "sh", "-c", &script, "sh"])
-        .run();
-    out.code_is(125);
+        .run()
+        .code_is(125);
     assert!(
         !log.exists(),
         "plain HTTP to an address that is not loopback"
@@ -328,23 +260,17 @@ fn killed_and_again(e: &Env) -> Done {
     let own = e.with_own_store();
     let name = own.machine.pushed("python");
     let p = own.cmd(["pull", "-q", &name]).spawn();
-    std::thread::sleep(std::time::Duration::from_millis(400));
+    wait_until("a layer is on its way", || {
+        std::fs::read_dir(own.root().join("tmp")).is_ok_and(|mut d| d.next().is_some())
+    });
     p.signal(Signal::KILL);
     let _ = p.wait();
     own.cmd(["images"]).ok();
-    own.cmd(["pull", "-q", &name]).limit(150).ok();
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        &name,
-        "python3",
-        "-c",
-        "print(1)",
-    ])
-    .ok()
-    .out_is("1\n");
-    leftovers(&own, 0);
+    own.cmd(["pull", "-q", &name]).limit(400).ok();
+    own.run_name(&[], &name, &["python3", "-c", "print(1)"])
+        .ok()
+        .out_is("1\n");
+    own.nothing_unfinished();
     Ok(())
 }
 
@@ -368,8 +294,7 @@ fn from_a_layout_directory(e: &Env) -> Done {
     let own = e.with_own_store();
     let origin = format!("oci:{}", e.layout("busybox").display());
     let id = own.cmd(["pull", "-q", &origin]).ok().out();
-    own.cmd(["run", "--rm", "--network=none", id.trim(), "true"])
-        .ok();
+    own.run_name(&[], id.trim(), &["true"]).ok();
     Ok(())
 }
 
@@ -379,15 +304,7 @@ fn pull_needs_no_namespace(e: &Env) -> Done {
     let name = own.machine.pushed("nasty14");
     let cmd = own.cmd(["pull", "-q", &name]);
     cmd.wrapped(crate::nested::WITHOUT_USER_NAMESPACES).ok();
-    own.cmd([
-        "run",
-        "--rm",
-        "--network=none",
-        "--pull=never",
-        &name,
-        "true",
-    ])
-    .ok();
+    own.run_name(&["--pull=never"], &name, &["true"]).ok();
     Ok(())
 }
 

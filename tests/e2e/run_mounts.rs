@@ -113,18 +113,11 @@ fn volume_target_stays_inside(e: &Env) -> Done {
     ] {
         let v = format!("{}:{target}", dir.display());
         let shown = format!("{resolved}/t/f");
-        let cmd = e.cmd([
-            "run",
-            "--rm",
-            "--network=none",
-            "-v",
+        let cmd = e.run_name(
+            &["-v"],
             &v,
-            "--rootfs",
-            &path,
-            "/bin/busybox",
-            "ls",
-            &shown,
-        ]);
+            &["--rootfs", &path, "/bin/busybox", "ls", &shown],
+        );
         cmd.ok().out_is(&format!("{shown}\n"));
         assert!(!outside.join("t").exists(), "made outside: {target}");
         assert!(!std::path::Path::new("/var/tmp/t").exists());

@@ -1,10 +1,8 @@
 //! Signals go through to the program, and nothing survives its caller.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 
-use crate::harness::{Done, Env, Runtime, pid_of, wait_until};
+use crate::harness::{Done, Env, Runtime, pid_of, unique_sleep, wait_until};
 
 suite!(
     forwarded,
@@ -47,18 +45,19 @@ fn forwarded(e: &Env) -> Done {
 fn pid_one_ignores_what_it_does_not_handle(e: &Env) -> Done {
     e.coracle_only("podman 4.3 itself ends on SIGTERM")?;
     // As in docker: PID 1 has no default actions. --init is the cure.
-    let mut p = e
-        .run_cmd(&[], "busybox", &["sh", "-c", "echo ready; exec sleep 1.5"])
-        .spawn();
+    let script = "trap 'echo lives on; exit 7' USR1; echo ready; while :; do sleep 0.05; done";
+    let p = e.run_cmd(&[], "busybox", &["sh", "-c", script]).spawn();
     p.wait_for("ready");
-    std::thread::sleep(Duration::from_millis(200));
     p.signal(Signal::TERM);
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(
-        p.is_running(),
-        "ended by a signal that PID 1 does not handle"
-    );
-    p.wait().code_is(0);
+    // Pending signals are taken by number, not by age: the second must not overtake the first.
+    let status = format!("/proc/{}/status", p.pid());
+    wait_until("coracle has taken the signal", || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let pending = status.lines().find_map(|l| l.strip_prefix("ShdPnd:"));
+        u64::from_str_radix(pending.unwrap().trim(), 16).unwrap() == 0
+    });
+    p.signal(Signal::USR1);
+    p.wait().code_is(7).out_has("lives on");
     Ok(())
 }
 
@@ -68,11 +67,10 @@ fn init_passes_signals_on(e: &Env) -> Done {
         .run_cmd(
             &["--init"],
             "busybox",
-            &["sh", "-c", "echo ready; exec sleep 30"],
+            &["sh", "-c", "echo ready; exec sleep 600"],
         )
         .spawn();
     p.wait_for("ready");
-    std::thread::sleep(Duration::from_millis(100));
     p.signal(Signal::TERM);
     p.wait().code_is(143);
     Ok(())
@@ -80,22 +78,18 @@ fn init_passes_signals_on(e: &Env) -> Done {
 
 fn kill_of_coracle_ends_the_container(e: &Env) -> Done {
     e.coracle_only("conmon outlives it")?;
-    let p = e
-        .run_cmd(
-            &[],
-            "busybox",
-            &["sh", "-c", "sleep 7341 & echo ready; exec sleep 7342"],
-        )
-        .spawn();
+    let (child, first) = (unique_sleep(), unique_sleep());
+    let script = format!("{child} & echo ready; exec {first}");
+    let p = e.run_cmd(&[], "busybox", &["sh", "-c", &script]).spawn();
     p.wait_for("ready");
     wait_until("both sleep", || {
-        pid_of("sleep 7341").is_some() && pid_of("sleep 7342").is_some()
+        pid_of(&child).is_some() && pid_of(&first).is_some()
     });
     p.signal(Signal::KILL);
     let out = p.wait();
     assert_eq!(out.killed_by(), Some(9));
     wait_until("nothing is left", || {
-        pid_of("sleep 7341").is_none() && pid_of("sleep 7342").is_none()
+        pid_of(&child).is_none() && pid_of(&first).is_none()
     });
     Ok(())
 }
@@ -119,13 +113,15 @@ fn dispositions_are_the_default(e: &Env) -> Done {
 }
 
 fn broken_pipe(e: &Env) -> Done {
-    let cmd = e.run_cmd(&[], "busybox", &["yes"]);
-    e.around("\"$@\" | head -n 1", &cmd)
-        .limit(20)
-        .ok()
-        .out_is("y\n");
+    // PID 1 gets an error, as no signal's default action can end it; its child gets SIGPIPE.
+    let script = format!("yes; : {}", unique_sleep());
+    for argv in [&["yes"][..], &["sh", "-c", &script]] {
+        let cmd = e.run_cmd(&[], "busybox", argv);
+        e.around("\"$@\" | head -n 1", &cmd).ok().out_is("y\n");
+    }
     if e.runtime == Runtime::Coracle {
-        wait_until("yes has ended", || pid_of("yes").is_none());
+        let shell = format!("sh -c {script}");
+        wait_until("nothing is left", || pid_of(&shell).is_none());
     }
     Ok(())
 }
@@ -141,7 +137,12 @@ fn stop_signal_is_accepted(e: &Env) -> Done {
 }
 
 fn background_children_end_with_pid_one(e: &Env) -> Done {
-    e.sh(&[], "sleep 7441 >/dev/null 2>&1 & sleep 0.1; exit 0");
-    wait_until("it is gone", || pid_of("sleep 7441").is_none());
+    let child = unique_sleep();
+    // It has been there: the shell waits until the child is what it is to be.
+    let script = format!(
+        "{child} >/dev/null 2>&1 & until grep -q ^sleep /proc/$!/cmdline; do :; done; echo slept"
+    );
+    assert_eq!(e.sh(&[], &script), "slept\n");
+    wait_until("it is gone", || pid_of(&child).is_none());
     Ok(())
 }

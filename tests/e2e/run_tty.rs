@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cmd, Done, Env, Runtime};
+use crate::harness::{Cmd, Done, Env, Runtime, unique_sleep};
 
 suite!(
     a_terminal_of_its_own,
@@ -136,33 +136,36 @@ fn terminal_is_restored(e: &Env) -> Done {
 
 fn terminal_is_restored_after_a_kill(e: &Env) -> Done {
     e.coracle_only("it does not")?;
-    let script = "echo ready; exec sleep 8123";
+    let sleep = unique_sleep();
+    let script = format!("exec {sleep}");
     let s = on_terminal(
         e,
-        &e.run_cmd(&["-it", "--init"], "busybox", &["sh", "-c", script]),
-        json!([["expect", "ready"], ["sleep", 0.3], ["send", "\u{1c}"]]),
+        &e.run_cmd(&["-it", "--init"], "busybox", &["sh", "-c", &script]),
+        json!([["runs", sleep], ["send", "\u{1c}"]]),
     );
     assert!(s.restored && s.code >= 128, "{} {}", s.code, s.transcript);
     Ok(())
 }
 
 fn job_control(e: &Env) -> Done {
+    let sleep = unique_sleep();
     let s = on_terminal(
         e,
         &e.run_cmd(&["-it"], "busybox", &["sh"]),
         json!([
             ["expect", "# "],
-            ["send", "sleep 100\n"],
-            ["sleep", 0.7],
+            ["send", format!("{sleep}\n")],
+            // The child takes the terminal before it executes the program.
+            ["runs", sleep],
             ["send", "\u{1a}"],
             ["expect", "Stopped"],
             ["send", "kill -9 %1; echo $((40+2))\n"],
             ["expect", "42"],
-            ["send", "exit 0\n"],
-            ["sleep", 0.3],
-            ["send", "exit 0\n"]
+            // exit(1) would mind a job that is not reaped yet.
+            ["send", "exec sh -c 'exit 6'\n"]
         ]),
     );
+    assert_eq!(s.code, 6, "{}", s.transcript);
     assert!(
         !s.transcript.contains("can't access tty"),
         "{}",

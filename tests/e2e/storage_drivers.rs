@@ -119,25 +119,13 @@ fn fuse_overlayfs_ends_with_its_container(e: &Env) -> Done {
     Ok(())
 }
 
-/// Hide /dev/fuse from a command.
-fn without_fuse(cmd: &Cmd) -> Cmd {
-    let script = "mount --bind /dev/null /dev/fuse && exec \"$@\"";
-    cmd.clone().wrapped([
-        "unshare",
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        script,
-        "sh",
-    ])
-}
+/// Hides /dev/fuse from a command.
+const WITHOUT_FUSE: &str = "mount --bind /dev/null /dev/fuse && exec \"$@\"";
 
 fn forced_fuse_without_fuse_is_an_error(e: &Env) -> Done {
     e.need(Feature::Root)?;
     let cmd = e.run_cmd(&["--storage-driver=fuse-overlayfs"], "busybox", &["true"]);
-    without_fuse(&cmd).run().fails_with(125, "fuse");
+    cmd.prepared(WITHOUT_FUSE).run().fails_with(125, "fuse");
     Ok(())
 }
 
@@ -184,7 +172,7 @@ fn store_on_an_overlay_without_fuse_falls_back_to_copy(e: &Env) -> Done {
             "rm /bin/vi; echo y >/y; cat /y; cut -d' ' -f3 /proc/mounts | grep -c fuse",
         ],
     );
-    let out = without_fuse(&cmd).run();
+    let out = cmd.prepared(WITHOUT_FUSE).run();
     let forced = own.run(&["--storage-driver=overlay"], "busybox", &["true"]);
     Cmd::host(["umount", "-l"]).arg(e.dir.join("merged")).ok();
     assert_eq!(out.out(), "y\n0\n", "{out:?}");

@@ -1,11 +1,13 @@
 """terminal.py ROWS COLS STEPS CMD...: run a command on a terminal of its own.
 
-STEPS is a JSON list of ["expect", TEXT], ["send", TEXT], ["resize", ROWS, COLS], ["sleep", SECONDS].
-Prints a JSON object: transcript, code (128+n for a signal), and whether the terminal's settings after
-the end are those from before. Ends with 1 when a TEXT does not come within 20 seconds.
+STEPS is a JSON list of ["expect", TEXT], ["send", TEXT], ["resize", ROWS, COLS], and ["runs", LINE],
+which waits for a process with this command line. Prints a JSON object: transcript, code (128+n for a
+signal), and whether the terminal's settings after the end are those from before. Ends with 1 when what
+is waited for does not come within a minute.
 """
 
 import fcntl
+import glob
 import json
 import os
 import pty
@@ -15,9 +17,23 @@ import sys
 import termios
 import time
 
+LIMIT = 60
+
 
 def resize(fd, rows, cols):
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+
+def runs(line):
+    want = line.replace(" ", "\0").encode() + b"\0"
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as f:
+                if f.read() == want:
+                    return True
+        except OSError:
+            continue  # It has ended meanwhile.
+    return False
 
 
 def main():
@@ -45,7 +61,7 @@ def main():
     failed = None
     for step in steps:
         if step[0] == "expect":
-            want, end = step[1].encode(), time.monotonic() + 20
+            want, end = step[1].encode(), time.monotonic() + LIMIT
             while (found := seen.find(want, at)) < 0 and time.monotonic() < end:
                 read(0.1)
             if found < 0:
@@ -57,9 +73,17 @@ def main():
             os.write(master, step[1].encode())
         elif step[0] == "resize":
             resize(master, step[1], step[2])
-        elif step[0] == "sleep":
-            time.sleep(step[1])
-    end = time.monotonic() + 20
+        elif step[0] == "runs":
+            end = time.monotonic() + LIMIT
+            while not (found := runs(step[1])) and time.monotonic() < end:
+                read(0.05)
+            if not found:
+                failed = f"{step[1]!r} does not run"
+                os.kill(pid, 9)
+                break
+        else:
+            sys.exit(f"no such step: {step[0]}")
+    end = time.monotonic() + LIMIT
     status = None
     while status is None:
         while read(0.02):

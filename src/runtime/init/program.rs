@@ -34,7 +34,7 @@ pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<Prepared> {
     if plan.init {
         return super::reaper::prepare(path, plan.args.clone(), env, channel);
     }
-    crate::sys::exec::prepare(&path, plan.args.clone(), env, channel.fd())
+    crate::sys::exec::prepare(path, plan.args.clone(), env, channel.fd(), plan.executable)
         .at(Stage::Exec, || "memfd".into())
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -120,12 +120,6 @@ impl RootDir {
             Err(e) => Err(e.into()),
         }
     }
-}
-
-/// A path that mount(2) takes for an open file: through the caller's /proc, which is in reach until
-/// the root is entered.
-pub(super) fn fd_path(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// Make it `/` and let go of everything else.

@@ -9,6 +9,7 @@
 //! refuses stays refused.
 
 mod bpf;
+mod calls;
 mod default;
 mod file;
 mod precompiled;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-const LIMIT: Duration = Duration::from_secs(60);
+/// Against what hangs, not against what is slow: generous, as the machine may be busy.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A command to run. The environment is empty but for what is added.
 #[derive(Clone, Debug)]
@@ -93,6 +94,13 @@ impl Cmd {
         let wrapper = wrapper.into_iter().map(|a| a.as_ref().to_os_string());
         self.prefix.splice(0..0, wrapper);
         self
+    }
+
+    /// Run the command by a shell script, as the suite's user, in a mount namespace of its own. The script
+    /// ends in `exec "$@"`.
+    pub fn prepared(self, script: &str) -> Self {
+        let private = ["unshare", "--mount", "--propagation", "private"];
+        self.wrapped(private.into_iter().chain(["sh", "-c", script, "sh"]))
     }
 
     /// Prefix and arguments, for a program that starts the command itself (a terminal, say).
@@ -259,9 +267,10 @@ impl Proc {
                 Err(e) => panic!("cannot wait for `{}`: {e}", self.line),
             }
         };
-        // The pipes end with the last process that holds them. One that outlives the command is a leak.
+        // The pipes end with the last process that holds them. One that outlives the command is a leak;
+        // one that was killed with it may take a moment to go.
         let drain = |pipe: &Receiver<Vec<u8>>| {
-            let end = Instant::now() + Duration::from_secs(5);
+            let end = Instant::now() + Duration::from_secs(20);
             let mut all = Vec::new();
             loop {
                 match pipe.recv_timeout(end.saturating_duration_since(Instant::now())) {

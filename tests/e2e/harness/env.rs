@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::machine::{self, Machine, remove};
-use super::{Cmd, Output};
+use super::{Cmd, Output, walk};
 
 /// What a test returns: done, or skipped. Failing is panicking.
 pub type Done = Result<(), Skip>;
@@ -239,7 +239,7 @@ impl Env {
         self.cmd(["pull", "--quiet"])
             .args(tls)
             .arg(name)
-            .limit(180)
+            .limit(400)
             .ok();
     }
 
@@ -252,6 +252,28 @@ impl Env {
             cmd = cmd.arg("--network=none");
         }
         cmd.args(flags).arg(name).args(args)
+    }
+
+    /// `run --rm --network=none FLAGS NAME ARGS` with an image name as it is, not started yet.
+    pub fn run_name(&self, flags: &[&str], name: &str, args: &[&str]) -> Cmd {
+        self.cmd(["run", "--rm", "--network=none"])
+            .args(flags)
+            .arg(name)
+            .args(args)
+    }
+
+    /// The unpacked layers, as text.
+    pub fn layers(&self) -> Vec<String> {
+        walk::tree(&self.root.join("layers"), &[])
+    }
+
+    /// No draft, no trash and no part of a blob is in the store.
+    #[track_caller]
+    pub fn nothing_unfinished(&self) {
+        let left: Vec<_> = std::fs::read_dir(self.root.join("tmp"))
+            .map(|d| d.flatten().map(|f| f.file_name()).collect())
+            .unwrap_or_default();
+        assert!(left.is_empty(), "{left:?}");
     }
 
     /// `run --rm FLAGS IMAGE ARGS`.

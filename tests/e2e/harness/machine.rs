@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -70,10 +71,13 @@ pub fn enter_own_mount_namespace() {
     panic!("cannot run unshare: {error}");
 }
 
-/// A port that nobody listens on right now.
-pub fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.local_addr().unwrap().port()
+/// A port of loopback that nobody listens on, and nobody else can as long as the socket is held.
+pub fn closed_port() -> (OwnedFd, u16) {
+    use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, getsockname, socket};
+    let held = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = SocketAddrV4::try_from(getsockname(&held).unwrap()).unwrap();
+    (held, address.port())
 }
 
 /// Root of the repository.
@@ -171,12 +175,12 @@ impl Machine {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
             std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
         }
-        let machine = Self {
+        let mut machine = Self {
             is_root,
             uid,
             gid,
             binary,
-            registry: format!("127.0.0.1:{}", free_port()),
+            registry: String::new(),
             runtime,
             ready: Mutex::new(HashSet::new()),
             dir,
@@ -233,7 +237,22 @@ impl Machine {
         }
     }
 
-    fn start_registry(&self) {
+    /// The port is free when it is chosen; if somebody takes it before the registry does, it is another.
+    fn start_registry(&mut self) {
+        let started = (0..5).any(|_| {
+            self.registry = format!("127.0.0.1:{}", closed_port().1);
+            self.try_registry()
+        });
+        let log = self.dir.join("registry.log");
+        assert!(
+            started,
+            "the registry does not start: {}",
+            std::fs::read_to_string(log).unwrap_or_default()
+        );
+    }
+
+    /// Whether the registry has started on the chosen port.
+    fn try_registry(&self) -> bool {
         let config = self.dir.join("registry.yml");
         let text = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  \
@@ -246,7 +265,7 @@ impl Machine {
         let mut argv = self.drop_privileges();
         argv.splice(1..1, ["--pdeathsig".into(), "KILL".into()]);
         let log = std::fs::File::create(self.dir.join("registry.log")).unwrap();
-        let child = Command::new(&argv[0])
+        let mut child = Command::new(&argv[0])
             .args(&argv[1..])
             .args(["docker-registry", "serve"])
             .arg(&config)
@@ -255,10 +274,13 @@ impl Machine {
             .stderr(log)
             .spawn()
             .unwrap();
-        *lock(&REGISTRY) = Some(child);
+        let mut ended = false;
         wait_until("the registry answers", || {
-            TcpStream::connect(&self.registry).is_ok()
+            ended = child.try_wait().unwrap().is_some();
+            ended || TcpStream::connect(&self.registry).is_ok()
         });
+        *lock(&REGISTRY) = Some(child);
+        !ended
     }
 
     /// The words that turn the suite's user into the test user, before a command.
@@ -295,7 +317,7 @@ impl Machine {
                 .arg("--dest-tls-verify=false")
                 .arg(format!("oci:{}:latest", layout(directory).display()))
                 .arg(format!("docker://{name}"))
-                .limit(120)
+                .limit(400)
                 .ok();
         }
         name

@@ -12,19 +12,28 @@ pub mod walk;
 pub use cmd::{Cmd, Output, Proc};
 pub use env::{Done, Env, Feature, Runtime, Skip};
 pub use evil::{Evil, Reply, Then};
-pub use machine::{Machine, enter_own_mount_namespace, free_port, layout};
+pub use machine::{Machine, closed_port, enter_own_mount_namespace, layout};
 pub use tarball::{Image, Tar, digest, gzip};
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Wait until `what` holds; panics after ten seconds.
+/// Wait until `what` holds; panics after a minute, which a loaded machine may need.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(60);
     while !holds() {
-        assert!(Instant::now() < end, "waited 10 s in vain: {what}");
+        assert!(Instant::now() < end, "waited 60 s in vain: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// `sleep N` for some hours, with a number that no other test and no other suite on this machine has, so
+/// that its process can be found by its command line.
+pub fn unique_sleep() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let n = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("sleep {}{n:03}", 10_000 + std::process::id())
 }
 
 /// The process whose command line, joined by spaces, is exactly this.

@@ -1,0 +1,154 @@
+//! Tests of the credential files.
+
+use super::*;
+use std::ffi::OsString;
+
+fn parse(text: &str) -> Result<Credentials, AuthError> {
+    Credentials::parse(text, Path::new("/x/auth.json"))
+}
+
+fn b64(s: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(s)
+}
+
+fn user(found: &Found) -> Option<&str> {
+    match &found.login {
+        Some(Login::Password { user, .. }) => Some(user),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_longest_path_wins() {
+    let e = |s: &str| format!(r#"{{"auth":"{}"}}"#, b64(s));
+    let c = parse(&format!(
+        r#"{{"auths":{{"q.io":{},"q.io/a":{},"q.io/a/b":{},"https://index.docker.io/v1/":{}, "h.io:5000":{}}}}}"#,
+        e("host:1"),
+        e("ns:2"),
+        e("repo:3"),
+        e("hub:4:5"),
+        e("port:6"),
+    ))
+    .unwrap();
+    for (registry, repository, want) in [
+        ("q.io", "a/b", Some("repo")),
+        ("q.io", "a/b/c", Some("repo")),
+        ("q.io", "a/bc", Some("ns")),
+        ("q.io", "ab", Some("host")),
+        ("docker.io", "library/debian", Some("hub")),
+        ("h.io:5000", "x", Some("port")),
+        ("h.io", "x", None),
+        ("evil-q.io", "a/b", None),
+        ("q.io.evil", "a/b", None),
+    ] {
+        assert_eq!(
+            user(&c.find(registry, repository)),
+            want,
+            "{registry}/{repository}"
+        );
+    }
+    // A password may hold colons.
+    let found = c.find("docker.io", "x/y");
+    assert_eq!(
+        found.login,
+        Some(Login::Password {
+            user: "hub".into(),
+            password: "4:5".into()
+        })
+    );
+}
+
+#[test]
+fn helpers_are_reported_and_not_passed_over() {
+    let c = parse(r#"{"auths":{"q.io":{}},"credHelpers":{"q.io":"gcloud"}}"#).unwrap();
+    assert!(matches!(
+        c.find("q.io", "a").notice,
+        Some(Notice::Helper { helper, .. }) if helper == "gcloud"
+    ));
+    assert_eq!(c.find("other.io", "a"), Found::default());
+    let c = parse(r#"{"auths":{"q.io":{}},"credsStore":"secretservice"}"#).unwrap();
+    assert!(matches!(
+        c.find("q.io", "a").notice,
+        Some(Notice::Helper { helper, .. }) if helper == "secretservice"
+    ));
+    // Nobody ever logged in there: nothing is missing.
+    assert_eq!(c.find("other.io", "a"), Found::default());
+}
+
+#[test]
+fn identity_tokens_and_plain_fields() {
+    let c = parse(
+        r#"{"auths":{"a.io":{"auth":"","identitytoken":"T"},"b.io":{"username":"u","password":"p"}}}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        c.find("a.io", "x").login,
+        Some(Login::IdentityToken("T".into()))
+    );
+    assert_eq!(user(&c.find("b.io", "x")), Some("u"));
+}
+
+#[test]
+fn what_is_no_login_is_an_error() {
+    for bad in [
+        "",
+        "3",
+        r#"{"auths":3}"#,
+        r#"{"auths":{"a":{"auth":"***"}}}"#,
+        r#"{"auths":{"a":{"auth":"bm9jb2xvbg=="}}}"#,
+        r#"{"auths":{"a":{"auth":"/////w=="}}}"#,
+    ] {
+        assert!(parse(bad).is_err(), "{bad:?} was accepted");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let c = parse(&format!(
+        r#"{{"auths":{{"a":{{"auth":"{}"}},"b":{{"identitytoken":"s3cret"}}}}}}"#,
+        b64("me:s3cret")
+    ))
+    .unwrap();
+    let shown = format!("{c:?}");
+    assert!(shown.contains("me") && !shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
+fn files_are_searched_in_order() {
+    let tmp = tempfile::tempdir().unwrap();
+    let put = |path: &str, user: &str| {
+        let path = tmp.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let auth = b64(&format!("{user}:p"));
+        std::fs::write(
+            path,
+            format!(r#"{{"auths":{{"q.io":{{"auth":"{auth}"}}}}}}"#),
+        )
+        .unwrap();
+    };
+    let home = tmp.path().join("home");
+    let run = tmp.path().join("run");
+    let load = |file: Option<&str>| {
+        let get = |name: &str| match name {
+            "HOME" => Some(OsString::from(&home)),
+            "XDG_RUNTIME_DIR" => Some(OsString::from(&run)),
+            "REGISTRY_AUTH_FILE" => file.map(|f| tmp.path().join(f).into()),
+            _ => None,
+        };
+        Credentials::load(Env::new(&get))
+    };
+    assert_eq!(load(None).unwrap().find("q.io", "a"), Found::default());
+    put("home/.docker/config.json", "docker");
+    assert_eq!(user(&load(None).unwrap().find("q.io", "a")), Some("docker"));
+    put("home/.config/containers/auth.json", "config");
+    assert_eq!(user(&load(None).unwrap().find("q.io", "a")), Some("config"));
+    put("run/containers/auth.json", "run");
+    assert_eq!(user(&load(None).unwrap().find("q.io", "a")), Some("run"));
+    put("mine.json", "mine");
+    let mine = load(Some("mine.json")).unwrap();
+    assert_eq!(user(&mine.find("q.io", "a")), Some("mine"));
+    assert!(matches!(
+        load(Some("missing.json")),
+        Err(AuthError::Read { .. })
+    ));
+}
