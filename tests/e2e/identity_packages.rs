@@ -1,10 +1,15 @@
 //! Real packages, installed by the distribution's own tools with no option changed, and the services in
-//! them. The reference for owners is what the packages say themselves: dpkg's own records, and the users
-//! that their scripts make.
+//! them. The references for owners are what the packages say themselves (dpkg's own records, and the
+//! users that their scripts make), and the same installation by real root in a chroot.
 
-use crate::harness::{Done, Env, Skip};
+use crate::harness::{Cmd, Done, Env, Output, Skip};
+use crate::unpack_vs_umoci::umoci;
 
-suite!(packages_install_and_serve);
+suite!(
+    packages_install_and_serve,
+    database_and_web_server_serve,
+    owners_are_those_of_a_real_installation,
+);
 
 const INSTALL: &str = "export DEBIAN_FRONTEND=noninteractive; cd /
 apt-get -qq update >/tmp/log 2>&1 && [ -n \"$(ls /var/lib/apt/lists | grep Packages)\" ] || { echo no mirror; exit 77; }
@@ -24,13 +29,11 @@ redis-cli -s /tmp/r set a b; redis-cli -s /tmp/r save; stat -c %U:%G /var/lib/re
 ";
 
 fn packages_install_and_serve(e: &Env) -> Done {
-    let out = e
-        .run_cmd(&["--network=host"], "debian", &["bash", "-c", INSTALL])
-        .limit(400)
-        .run();
-    if out.code() == 77 {
-        return Err(Skip("no package mirror can be reached".to_owned()));
-    }
+    let out = installed(
+        e.run_cmd(&["--network=host"], "debian", &["bash", "-c", INSTALL])
+            .limit(400)
+            .run(),
+    )?;
     out.code_is(0).out_is(
         "audit 0 0\n\
          root:crontab 1730 /var/spool/cron/crontabs\n\
@@ -46,5 +49,127 @@ fn packages_install_and_serve(e: &Env) -> Done {
          joe\njoe\n\
          OK\nOK\nredis:redis\nredis:redis\n",
     );
+    Ok(())
+}
+
+const SERVE: &str = "export DEBIAN_FRONTEND=noninteractive; cd /
+apt-get -qq update >/tmp/log 2>&1 && [ -n \"$(ls /var/lib/apt/lists | grep Packages)\" ] || { echo no mirror; exit 77; }
+apt-get -qq install -y postgresql nginx gosu acl >/tmp/log 2>&1 || { tail /tmp/log; exit 1; }
+useradd -m alice
+pg_ctlcluster 15 main start && su postgres -c 'createuser alice'
+su alice -c \"psql -d postgres -Atc 'select current_user, 1 + 1'\"
+su alice -c 'psql -U postgres -d postgres -c \"select 1\"' 2>&1 | grep -o 'Peer authentication failed'
+stat -c '%U:%G %a' /var/lib/postgresql/15/main; pg_ctlcluster 15 main stop
+echo 'server { listen unix:/tmp/web; root /var/www/html; index index.nginx-debian.html; }' >/etc/nginx/sites-enabled/default
+nginx && perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(\"/tmp/web\"); print $s \"GET / HTTP/1.0\\r\\n\\r\\n\"; read $s, $b, 15; print \"$b\\n\"'
+stat -c '%U %n' /var/lib/nginx/body; nginx -s quit
+gosu nobody id -un; setpriv --reuid=33 --regid=33 --clear-groups id -u; runuser -u www-data -- id -un; chroot --userspec=33:33 / id -u
+setfacl -m u:alice:rwx /srv; getfacl -cp /srv | grep alice
+";
+
+fn database_and_web_server_serve(e: &Env) -> Done {
+    let out = installed(
+        e.run_cmd(&["--network=host"], "debian", &["bash", "-c", SERVE])
+            .limit(500)
+            .run(),
+    )?;
+    out.code_is(0).out_is(
+        "alice|2\n\
+         Peer authentication failed\n\
+         postgres:postgres 700\n\
+         HTTP/1.1 200 OK\n\
+         www-data /var/lib/nginx/body\n\
+         nobody\n33\nwww-data\n33\n\
+         user:alice:rwx\n",
+    );
+    Ok(())
+}
+
+/// A machine without a package mirror cannot say anything about packages.
+fn installed(out: Output) -> Result<Output, Skip> {
+    if out.code() == 77 {
+        return Err(Skip("no package mirror can be reached".to_owned()));
+    }
+    Ok(out)
+}
+
+/// No option of apt is changed: it fetches as its own user, and what it recommends comes along.
+const MANY: &str = "export DEBIAN_FRONTEND=noninteractive; cd /
+apt-get update >/tmp/log 2>&1 && [ -n \"$(ls /var/lib/apt/lists | grep Packages)\" ] || { echo no mirror; exit 77; }
+apt-get install -y openssh-server postgresql nginx redis-server git python3-pip build-essential man-db cron dbus \
+    sudo iputils-ping rpm >>/tmp/log 2>&1 || { tail -20 /tmp/log; exit 1; }
+rm /tmp/log; dpkg --audit; dpkg --verify
+";
+
+/// The same as real root: the directory $1 as the root, with what a container has in /proc and /dev.
+const REAL: &str = "cd $1; mount -t proc proc proc; mount -t tmpfs tmpfs dev; mount -t tmpfs tmpfs sys
+for d in null zero random urandom full tty; do : >dev/$d; mount --bind /dev/$d dev/$d; done
+mkdir dev/pts dev/shm; mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd; cp /etc/resolv.conf /etc/hosts etc
+exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot . sh -c \"$2\"";
+
+fn owners_are_those_of_a_real_installation(e: &Env) -> Done {
+    let real = umoci(e, "debian")?;
+    let own = e.with_own_store();
+    let name = own.image("debian");
+    let run = ["run", "--name=installed", "--network=host", &name];
+    let out = own.cmd(run).args(["sh", "-c", MANY]).limit(900).run();
+    installed(out)?.code_is(0).out_is("");
+    let tar = e.subdir("out").join("tree.tar");
+    own.cmd(["export", "-o"])
+        .arg(&tar)
+        .arg("installed")
+        .limit(300)
+        .ok();
+    let ours = e.dir.join("ours");
+    std::fs::create_dir(&ours).unwrap();
+    Cmd::host([
+        "tar",
+        "--numeric-owner",
+        "--xattrs",
+        "--xattrs-include=*",
+        "-xpf",
+    ])
+    .arg(&tar)
+    .arg("-C")
+    .arg(&ours)
+    .limit(300)
+    .ok();
+    std::fs::remove_file(&tar).unwrap();
+
+    let unshare = ["unshare", "-m", "--propagation", "private", "sh", "-c"];
+    Cmd::host(unshare)
+        .args([REAL, "sh"])
+        .arg(&real)
+        .arg(MANY)
+        .limit(900)
+        .ok()
+        .out_is("");
+
+    // What the engine puts there is not the packages' doing.
+    let list = "cd $1; find . -path ./proc -prune -o -path ./dev -prune -o -path ./sys -prune -o \
+         -path ./etc/hosts -o -path ./etc/resolv.conf -o ! -path . -printf '%p %y %m %U:%G\\n' | sort; \
+         getcap -r . | sort";
+    let lines = |dir: &std::path::Path| -> Vec<String> {
+        let out = Cmd::host(["sh", "-c", list, "sh"]).arg(dir).limit(300).ok();
+        out.out().lines().map(str::to_owned).collect()
+    };
+    let (ours, real) = (lines(&ours), lines(&real));
+    let only = |a: &[String], b: &[String]| -> Vec<String> {
+        let b: std::collections::HashSet<&String> = b.iter().collect();
+        a.iter()
+            .filter(|l| !b.contains(l))
+            .take(20)
+            .cloned()
+            .collect()
+    };
+    let (left, right) = (only(&ours, &real), only(&real, &ours));
+    assert!(
+        left.is_empty() && right.is_empty(),
+        "emulated only: {left:#?}\nreal only: {right:#?}"
+    );
+    assert!(ours.len() > 20_000, "{} entries", ours.len());
+    let strangers = ours.iter().filter(|l| !l.ends_with(" 0:0")).count();
+    assert!(strangers > 1000, "{strangers} entries of others than root");
     Ok(())
 }

@@ -25,7 +25,7 @@ suite!(
     capabilities_are_kept,
 );
 
-fn umoci(e: &Env, image: &str) -> Result<PathBuf, crate::harness::Skip> {
+pub fn umoci(e: &Env, image: &str) -> Result<PathBuf, crate::harness::Skip> {
     e.need(Feature::Root)?;
     e.need(Feature::Program("umoci"))?;
     e.need(Feature::Overlay)?;
