@@ -203,6 +203,8 @@ fn interactive_session(e: &Env) -> Done {
             ["expect", "# "],
             ["send", "false; echo code $?\n"],
             ["expect", "code 1"],
+            // Before its prompt a shell does not read, and what ends a line is not what ends a shell.
+            ["expect", "# "],
             ["send", "\u{4}"]
         ]),
     );

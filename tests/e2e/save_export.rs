@@ -413,7 +413,7 @@ fn an_exported_container_is_its_image(e: &Env) -> Done {
 
 fn kept_blobs_are_saved_as_they_are(e: &Env) -> Done {
     let own = e.with_own_store();
-    let name = e.machine.pushed("layers14");
+    let name = e.machine.pushed("nasty14-gzip");
     own.cmd(["pull", "-q", "--keep-blobs", &name]).ok();
     let archive = own.dir.join("a.tar");
     let saved = own.cmd(["save", "-o"]).arg(&archive).arg(&name).ok();
