@@ -320,7 +320,9 @@ fn serve(world: &'static World) -> ! {
             spawn(world, &watch);
             waiting = 0;
         }
-        quiet = if calls == seen && waiting == 0 {
+        // Somebody must be there to take the call that wakes us.
+        let idle = IDLE.load(Ordering::SeqCst) > 0;
+        quiet = if calls == seen && waiting == 0 && idle {
             quiet + 1
         } else {
             0
