@@ -159,8 +159,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// For `run`, whose start-up counts, only its own part of the command line is built: the other verbs
-/// are half of the work of parsing. Whatever is wrong is said by the whole.
+/// For `run`, whose start-up counts, only its own part of the command line is built. Whatever is wrong
+/// is said by the whole.
 fn parse(args: &[OsString]) -> Result<App, clap::Error> {
     let quick = match verb(args) {
         Some("run") => leak(run_only()).try_get_matches_from_mut(args).ok(),
@@ -173,7 +173,7 @@ fn parse(args: &[OsString]) -> Result<App, clap::Error> {
     App::from_arg_matches_mut(&mut matches)
 }
 
-/// It is needed once, and taking it apart would cost as much as a tenth of putting it together.
+/// It is needed once, and the process ends soon: taking it apart would be work for nothing.
 fn leak(command: clap::Command) -> &'static mut clap::Command {
     Box::leak(Box::new(command))
 }

@@ -106,7 +106,7 @@ fn describe(m: &Mount) -> String {
 fn new(root: &RootDir, m: &Mount, links: Links) -> io::Result<()> {
     let target = root.open_or_create(&m.destination, Kind::Directory, links)?;
     let data = CString::new(m.options.data.as_str())?;
-    // mount(2) takes a path only. "." costs a third of one through /proc/self/fd.
+    // mount(2) takes a path only, and "." is cheaper to resolve than one through /proc/self/fd.
     fchdir(&target)?;
     mount(
         &m.source,

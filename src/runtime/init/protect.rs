@@ -45,8 +45,8 @@ fn readonly(path: &Path) -> io::Result<()> {
 /// A file is hidden by the null device, a directory by an empty one: the first by a new file system,
 /// the others by that same one, since making a file system is the dear part.
 fn mask<'a>(path: &'a Path, empty: &mut Option<&'a Path>) -> std::result::Result<(), Errno> {
-    // Asked first: a bind that the kernel refuses, since the one is a file and the other a directory,
-    // costs more than all the others together (it undoes its copy and waits for every processor).
+    // Asked first: where the kernel refuses a bind, since the one is a file and the other a directory,
+    // it undoes its copy, and for that waits for every processor (synchronize_rcu_expedited).
     let directory = match rustix::fs::stat(path) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
         // Not there, or below a file.
