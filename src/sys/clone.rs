@@ -63,12 +63,9 @@ pub fn clone(namespaces: u64) -> io::Result<Side> {
     }
 }
 
-/// Stack of a borrowing child: what setting a container up takes is well below a tenth of it.
-const STACK: usize = 1 << 20;
-
 /// Start a child with new namespaces that borrows this process's memory until it executes a program or
-/// exits, as vfork(2): nothing is copied, and the caller sleeps meanwhile. `work` runs in the child,
-/// which ends if it returns; what it changes in memory the caller will see.
+/// exits, as vfork(2): nothing is copied, and the caller sleeps meanwhile. `work` runs in the child, on
+/// the same stack, which ends if it returns; what it changes in memory the caller will see.
 ///
 /// Where clone3 is hidden by an outer container's filter this is [`clone`].
 ///
@@ -76,7 +73,6 @@ const STACK: usize = 1 << 20;
 /// In debug builds, when the caller has more than one thread.
 pub fn clone_borrowing<F: FnOnce()>(namespaces: u64, work: F) -> io::Result<Child> {
     debug_assert_eq!(threads(), 1, "clone with threads running");
-    let stack = Stack::new()?;
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero is a valid clone_args, whose fields are plain integers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -85,15 +81,12 @@ pub fn clone_borrowing<F: FnOnce()>(namespaces: u64, work: F) -> io::Result<Chil
         | CLEAR_SIGHAND;
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-    args.stack = stack.base as u64;
-    args.stack_size = STACK as u64;
     let mut work = Some(work);
-    // SAFETY: the arguments describe a fresh stack that outlives the child's use of it, since with
-    // CLONE_VFORK this call returns only after the child has left the shared memory. The child runs
-    // borrower::<F> on `work`, which is alive for the same reason, and never returns into this frame.
-    // The process has one thread, so nobody else runs on the shared memory.
+    // SAFETY: with CLONE_VFORK the call returns here only after the child has left the shared memory.
+    // Until then it uses the stack below this frame, which nobody else does, since the process has one
+    // thread. It runs borrower::<F> on `work`, which is alive for the same reason, and never returns
+    // into this frame.
     let pid = unsafe { clone3_call(&raw const args, borrower::<F>, (&raw mut work).cast()) };
-    drop(stack);
     match pid {
         p if p > 0 => Ok(Child {
             pid: Pid::from_raw(p as i32).ok_or(io::ErrorKind::InvalidData)?,
@@ -123,43 +116,12 @@ extern "C" fn borrower<F: FnOnce()>(work: *mut libc::c_void) -> ! {
     exit_now(127)
 }
 
-/// A stack with a guard page below it.
-struct Stack {
-    base: *mut libc::c_void,
-}
-
-impl Stack {
-    fn new() -> io::Result<Self> {
-        let (protection, flags) = (
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
-        );
-        // SAFETY: a new anonymous mapping at a place of the kernel's choice touches no memory of ours.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), STACK, protection, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let stack = Self { base };
-        // SAFETY: the first page of the mapping just made; nothing uses it yet.
-        match unsafe { libc::mprotect(base, 4096, libc::PROT_NONE) } {
-            0 => Ok(stack),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping, which nothing refers to any more.
-        unsafe { libc::munmap(self.base, STACK) };
-    }
-}
-
-/// clone3(2) with a stack: in the child, calls `enter(argument)`. Returns the pid or a negated errno.
+/// clone3(2) without a stack: in the child, calls `enter(argument)` below the caller's frame. Returns the
+/// pid or a negated errno.
 ///
 /// # Safety
-/// `args` is a valid `clone_args` with a stack that the child may use, and everything that `enter`
-/// does with `argument` is sound in a process that shares this memory.
+/// `args` is a valid `clone_args` with CLONE_VM and CLONE_VFORK, and everything that `enter` does with
+/// `argument` is sound in a process that shares this memory.
 #[cfg(target_arch = "x86_64")]
 unsafe fn clone3_call(
     args: *const libc::clone_args,
@@ -167,9 +129,10 @@ unsafe fn clone3_call(
     argument: *mut libc::c_void,
 ) -> i64 {
     let result: i64;
-    // SAFETY: the caller vouches for the arguments. The child starts with the stack pointer at the top
-    // of its stack, 16-byte aligned, and all other registers as here; `call` pushes the return address
-    // that the calling convention expects, and enter never returns. The kernel clobbers rcx and r11.
+    // SAFETY: the caller vouches for the arguments. The child starts with all registers as here. The
+    // stack pointer is aligned for a call, and what is below it is free (no `nostack`); `call` pushes
+    // the return address that the calling convention expects, and enter never returns, so that the
+    // parent finds its frame as it left it. The kernel clobbers rcx and r11.
     unsafe {
         std::arch::asm!(
             "syscall",

@@ -28,6 +28,7 @@ macro_rules! suite {
 
 mod harness;
 
+mod budgets;
 mod commit;
 mod crash;
 mod exit_codes;
@@ -62,6 +63,7 @@ type Test = (&'static str, fn(&Env) -> Done);
 
 /// File, its tests, and whether they describe what every runtime must do (and so run on the peer too).
 const SUITES: &[(&str, &[Test], bool)] = &[
+    ("budgets", budgets::TESTS, false),
     ("commit", commit::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),

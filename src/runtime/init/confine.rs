@@ -54,18 +54,9 @@ pub(super) fn privileges(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Close what the caller's process had open, all but 0, 1, 2, what was asked for, the channel, and the
-/// way to the supervisor.
-pub(super) fn close_all(
-    plan: &Plan,
-    channel: &Channel,
-    supervisor: Option<BorrowedFd<'_>>,
-) -> Result<()> {
-    around(
-        plan,
-        &[Some(channel.fd()), supervisor],
-        sys::exec::close_from,
-    )
+/// Close what the caller's process had open, all but 0, 1, 2, what was asked for, and `keep`.
+pub(super) fn close_all(plan: &Plan, keep: &[Option<BorrowedFd<'_>>]) -> Result<()> {
+    around(plan, keep, sys::exec::close_from)
 }
 
 /// Nothing but 0, 1, 2 and what was asked for survives exec. The stub must still report: it closes the

@@ -3,8 +3,8 @@
 //! over the channel, with its stage.
 
 mod confine;
-mod files;
 mod inside;
+mod memory;
 mod mounts;
 mod program;
 mod protect;
@@ -13,7 +13,7 @@ mod rootfs;
 mod terminal;
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount};
@@ -64,12 +64,12 @@ fn start(plan: &Plan, channel: &Channel, supervisor: Option<BorrowedFd<'_>>) -> 
     detach(plan, channel)?;
 
     // Before the root, which covers the place where they are made.
-    let files = files::prepare(plan)?;
+    let mut memory = memory::prepare(plan)?;
     if let Root::Fuse(_) = plan.root {
         mount_fuse(plan, channel)?;
     }
     let root = rootfs::attach(plan)?;
-    mounts::all(plan, &root, files)?;
+    mounts::all(plan, &root, &mut memory)?;
     // Kernel parameters before /proc/sys becomes read-only.
     network(plan)?;
     inside::sysctls(plan, &root)?;
@@ -78,8 +78,14 @@ fn start(plan: &Plan, channel: &Channel, supervisor: Option<BorrowedFd<'_>>) -> 
 
     // From here on every path is one of the container. No descriptor may still lead out of it: a
     // working directory like /proc/self/fd/4 would (CVE-2024-21626).
-    confine::close_all(plan, channel, supervisor)?;
-    protect::all(plan)?;
+    let empty = memory.empty;
+    let keep = [
+        Some(channel.fd()),
+        supervisor,
+        empty.as_ref().map(AsFd::as_fd),
+    ];
+    confine::close_all(plan, &keep)?;
+    protect::all(plan, empty)?;
     let tty = terminal::open(plan, channel)?;
     inside::score(plan)?;
     let cwd_made = inside::working_directory(plan);
@@ -131,6 +137,8 @@ fn detach(plan: &Plan, channel: &Channel) -> Result<()> {
             sys::clone::exit_now(137);
         }
     }
+    // What is made gets the mode that is asked for, whatever the caller's mask.
+    umask(Mode::empty());
     // A session of its own: no terminal of the caller's to push input into (CVE-2017-5226), and no
     // signal from its keyboard besides those that are forwarded.
     setsid().at(Stage::Detach, || "setsid".into())?;

@@ -14,7 +14,7 @@ use rustix::mount::{
 };
 use rustix::process::fchdir;
 
-use super::files::Detached;
+use super::memory::{Memory, is_dev};
 use super::rootfs::{Kind, Links, RootDir};
 use super::{Context as _, Plan, Result, Stage, own_proc};
 use crate::runtime::plan::{Devices, Mount};
@@ -40,9 +40,9 @@ const LINKS: [(&CStr, &CStr); 6] = [
 ];
 
 /// All of them.
-pub(super) fn all(plan: &Plan, root: &RootDir, files: Vec<Detached>) -> Result<()> {
+pub(super) fn all(plan: &Plan, root: &RootDir, memory: &mut Memory) -> Result<()> {
     // First, so that the user's own mount at such a place covers it.
-    for file in files {
+    for file in memory.files.drain(..) {
         let target = root.open_or_create(&file.target, Kind::File, Links::Follow);
         target
             .and_then(|target| place(&file.tree, &target))
@@ -52,7 +52,13 @@ pub(super) fn all(plan: &Plan, root: &RootDir, files: Vec<Detached>) -> Result<(
     let mut populated = false;
     for m in &plan.mounts {
         // Devices right after /dev itself, so that what comes later may be mounted over them.
-        one(plan, root, m)?;
+        match memory.dev.take_if(|_| is_dev(plan, m)) {
+            Some(tree) => root
+                .open_or_create(dev, Kind::Directory, Links::Follow)
+                .and_then(|target| place(&tree, &target))
+                .at(Stage::Mount, || describe(m))?,
+            None => one(plan, root, m)?,
+        }
         if m.destination == dev && plan.dev == Devices::Standard {
             standard_devices(root)?;
             populated = true;

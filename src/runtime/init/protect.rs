@@ -8,17 +8,19 @@
 //! links of the image, which lead nowhere but into the image.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, major, minor};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
+use rustix::mount::{MoveMountFlags, mount_bind, mount_bind_recursive, move_mount};
 
 use super::{Context as _, Failure, Plan, Result, Stage};
 use crate::sys::mount::{Depth, MountAttr, set_attributes};
 
-/// Both kinds. What this kernel does not have needs no protection.
-pub(super) fn all(plan: &Plan) -> Result<()> {
+/// Both kinds. What this kernel does not have needs no protection. `empty` is a directory that hides
+/// others, not yet mounted anywhere.
+pub(super) fn all(plan: &Plan, empty: Option<OwnedFd>) -> Result<()> {
     for path in &plan.readonly {
         match mount_bind_recursive(path, path) {
             Ok(()) => readonly(path),
@@ -30,9 +32,9 @@ pub(super) fn all(plan: &Plan) -> Result<()> {
     if !plan.masked.is_empty() {
         check_null()?;
     }
-    let mut empty = None;
+    let mut cover = Cover::New(empty);
     for path in &plan.masked {
-        mask(path, &mut empty).at(Stage::Mask, || path.display().to_string())?;
+        mask(path, &mut cover).at(Stage::Mask, || path.display().to_string())?;
     }
     Ok(())
 }
@@ -42,9 +44,14 @@ fn readonly(path: &Path) -> io::Result<()> {
     set_attributes(CWD, &path, Depth::Recursive, MountAttr::RDONLY, 0)
 }
 
-/// A file is hidden by the null device, a directory by an empty one: the first by a new file system,
-/// the others by that same one, since making a file system is the dear part.
-fn mask<'a>(path: &'a Path, empty: &mut Option<&'a Path>) -> std::result::Result<(), Errno> {
+/// The empty directory: as it came, and then where it was mounted first.
+enum Cover<'a> {
+    New(Option<OwnedFd>),
+    Mounted(&'a Path),
+}
+
+/// A file is hidden by the null device, a directory by an empty one.
+fn mask<'a>(path: &'a Path, cover: &mut Cover<'a>) -> std::result::Result<(), Errno> {
     // Asked first: where the kernel refuses a bind, since the one is a file and the other a directory,
     // it undoes its copy, and for that waits for every processor (synchronize_rcu_expedited).
     let directory = match rustix::fs::stat(path) {
@@ -53,14 +60,17 @@ fn mask<'a>(path: &'a Path, empty: &mut Option<&'a Path>) -> std::result::Result
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(e) => return Err(e),
     };
-    match (directory, *empty) {
-        (false, _) => mount_bind(c"/dev/null", path),
-        (true, Some(first)) => mount_bind(first, path),
-        (true, None) => {
+    if !directory {
+        return mount_bind(c"/dev/null", path);
+    }
+    match cover {
+        Cover::Mounted(first) => mount_bind(*first, path),
+        Cover::New(empty) => {
+            let tree = empty.take().ok_or(Errno::BADF)?;
             let flags =
-                MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-            mount(c"tmpfs", path, c"tmpfs", flags, c"size=0,nr_inodes=2")?;
-            *empty = Some(path);
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+            move_mount(&tree, c"", CWD, path, flags)?;
+            *cover = Cover::Mounted(path);
             Ok(())
         }
     }

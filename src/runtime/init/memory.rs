@@ -1,0 +1,103 @@
+//! What the engine gives a container in memory: /etc/hosts and the like, /dev, and the empty directory that
+//! covers what is hidden. One file system for all, whose parts are bound one by one: making and ending
+//! one costs more than all that is put into it, and so a start writes no file to disk for them.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+use rustix::mount::{MountFlags, OpenTreeFlags, mount, open_tree};
+
+use super::{Context as _, Plan, Result, Stage};
+use crate::runtime::plan::{Devices, Mount};
+use crate::sys::mount::{Depth, MountAttr, set_attributes};
+
+/// The parts, not yet anywhere.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub files: Vec<Detached>,
+    /// What the configuration's mount of /dev is to be, where [`is_dev`] says so.
+    pub dev: Option<OwnedFd>,
+    /// An empty directory, read-only.
+    pub empty: Option<OwnedFd>,
+}
+
+/// A file and where it goes.
+pub(super) struct Detached {
+    pub tree: OwnedFd,
+    pub target: PathBuf,
+}
+
+/// Whether a mount is the /dev that the engine fills.
+pub(super) fn is_dev(plan: &Plan, m: &Mount) -> bool {
+    plan.dev == Devices::Standard
+        && m.destination == Path::new("/dev")
+        && m.fstype.as_bytes() == b"tmpfs"
+        && m.options.propagation == 0
+}
+
+/// Make them. The file system is mounted where the root will be, which covers it, and goes with the
+/// caller's mounts.
+pub(super) fn prepare(plan: &Plan) -> Result<Memory> {
+    let dev = plan.mounts.iter().find(|m| is_dev(plan, m));
+    let mut parts = Memory::default();
+    if plan.files.is_empty() && plan.masked.is_empty() && dev.is_none() {
+        return Ok(parts);
+    }
+    let what = || "files in memory".to_owned();
+    // As much as the configuration allows for /dev: the rest is next to nothing.
+    let (flags, data) = match dev {
+        Some(m) => (m.options.flags, m.options.data.as_str()),
+        None => (0, "mode=755,size=4m,nr_inodes=64"),
+    };
+    let (flags, place) = (MountFlags::from_bits_retain(flags), &plan.mountpoint);
+    let data = std::ffi::CString::new(data).map_err(io::Error::from);
+    let all = data
+        .and_then(|data| {
+            mount(c"tmpfs", place, c"tmpfs", flags, data.as_c_str())?;
+            let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Ok(open(place, path, Mode::empty())?)
+        })
+        .at(Stage::Mount, what)?;
+    if dev.is_some() {
+        parts.dev = Some(directory(&all, "dev").at(Stage::Mount, what)?);
+    }
+    // What is no place for devices needs neither them nor programs.
+    let least = MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC;
+    set_attributes(all.as_fd(), c"", Depth::One, least, 0).at(Stage::Mount, what)?;
+    for (number, (target, content)) in plan.files.iter().enumerate() {
+        parts.files.push(Detached {
+            tree: file(&all, &number.to_string(), content.as_bytes())
+                .at(Stage::Mount, || target.display().to_string())?,
+            target: target.clone(),
+        });
+    }
+    if !plan.masked.is_empty() {
+        let empty = directory(&all, "empty").at(Stage::Mount, what)?;
+        set_attributes(empty.as_fd(), c"", Depth::One, MountAttr::RDONLY, 0)
+            .at(Stage::Mount, what)?;
+        parts.empty = Some(empty);
+    }
+    Ok(parts)
+}
+
+fn detached(dir: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok(open_tree(dir, name, clone)?)
+}
+
+fn directory(dir: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
+    detached(dir, name)
+}
+
+fn file(dir: &OwnedFd, name: &str, mut content: &[u8]) -> io::Result<OwnedFd> {
+    let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(dir, name, create, Mode::from_raw_mode(0o644))?;
+    while !content.is_empty() {
+        let n = rustix::io::write(&file, content)?;
+        content = &content[n..];
+    }
+    detached(dir, name)
+}
