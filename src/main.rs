@@ -1,7 +1,4 @@
 //! The `coracle` program: everything is in the library.
+#![no_main]
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    coracle::cli::main()
-}
+coracle::entry!(coracle::cli::main);

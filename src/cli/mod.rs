@@ -31,7 +31,6 @@ mod unsupported;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -106,7 +105,7 @@ mod completion {
 }
 
 /// Parse the arguments, do what they say, and return the exit code.
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     let mut args = std::env::args_os();
     if std::env::args_os()
         .next()
@@ -117,21 +116,21 @@ pub fn main() -> ExitCode {
             .skip(1)
             .filter_map(|a| CString::new(a.into_encoded_bytes()).ok())
             .collect();
-        return ExitCode::from(ops::init_main(&args));
+        return ops::init_main(&args);
     }
     run(args)
 }
 
-fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let app = match parse(&args) {
         Ok(app) => app,
         Err(e) => {
             let reason = (verb(&args) == Some("run")).then(|| unsupported::explain(&e));
-            return ExitCode::from(match reason.flatten() {
+            return match reason.flatten() {
                 Some(failure) => report::failure(&failure),
                 None => report::usage(&e),
-            });
+            };
         }
     };
     let global = &app.global;
@@ -153,10 +152,10 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Save(a) => save::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
     };
-    ExitCode::from(match result {
+    match result {
         Ok(code) => code,
         Err(failure) => report::failure(&failure),
-    })
+    }
 }
 
 /// For `run`, whose start-up counts, only its own part of the command line is built. Whatever is wrong

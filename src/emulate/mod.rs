@@ -9,10 +9,11 @@
 //! command                    supervisor                          container's first process
 //!   start ---- fork ------->  waits for the listener
 //!   clone3 --------------------------------------------------->   sets up
+//!                             can work: says so ------------->    await_ready
 //!                                                                 installs the filter
 //!                             <------- listener, own pidfd ----   hand_over
-//!                             setns(user, mnt), drops rights
-//!                             answers ----------------------->    exec, which is already asked about
+//!                             setns(user, mnt), drops rights      exec
+//!                             answers ----------------------->    whatever it asks
 //!   ...
 //!                             ends when nobody is left            ends
 //! ```
@@ -51,7 +52,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use rules::Mode;
-pub use supervisor::{Setup, Supervisor, hand_over, own_pidfd, start};
+pub use supervisor::{Setup, Supervisor, await_ready, hand_over, own_pidfd, start};
 
 /// All that the threads of a supervisor share.
 struct World {

@@ -62,8 +62,9 @@ pub struct Supervisor {
     pub process: Child,
 }
 
-/// Fork it. What comes back beside it is for the container's first process, see [`hand_over`]. `report`
-/// is called by the supervisor if it cannot take up its work.
+/// Fork it. What comes back beside it is for the container's first process, see [`await_ready`] and
+/// [`hand_over`]. `report` is called by the supervisor if it cannot take up its work; true says that the
+/// container's program may have begun by then.
 ///
 /// `keep` stays open until it works: its end tells others that it does.
 ///
@@ -72,7 +73,7 @@ pub struct Supervisor {
 pub fn start(
     setup: &Setup,
     keep: BorrowedFd<'_>,
-    report: impl FnOnce(&'static str, io::Error),
+    report: impl FnOnce(bool, &'static str, io::Error),
 ) -> io::Result<(Supervisor, OwnedFd)> {
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
@@ -85,19 +86,39 @@ pub fn start(
         Side::Parent(process) => Ok((Supervisor { process }, theirs)),
         Side::Child => {
             let _ = sys::exec::close_all_but(&[ours.as_fd(), keep]);
-            match attach(setup, &ours, command) {
+            let prepared = match prepare(setup) {
+                Ok(prepared) => prepared,
+                Err((call, e)) => {
+                    report(false, call, e);
+                    exit_now(1)
+                }
+            };
+            match attach(prepared, setup, &ours, command) {
                 Ok(Some(world)) => {
                     let _ = sys::exec::close_copy(keep);
                     serve(Box::leak(Box::new(world)))
                 }
-                // The container's first process ended before it got there.
+                // The container was over before it got there.
                 Ok(None) => exit_now(0),
                 Err((call, e)) => {
-                    report(call, e);
+                    report(true, call, e);
                     exit_now(1)
                 }
             }
         }
+    }
+}
+
+/// Wait until the supervisor is there, and knows no reason why it could not work. By the container's first
+/// process, before it installs the filter.
+///
+/// # Errors
+/// `BrokenPipe` when the supervisor has ended; it has told the reason.
+pub fn await_ready(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut word = [0u8; 1];
+    match rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut word))? {
+        0 => Err(io::ErrorKind::BrokenPipe.into()),
+        _ => Ok(()),
     }
 }
 
@@ -146,9 +167,16 @@ fn at<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> Failed {
     move |e| (call, e.into())
 }
 
-/// From a copy of the command to a supervisor. What can be done before the listener comes is done
-/// before, while the container is being set up.
-fn attach(setup: &Setup, socket: &OwnedFd, command: Pid) -> Result<Option<World>, Failed> {
+/// What a supervisor has before there is a container.
+struct Prepared {
+    proc: OwnedFd,
+    view: View,
+    creds: Table,
+}
+
+/// From a copy of the command to a supervisor: all that can be done, and can fail, while the container is
+/// being set up.
+fn prepare(setup: &Setup) -> Result<Prepared, Failed> {
     // No signal from a terminal, and none that somebody sent to the command's process group.
     let _ = rustix::process::setsid();
     let _ = nix::sys::signal::SigSet::all().thread_block();
@@ -166,15 +194,34 @@ fn attach(setup: &Setup, socket: &OwnedFd, command: Pid) -> Result<Option<World>
         let call = "read memory of the container (kernel.yama.ptrace_scope=3)";
         return Err((call, Errno::PERM.into()));
     }
+    if let Err(e) = sys::clone::may_enter() {
+        return Err(("setns", e));
+    }
     let creds = Table::new(setup.first.clone());
     // Reads the sidecars; not yet with the root's place, which is not ours yet.
     let _ = view.is_empty();
+    Ok(Prepared { proc, view, creds })
+}
 
+/// Say so, wait for the listener, and go where the container is.
+fn attach(
+    prepared: Prepared,
+    setup: &Setup,
+    socket: &OwnedFd,
+    command: Pid,
+) -> Result<Option<World>, Failed> {
+    let Prepared { proc, view, creds } = prepared;
+    // If nobody is there to read it, there will be no listener either.
+    let _ = rustix::net::send(socket, b"r", SendFlags::NOSIGNAL);
     let Some((listener, container)) = receive(socket).map_err(at("recvmsg"))? else {
         return Ok(None);
     };
     let both = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
-    sys::clone::enter(container.as_fd(), both).map_err(at("setns"))?;
+    match sys::clone::enter(container.as_fd(), both) {
+        // Its first process, which did not wait for us, has ended.
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        other => other.map_err(at("setns"))?,
+    }
     drop(container);
     drop_rights(setup.caps)?;
     // Only now, since a gain of rights, which setns(2) is, takes it back. The container dies with the

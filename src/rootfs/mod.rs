@@ -49,6 +49,10 @@ pub struct Stack {
     pub upper: PathBuf,
     /// Scratch space of the overlay, on the file system of `upper`.
     pub work: PathBuf,
+    /// What is written goes when the container does: nothing needs to be forced to disk. Without this, the
+    /// end of an overlay waits until everything on the file system of `upper` is written, also what others
+    /// have written there.
+    pub volatile: bool,
 }
 
 /// The layers that can be seen: those below one whose root directory is opaque cannot, and the kernel

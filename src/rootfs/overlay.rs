@@ -56,6 +56,9 @@ fn with_fsconfig(stack: &Stack) -> Result<OwnedFd, Failed> {
         .map_err(|e| real("fsconfig workdir", &stack.work, e))?;
     // Overlay's own marks in user.overlay.*: trusted.* is not for user namespaces.
     fsconfig_set_flag(&fs, c"userxattr").map_err(|e| real("fsconfig userxattr", upper, e))?;
+    if stack.volatile {
+        fsconfig_set_flag(&fs, c"volatile").map_err(|e| real("fsconfig volatile", upper, e))?;
+    }
     fsconfig_create(&fs).map_err(|e| real("fsconfig create", upper, e))?;
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(|e| real("fsmount", upper, e))
@@ -85,7 +88,8 @@ fn with_options(stack: &Stack, target: &Path) -> Result<(), Error> {
         .join(":");
     let upper = name(&stack.upper)?;
     let work = name(&stack.work)?;
-    let options = format!("userxattr,lowerdir={lowers},upperdir={upper},workdir={work}");
+    let volatile = if stack.volatile { ",volatile" } else { "" };
+    let options = format!("userxattr,lowerdir={lowers},upperdir={upper},workdir={work}{volatile}");
     let options =
         std::ffi::CString::new(options).map_err(|_| Error::new("mount", target, Errno::INVAL))?;
     rustix::mount::mount(

@@ -38,6 +38,8 @@ pub enum Stage {
     Confine,
     /// Having a supervisor answer for users and owners. Its own stage, since there is another way.
     Identity,
+    /// The same, when the program may have begun.
+    Supervise,
     /// Looking for the program.
     Find,
     /// Executing the program.
@@ -61,6 +63,7 @@ impl fmt::Display for Stage {
             Self::WorkingDirectory => "cannot enter the working directory",
             Self::Confine => "cannot confine the container",
             Self::Identity => "cannot emulate users and owners",
+            Self::Supervise => "the supervisor of users and owners failed",
             Self::Find => "cannot find the program",
             Self::Exec => "cannot execute the program",
         })

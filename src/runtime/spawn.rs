@@ -53,11 +53,15 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
     let mut supervising = Starting::default();
     let mut socket = None;
     if let Some(setup) = &plan.supervisor {
-        let report = |call: &'static str, e| {
-            let _ = theirs.send(
-                &FromInit::Failed(Failure::new(Stage::Identity, call, e)),
-                None,
-            );
+        let report = |begun, call: &'static str, e| {
+            // There is another way only as long as the program has done nothing.
+            let stage = if begun {
+                Stage::Supervise
+            } else {
+                Stage::Identity
+            };
+            let failure = Failure::new(stage, call, e);
+            let _ = theirs.send(&FromInit::Failed(failure), None);
         };
         let (supervisor, end) =
             emulate::start(setup, theirs.fd(), report).map_err(|e| Error::Parent("fork", e))?;

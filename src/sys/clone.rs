@@ -193,6 +193,16 @@ pub fn enter(pidfd: BorrowedFd<'_>, namespaces: u64) -> io::Result<()> {
     }
 }
 
+/// Whether [`enter`] can be asked for at all: an outer filter may forbid the call.
+pub fn may_enter() -> io::Result<()> {
+    // SAFETY: no descriptor has this number, so the call does nothing.
+    unsafe { libc::setns(-1, 0) };
+    match io::Error::last_os_error() {
+        e if e.raw_os_error() == Some(libc::EBADF) => Ok(()),
+        e => Err(e),
+    }
+}
+
 /// Leave the process at once, without destructors, exit handlers or flushing buffers that the parent
 /// will flush too.
 pub fn exit_now(code: i32) -> ! {

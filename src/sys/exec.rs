@@ -149,8 +149,14 @@ pub fn report_errno(report: impl AsFd, e: &io::Error) {
 }
 
 impl Prepared {
-    /// Go. Returns only on failure of the first step.
-    pub fn exec(&self) -> io::Error {
+    /// Whether the first thing that is executed is a program of ours, in memory.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.image, Image::Memory(_))
+    }
+
+    /// Go. Returns only on failure of the first step. `word` goes into the sixth argument of execveat(2),
+    /// which the kernel ignores and a filter may look at.
+    pub fn exec(&self, word: u32) -> io::Error {
         let argv = pointers(&self.argv);
         let envp = pointers(&self.envp);
         let (dir, path, flags) = match &self.image {
@@ -167,6 +173,7 @@ impl Prepared {
                 argv.as_ptr(),
                 envp.as_ptr(),
                 flags,
+                libc::c_long::from(word),
             )
         };
         io::Error::last_os_error()

@@ -43,6 +43,7 @@ mod pull_policy;
 mod pull_registry;
 mod run_basic;
 mod run_env;
+mod run_first;
 mod run_identity;
 mod run_mounts;
 mod run_security;
@@ -81,6 +82,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
+    ("run_first", run_first::TESTS, false),
     ("run_env", run_env::TESTS, true),
     ("run_identity", run_identity::TESTS, true),
     ("run_mounts", run_mounts::TESTS, true),

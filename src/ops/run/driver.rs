@@ -71,12 +71,13 @@ fn is_unsuitable(e: &runtime::Error) -> bool {
     }
 }
 
-/// The root file system by one driver.
+/// The root file system by one driver. `volatile`: what is written to it will be thrown away.
 pub(super) fn root(
     store: &Store,
     driver: Driver,
     source: &Source,
     container: &ContainerDir,
+    volatile: bool,
 ) -> Result<Root, Error> {
     if source.image.is_none() {
         return Ok(Root::Directory(source.layers[0].clone()));
@@ -98,6 +99,7 @@ pub(super) fn root(
         upper: container.upper(),
         work: container.work(),
         lowers,
+        volatile,
     };
     make_dir(&stack.upper, &stack.lowers[0])?;
     take_owner(&stack.upper, &stack.lowers[0])?;

@@ -312,7 +312,7 @@ impl Prepared<'_> {
         written: &Written,
     ) -> Result<runtime::Started, Error> {
         let o = self.o;
-        let root = driver::root(store, driver, self.source, self.container)?;
+        let root = driver::root(store, driver, self.source, self.container, o.remove)?;
         let upper = match &root {
             Root::Overlay(stack) | Root::Fuse(stack) => stack.upper.clone(),
             Root::Directory(dir) => dir.clone(),

@@ -95,6 +95,8 @@ pub(super) fn filter(plan: &Plan, supervisor: Option<BorrowedFd<'_>>) -> Result<
         return sys::seccomp::install(&f.program, f.flags).at(Stage::Confine, || "seccomp".into());
     };
     let identity = |what: &'static str| move || what.to_owned();
+    // Its reason why not went to the parent.
+    emulate::await_ready(supervisor).at(Stage::Identity, identity("recv"))?;
     // Before the filter, which may forbid it.
     let own = emulate::own_pidfd().at(Stage::Identity, identity("pidfd_open"))?;
     let listener = sys::notify::install(&f.program, f.flags)

@@ -93,12 +93,12 @@ fn start(plan: &Plan, channel: &Channel, supervisor: Option<BorrowedFd<'_>>) -> 
     terminal::adopt(tty)?;
     cwd_made?;
     confine::privileges(plan)?;
-    let program = program::prepare(plan, channel)?;
+    let (program, word) = program::prepare(plan, channel)?;
     umask(Mode::from_bits_truncate(plan.umask));
     confine::descriptors(plan, channel)?;
     // Last, since a filter may forbid any of the above.
     confine::filter(plan, supervisor)?;
-    let error = program.exec();
+    let error = program.exec(word);
     // As the stub does, by write(2): a filter that lets no message through may still allow it.
     sys::exec::report_errno(channel.fd(), &error);
     sys::clone::exit_now(127)

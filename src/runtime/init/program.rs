@@ -10,6 +10,8 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, fstat, 
 use rustix::io::Errno;
 
 use super::{Context as _, Failure, Plan, Result, Stage};
+use crate::emulate::creds::Executable;
+use crate::emulate::rules::UNASKED;
 use crate::runtime::channel::Channel;
 use crate::sys::exec::Prepared;
 
@@ -19,8 +21,9 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 /// Larger files of this kind exist only to hurt.
 const PASSWD_MAX: u64 = 1 << 20;
 
-/// Look the program up in the container's PATH and prepare its execution.
-pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<Prepared> {
+/// Look the program up in the container's PATH and prepare its execution. The number is what its exec
+/// carries for the filter, see [`UNASKED`].
+pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<(Prepared, u32)> {
     let name = plan
         .args
         .first()
@@ -31,11 +34,27 @@ pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<Prepared> {
     if !env.iter().any(|e| e.as_bytes().starts_with(b"HOME=")) {
         env.push(home(plan.uid));
     }
-    if plan.init {
-        return super::reaper::prepare(path, plan.args.clone(), env, channel);
-    }
-    crate::sys::exec::prepare(path, plan.args.clone(), env, channel.fd(), plan.executable)
-        .at(Stage::Exec, || "memfd".into())
+    let changes_nobody = changes_nobody(plan, &path);
+    let prepared = if plan.init {
+        super::reaper::prepare(path, plan.args.clone(), env, channel)?
+    } else {
+        crate::sys::exec::prepare(path, plan.args.clone(), env, channel.fd(), plan.executable)
+            .at(Stage::Exec, || "memfd".into())?
+    };
+    let unasked = prepared.is_ours() || changes_nobody;
+    Ok((prepared, if unasked { UNASKED } else { 0 }))
+}
+
+/// Whether the program leaves its caller who he is, so that the supervisor would say so, too.
+fn changes_nobody(plan: &Plan, path: &CString) -> bool {
+    let Some(setup) = &plan.supervisor else {
+        return false;
+    };
+    let set_id = libc::S_ISUID | libc::S_ISGID;
+    // File capabilities give root nothing.
+    plan.uid == 0
+        && setup.first.exec(&Executable::default()).as_ref() == Ok(&setup.first)
+        && stat(path).is_ok_and(|s| s.st_mode & set_id == 0)
 }
 
 /// HOME as the container's own passwd(5) has it, which only now can be read; `/` if it has none.

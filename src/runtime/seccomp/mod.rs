@@ -99,6 +99,7 @@ fn instead(identity: Option<Mode>) -> Vec<Rule<'static>> {
             name: r.name,
             action: match r.fate {
                 emulate::rules::Fate::Ask => Action::Notify,
+                emulate::rules::Fate::Pass => Action::Allow,
                 emulate::rules::Fate::Errno(e) => Action::Errno(e),
             },
             conditions: conditions(tests),

@@ -211,11 +211,18 @@ fn replaced<'a>(verdict: Verdict<'a>, instead: &[&'a Rule<'a>]) -> Verdict<'a> {
     let allows = |action| matches!(action, Action::Allow | Action::Log);
     match verdict {
         Verdict::Always(action) if allows(action) && !instead.is_empty() => {
-            if let Some(rule) = instead.iter().find(|r| r.conditions.is_empty()) {
-                return Verdict::Always(rule.action);
+            let decided = instead.iter().position(|r| r.conditions.is_empty());
+            if decided == Some(0) {
+                return Verdict::Always(instead[0].action);
             }
-            let mut rules: Vec<_> = instead.iter().map(|r| Cow::Borrowed(*r)).collect();
-            rules.push(Cow::Owned(Rule::always(instead[0].name, action)));
+            let before = decided.map_or(instead.len(), |last| last + 1);
+            let mut rules: Vec<_> = instead[..before]
+                .iter()
+                .map(|r| Cow::Borrowed(*r))
+                .collect();
+            if decided.is_none() {
+                rules.push(Cow::Owned(Rule::always(instead[0].name, action)));
+            }
             Verdict::Ask(rules)
         }
         Verdict::Ask(rules) if !instead.is_empty() => {
