@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// Give the container a terminal
     #[arg(short, long)]
     tty: bool,
-    /// Remove the container when it ends
+    /// Remove the container when it ends. Until then nothing that it writes outside of volumes is forced to disk
     #[arg(long)]
     rm: bool,
     /// Name of the container
