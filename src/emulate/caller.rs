@@ -49,9 +49,13 @@ impl Caller<'_> {
         self.notification.pid
     }
 
-    /// An argument as a pointer or a 64-bit number.
+    /// An argument as a pointer or a 64-bit number. Of a 32-bit caller, only what the kernel looks at: by
+    /// `int $0x80` a program of 64 bits can have anything in the upper half.
     pub(super) fn arg(&self, index: usize) -> u64 {
-        self.notification.args[index]
+        match self.notification.args[index] {
+            arg if self.call.compat => arg & u64::from(u32::MAX),
+            arg => arg,
+        }
     }
 
     /// An argument as an `int`.

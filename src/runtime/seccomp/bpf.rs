@@ -168,17 +168,57 @@ impl Backwards {
 /// The first rule that holds decides.
 fn ask(rules: &[Cow<'_, Rule<'_>>], default: Action) -> Vec<Instruction> {
     let mut out = Vec::new();
-    for rule in rules {
+    let groups = rules.chunk_by(|a, b| are_values_of_one(a, b));
+    for group in groups.flat_map(|g| g.chunks(VALUES_MAX)) {
         // Each condition falls through when it holds and else skips to the next rule.
-        let blocks: Vec<Vec<Instruction>> = rule.conditions.iter().map(|c| condition(*c)).collect();
-        let mut after: usize = blocks.iter().map(Vec::len).sum::<usize>() + 1;
-        for instruction in blocks.into_iter().flatten() {
+        let block = match group {
+            [one] => one.conditions.iter().flat_map(|c| condition(*c)).collect(),
+            several => one_of(several),
+        };
+        let mut after = block.len() + 1;
+        for instruction in block {
             after -= 1;
             out.push(resolve(instruction, after));
         }
-        out.push(op(RETURN, rule.action.value()));
+        out.push(op(RETURN, group[0].action.value()));
     }
     out.push(op(RETURN, default.value()));
+    out
+}
+
+/// Whether two rules do the same for two values of one argument: lists of commands and flags, the most
+/// frequent ones, look at it once.
+fn are_values_of_one(a: &Rule<'_>, b: &Rule<'_>) -> bool {
+    match (&a.conditions[..], &b.conditions[..]) {
+        ([a1], [b1]) => {
+            let low = |c: &Condition| c.value & c.mask <= u64::from(u32::MAX);
+            let equal = Operator::Equal;
+            a.action == b.action
+                && (a1.operator, b1.operator) == (equal, equal)
+                && (a1.argument, a1.mask) == (b1.argument, b1.mask)
+                && low(a1)
+                && low(b1)
+        }
+        _ => false,
+    }
+}
+
+/// Values that are compared in one go, so that all jumps are short.
+const VALUES_MAX: usize = 128;
+
+/// One look at an argument that may have one of several values: the first comparisons jump over the later
+/// ones, the last falls through or fails.
+fn one_of(rules: &[Cow<'_, Rule<'_>>]) -> Vec<Instruction> {
+    let mut out = condition(rules[0].conditions[0]);
+    out.pop();
+    for (left, rule) in (0..rules.len()).rev().zip(rules) {
+        let c = rule.conditions[0];
+        out.push(Instruction {
+            jt: left as u8,
+            jf: if left == 0 { FAIL } else { 0 },
+            ..op(IF_EQ, (c.value & c.mask) as u32)
+        });
+    }
     out
 }
 
@@ -186,7 +226,8 @@ fn ask(rules: &[Cow<'_, Rule<'_>>], default: Action) -> Vec<Instruction> {
 const FAIL: u8 = u8::MAX;
 
 /// Replace the placeholder by the distance to the instruction after the rule. At most six conditions
-/// of seven instructions each: the distance fits.
+/// of seven instructions each, or as many values as a profile lists for one argument (see
+/// [`VALUES_MAX`]): the distance fits.
 fn resolve(i: Instruction, after: usize) -> Instruction {
     let target = |j: u8| if j == FAIL { after as u8 } else { j };
     if i.code & 0x07 == 0x05 && i.code != JUMP {
@@ -222,9 +263,17 @@ fn condition(c: Condition) -> Vec<Instruction> {
     let low_half = half(low, mask as u32);
     let skip_low = low_half.len() as u8;
     // What is masked away needs no look.
-    if c.operator == Operator::Equal && mask >> 32 == 0 {
+    if mask >> 32 == 0 {
+        let (code, when_true, when_false) = match c.operator {
+            Operator::Equal => (IF_EQ, 0, FAIL),
+            Operator::NotEqual => (IF_EQ, FAIL, 0),
+            Operator::Greater => (IF_GT, 0, FAIL),
+            Operator::GreaterOrEqual => (IF_GE, 0, FAIL),
+            Operator::Less => (IF_GE, FAIL, 0),
+            Operator::LessOrEqual => (IF_GT, FAIL, 0),
+        };
         let mut out = low_half;
-        out.push(branch(IF_EQ, value_low, 0, FAIL));
+        out.push(branch(code, value_low, when_true, when_false));
         return out;
     }
     let mut out = high_half;
@@ -267,225 +316,4 @@ fn condition(c: Condition) -> Vec<Instruction> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A machine for the instructions above, as the kernel would run them.
-    fn run(program: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
-        let load = |k: u32| match k {
-            NUMBER => number,
-            ARCH => arch,
-            k => {
-                let a = arguments[((k - ARGUMENTS) / 8) as usize];
-                if (k - ARGUMENTS) % 8 == 4 {
-                    (a >> 32) as u32
-                } else {
-                    a as u32
-                }
-            }
-        };
-        let (mut pc, mut a) = (0usize, 0u32);
-        loop {
-            let i = program[pc];
-            pc += 1;
-            let jump = |holds: bool| if holds { i.jt } else { i.jf } as usize;
-            match i.code {
-                LOAD => a = load(i.k),
-                AND => a &= i.k,
-                JUMP => pc += i.k as usize,
-                IF_EQ => pc += jump(a == i.k),
-                IF_GT => pc += jump(a > i.k),
-                IF_GE => pc += jump(a >= i.k),
-                RETURN => return i.k,
-                other => panic!("unknown instruction {other:#x}"),
-            }
-        }
-    }
-
-    const A0: [u64; 6] = [0; 6];
-
-    fn native() -> Arch {
-        Arch::NATIVE[0]
-    }
-
-    fn number(name: &str) -> u32 {
-        let all = native().syscalls();
-        all.iter().find(|(_, n)| *n == name).unwrap().0
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn comparisons_are_those_of_64_bit_integers(
-            argument: u64, value: u64, mask: u64, near: bool, which in 0usize..6, slot in 0u8..6
-        ) {
-            type Holds = fn(&u64, &u64) -> bool;
-            let operators: [(Operator, Holds); 6] = [
-                (Operator::NotEqual, u64::ne), (Operator::Less, u64::lt),
-                (Operator::LessOrEqual, u64::le), (Operator::Equal, u64::eq),
-                (Operator::GreaterOrEqual, u64::ge), (Operator::Greater, u64::gt),
-            ];
-            let (operator, holds) = operators[which];
-            // Half of the time values that differ in few bits, where the edges are.
-            let (value, mask) = if near { (argument ^ (value & 0x1_0000_0001), u64::MAX) } else { (value, mask) };
-            let rule = Rule::when("read", Action::Allow, Condition { argument: slot, mask, operator, value });
-            let program = compile(|_| Profile::new(Action::Errno(1), vec![rule.clone()]));
-            let mut arguments = A0;
-            arguments[slot as usize] = argument;
-            let got = run(&program, native().audit(), number("read"), arguments);
-            let want = if holds(&(argument & mask), &(value & mask)) { Action::Allow } else { Action::Errno(1) };
-            proptest::prop_assert_eq!(got, want.value());
-        }
-    }
-
-    #[test]
-    fn every_call_gets_the_verdict_of_its_rules() {
-        // Every third call allowed: the worst case for ranges, and jumps beyond 255.
-        for &arch in Arch::NATIVE {
-            let all = arch.syscalls();
-            let allowed = |i: usize| i.is_multiple_of(3);
-            let program = compile(|a| {
-                Profile::new(
-                    Action::Errno(1),
-                    a.syscalls()
-                        .iter()
-                        .enumerate()
-                        .filter(|(i, _)| allowed(*i))
-                        .map(|(_, (_, name))| Rule::always(name, Action::Allow))
-                        .collect(),
-                )
-            });
-            for (i, (number, name)) in all.iter().enumerate() {
-                let got = run(&program, arch.audit(), *number, A0);
-                let last_allowed = (all.len() - 1) / 3 * 3;
-                let want = match i {
-                    _ if allowed(i) => Action::Allow,
-                    _ if i > last_allowed => Action::Errno(libc::ENOSYS as u16),
-                    _ => Action::Errno(1),
-                };
-                assert_eq!(got, want.value(), "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn foreign_callers_do_not_pass() {
-        let program =
-            compile(|_| Profile::new(Action::Errno(1), vec![Rule::always("read", Action::Allow)]));
-        assert_eq!(
-            run(&program, 0xc000_0015, 0, A0),
-            Action::KillProcess.value()
-        );
-        if native() == Arch::X86_64 {
-            let x32 = run(&program, native().audit(), X32_BIT | number("read"), A0);
-            assert_eq!(x32, Action::Errno(libc::ENOSYS as u16).value());
-        }
-    }
-
-    #[test]
-    fn the_first_of_several_conditional_rules_that_holds_decides() {
-        let rules = vec![
-            Rule::when("read", Action::Allow, Condition::new(0, Operator::Less, 38)),
-            Rule::when(
-                "read",
-                Action::Allow,
-                Condition::new(0, Operator::Equal, 39),
-            ),
-            Rule::when(
-                "read",
-                Action::Errno(5),
-                Condition::new(0, Operator::Greater, 40),
-            ),
-        ];
-        let program = compile(|_| Profile::new(Action::Errno(1), rules.clone()));
-        for (a, want) in [
-            (0, Action::Allow),
-            (37, Action::Allow),
-            (38, Action::Errno(1)),
-            (39, Action::Allow),
-            (40, Action::Errno(1)),
-            (41, Action::Errno(5)),
-            (u64::MAX, Action::Errno(5)),
-        ] {
-            assert_eq!(
-                run(
-                    &program,
-                    native().audit(),
-                    number("read"),
-                    [a, 0, 0, 0, 0, 0]
-                ),
-                want.value(),
-                "{a}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_allowed_is_asked_about_and_what_is_refused_stays_refused() {
-        let notify = Action::Notify.value();
-        let allow = Action::Allow.value();
-        let refuse = Action::Errno(1).value();
-        let creates = |argument| Condition::masked(argument, 0o100, 0o100);
-        let profile = Profile {
-            default: Action::Errno(1),
-            rules: vec![
-                Rule::always("openat", Action::Allow),
-                Rule::always("fchownat", Action::Allow),
-                Rule::when(
-                    "prctl",
-                    Action::Allow,
-                    Condition::new(0, Operator::Less, 30),
-                ),
-                Rule::when(
-                    "prctl",
-                    Action::Errno(7),
-                    Condition::new(0, Operator::Less, 40),
-                ),
-            ],
-            instead: vec![
-                Rule::when("openat", Action::Notify, creates(2)),
-                Rule::always("fchownat", Action::Notify),
-                Rule::always("setuid", Action::Notify),
-                Rule::when(
-                    "prctl",
-                    Action::Notify,
-                    Condition::masked(0, 0xffff_ffff, 8),
-                ),
-                Rule::when(
-                    "prctl",
-                    Action::Notify,
-                    Condition::masked(0, 0xffff_ffff, 38),
-                ),
-            ],
-        };
-        let program = compile(|_| profile.clone());
-        let answer = |name: &str, argument: usize, value: u64| {
-            let mut arguments = A0;
-            arguments[argument] = value;
-            run(&program, native().audit(), number(name), arguments)
-        };
-        for (name, argument, value, want) in [
-            ("openat", 2, 0, allow),
-            ("openat", 2, 0o102, notify),
-            // The upper half of an int's register is anybody's.
-            ("openat", 2, 0xdead_0000_0000_0100 | 0o100, notify),
-            ("fchownat", 0, 0, notify),
-            ("setuid", 0, 0, refuse),
-            ("prctl", 0, 8, notify),
-            ("prctl", 0, 9, allow),
-            ("prctl", 0, 38, Action::Errno(7).value()),
-            ("prctl", 0, 50, refuse),
-        ] {
-            assert_eq!(answer(name, argument, value), want, "{name} {value:#x}");
-        }
-        // Where the profile allows by default, so does the merged one, but for these.
-        let open = compile(|_| Profile {
-            default: Action::Allow,
-            rules: Vec::new(),
-            ..profile.clone()
-        });
-        let arch = native().audit();
-        for (name, want) in [("setuid", notify), ("read", allow), ("openat", allow)] {
-            assert_eq!(run(&open, arch, number(name), A0), want, "{name}");
-        }
-    }
-}
+mod tests;

@@ -142,6 +142,24 @@ impl<'a> Rule<'a> {
     }
 }
 
+impl Rule<'_> {
+    /// The kernel takes the lower halves of the registers of a 32-bit caller, and so must the conditions: by
+    /// `int $0x80` a program of 64 bits can have anything in the upper ones.
+    fn seen_by(&self, arch: Arch) -> Cow<'_, Self> {
+        if arch != Arch::X86 {
+            return Cow::Borrowed(self);
+        }
+        let lower = |c: &Condition| Condition {
+            mask: c.mask & u64::from(u32::MAX),
+            ..*c
+        };
+        Cow::Owned(Self {
+            conditions: self.conditions.iter().map(lower).collect(),
+            ..self.clone()
+        })
+    }
+}
+
 /// What a container may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Profile<'a> {
@@ -186,7 +204,7 @@ impl<'a> Profile<'a> {
             let verdict = match rules.iter().find(|r| r.conditions.is_empty()) {
                 Some(r) => Verdict::Always(r.action),
                 None if rules.is_empty() => Verdict::Always(self.default),
-                None => Verdict::Ask(rules.iter().map(|r| Cow::Borrowed(*r)).collect()),
+                None => Verdict::Ask(rules.iter().map(|r| r.seen_by(arch)).collect()),
             };
             out.push((number, replaced(verdict, instead)));
         }
