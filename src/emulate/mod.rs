@@ -21,6 +21,7 @@
 //!   a limit that the kernel passes on for us.
 //! - `ownership`: whom a file belongs to, on its inode or in a record beside it ([`crate::owners`]).
 //! - `resolve`: from a path of a caller to a file.
+//! - `executing`: whether an exec that was asked about has happened.
 //! - `handlers`: what is done about each family of calls.
 //!
 //! # What it is not
@@ -40,6 +41,7 @@
 mod access;
 mod caller;
 pub mod creds;
+mod executing;
 mod handlers;
 mod layouts;
 mod ownership;

@@ -60,7 +60,7 @@ fn peer_of(c: &Caller<'_>, args: [u64; 5]) -> Result {
         .rsplit('\t')
         .next()
         .and_then(|n| n.parse::<i32>().ok());
-    let cred = c.world.creds.of(pid);
+    let cred = c.world.cred_of(pid);
     let mut length = [0u8; 4];
     c.read(args[4], &mut length)?;
     let length = u32::from_ne_bytes(length).min(12);
