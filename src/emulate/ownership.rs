@@ -302,6 +302,26 @@ impl Ownership {
         Ok(())
     }
 
+    /// The kernel will copy it up, if it has not, and knows nothing of its record.
+    pub(super) fn take_along(&self, object: Object) {
+        if object.carries() || !self.on_root(&object) {
+            return;
+        }
+        let Some(record) = self.record(&object) else {
+            return;
+        };
+        let before = Node::of(&object.stat);
+        // A change of nothing, for which overlay copies up.
+        let done = rustix::fs::chownat(&object.fd, c"", None, None, AtFlags::EMPTY_PATH);
+        if done.is_ok()
+            && let Ok(copy) = Object::new(object.fd)
+            && Node::of(&copy.stat) != before
+        {
+            // Where it cannot be recorded it belongs to root, as the kernel says.
+            let _ = self.set_record(&copy, record);
+        }
+    }
+
     /// Give it to somebody. `before` is whom it belonged to; `object` is fresh.
     pub(super) fn give(
         &self,

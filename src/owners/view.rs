@@ -19,8 +19,10 @@
 //! Whiteouts need no look: what one hides does not exist, so nobody asks for it.
 //!
 //! A file that is copied up loses its layer's record, unless whoever copies it up ([`View::set`]) takes it
-//! along. Overlay copies up at chown, and that is known; but also at utimensat(2), rename(2) and link(2)
-//! of a symlink or fifo of a layer, where the record is lost and the owner becomes 0:0.
+//! along: at chown(2), rename(2), link(2), and utimensat(2) of a symlink. Not so at chmod(2) and
+//! utimensat(2) of a fifo or socket of a layer, whose owner then becomes 0:0; and at a write to a regular
+//! file, which has its owner on it but loses what only a record can say (an ACL with users that the kernel
+//! does not know, `trusted.*`).
 //!
 //! A hard-linked file is recorded under its first name only, and found by any, if the question says
 //! that there are several.
@@ -146,9 +148,17 @@ impl View {
             Some(journal) => journal,
             none => none.insert(Journal::open(&self.upper.sidecar, sound)?),
         };
-        journal.set(path, node, &record)?;
-        if let Some(loaded) = self.loaded.get_mut() {
-            loaded.upper.set(path, node, record);
+        // What was copied up shows its old number until the kernel forgets it, and then the one that it has in
+        // the upper directory, as it does to all who look at that alone.
+        let at_rest = match node {
+            Some(_) => self.upper.node(path)?.filter(|n| Some(*n) != node),
+            None => None,
+        };
+        for node in [Some(node), at_rest.map(Some)].into_iter().flatten() {
+            journal.set(path, node, &record)?;
+            if let Some(loaded) = self.loaded.get_mut() {
+                loaded.upper.set(path, node, record.clone());
+            }
         }
         Ok(())
     }
@@ -272,6 +282,12 @@ impl Layer {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(e) => Err(self.failed(path)(e)),
         }
+    }
+
+    fn node(&self, path: &[u8]) -> Result<Option<Node>, Error> {
+        let fd = self.open(path, OFlags::PATH)?;
+        fd.map(|fd| Node::of_fd(fd).map_err(self.failed(path)))
+            .transpose()
     }
 
     fn look(&self, path: &[u8]) -> Result<Option<Stat>, Error> {
@@ -425,6 +441,27 @@ mod tests {
         for view in [view, place.view()] {
             assert_eq!(uid(&view, "a", new, false), None);
         }
+    }
+
+    /// Overlay shows a copy under the number of its original, as long as it remembers.
+    #[test]
+    fn what_was_copied_up_is_known_by_both_its_numbers() {
+        let place = Place::new(|[_, low]| low.own(b"a", &owned(1).owner.unwrap()).unwrap());
+        let lower = place.link("1/a");
+        let real = place.link("up/a");
+        let shown = Node {
+            birth: real.birth,
+            ..lower
+        };
+        let mut view = place.view();
+        view.set(b"a", Some(shown), owned(1)).unwrap();
+        for view in [&view, &place.view()] {
+            for node in [shown, real] {
+                assert_eq!(uid(view, "elsewhere", node, false), Some(1));
+            }
+        }
+        view.set(b"a", Some(shown), owned(2)).unwrap();
+        assert_eq!(uid(&view, "a", real, false), Some(2));
     }
 
     #[test]
