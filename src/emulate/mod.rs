@@ -36,9 +36,10 @@
 //!
 //! Credentials are those of a process: a thread that changes its own by the bare system call changes
 //! them for all. What is not asked about shows the one id: `/proc/PID/status`, `SCM_CREDENTIALS`, the
-//! sender of a signal.
+//! sender of a signal. A socket that is bound in a directory with a recorded default ACL does not get it.
 
 mod access;
+mod acl;
 mod caller;
 pub mod creds;
 mod executing;

@@ -99,6 +99,13 @@ impl View {
         Ok(loaded.upper.is_empty() && !loaded.layers.iter().any(telling))
     }
 
+    /// Does any record have this xattr?
+    pub fn has_xattr(&self, name: &[u8]) -> Result<bool, Error> {
+        let loaded = self.loaded()?;
+        let mut all = std::iter::once(&loaded.upper).chain(&loaded.layers);
+        Ok(all.any(|owners| owners.has_xattr(name)))
+    }
+
     /// The record of the file at `path` (relative to the root, which is empty), whose inode is `node`.
     /// `links`: it has several names and is no directory.
     pub fn get(&self, path: &[u8], node: Node, links: bool) -> Result<Option<&Record>, Error> {
@@ -398,7 +405,7 @@ mod tests {
     #[track_caller]
     fn uid(view: &View, path: &str, node: Node, links: bool) -> Option<u32> {
         let record = view.get(path.as_bytes(), node, links).unwrap();
-        record.map(|r| r.owner.unwrap().uid)
+        record.and_then(|r| r.owner).map(|o| o.uid)
     }
 
     #[test]
