@@ -35,8 +35,14 @@
 //! # Limits
 //!
 //! Credentials are those of a process: a thread that changes its own by the bare system call changes
-//! them for all. What is not asked about shows the one id: `/proc/PID/status`, `SCM_CREDENTIALS`, the
+//! them for all. What is not asked about shows the one id: `/proc/PID/status` (docs/design.md says why), the
 //! sender of a signal. A socket that is bound in a directory with a recorded default ACL does not get it.
+//!
+//! `SCM_CREDENTIALS`: a sender may say who it is, and is refused what unix(7) refuses; sendmmsg(2) is not
+//! asked about. A receiver with `SO_PASSCRED` sees 0:0 for everybody of the container, with the true pid,
+//! whose owner `/proc/PID` shows. Who sends is known when the message is there, while recvmsg(2) is asked about
+//! before: the supervisor would have to wait in the receiver's place, and for every message of every socket,
+//! since no filter sees whether a control buffer is given.
 
 mod access;
 mod acl;

@@ -75,8 +75,16 @@ const LOCKS_0: &[&[Test]] = &[&[is(0, RLIMIT_LOCKS)]];
 const LOCKS_1: &[&[Test]] = &[&[is(1, RLIMIT_LOCKS)]];
 /// level `SOL_SOCKET`, option `SO_PEERCRED`
 const PEERCRED: &[&[Test]] = &[&[is(1, 1), is(2, 17)]];
-/// Function `SYS_GETSOCKOPT` of socketcall(2).
-const SOCKETCALL: &[&[Test]] = &[&[is(0, 15)]];
+/// A flag that unix sockets ignore. With it a message is not asked about: the one with the listener must
+/// come through before anybody can answer.
+pub const UNASKED: u32 = libc::MSG_CONFIRM as u32;
+const SENDMSG: &[&[Test]] = &[&[Test {
+    argument: 2,
+    mask: UNASKED,
+    value: 0,
+}]];
+/// Functions `SYS_GETSOCKOPT` and `SYS_SENDMSG` of socketcall(2).
+const SOCKETCALL: &[&[Test]] = &[&[is(0, 15)], &[is(0, 16)]];
 /// Those that are about privilege: PR_GET_KEEPCAPS, PR_SET_KEEPCAPS, PR_CAPBSET_READ, PR_CAPBSET_DROP,
 /// PR_GET_SECUREBITS, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_CAP_AMBIENT.
 const PRCTL: &[&[Test]] = &[
@@ -177,6 +185,7 @@ pub enum Op {
     Getrlimit,
     Setrlimit,
     Getsockopt,
+    Sendmsg,
     Socketcall,
     Bind,
     Access,
@@ -264,6 +273,7 @@ const LIST: &[(&str, Op, &[&[Test]])] = &[
     ("rename", Op::Rename, ALWAYS),
     ("renameat", Op::Renameat, ALWAYS),
     ("renameat2", Op::Renameat2, ALWAYS),
+    ("sendmsg", Op::Sendmsg, SENDMSG),
     ("setfsgid", Op::Setfsgid, ALWAYS),
     ("setfsgid32", Op::Setfsgid, ALWAYS),
     ("setfsuid", Op::Setfsuid, ALWAYS),

@@ -37,6 +37,7 @@ mod identity_acl;
 mod identity_copied;
 mod identity_exec;
 mod identity_packages;
+mod identity_sockets;
 mod images;
 mod leaks;
 mod nested;
@@ -78,6 +79,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("identity_copied", identity_copied::TESTS, false),
     ("identity_exec", identity_exec::TESTS, false),
     ("identity_packages", identity_packages::TESTS, false),
+    ("identity_sockets", identity_sockets::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),

@@ -106,7 +106,7 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         | Op::Lremovexattr
         | Op::Fremovexattr => xattr::handle(c, scratch),
         Op::Prlimit | Op::Getrlimit | Op::Setrlimit => limits::handle(c),
-        Op::Getsockopt | Op::Socketcall => socket::handle(c),
+        Op::Getsockopt | Op::Sendmsg | Op::Socketcall => socket::handle(c),
         Op::Bind => socket::bind(c),
         Op::Rename | Op::Renameat | Op::Renameat2 | Op::Link | Op::Linkat | Op::Utimensat => {
             if c.world.strict {
