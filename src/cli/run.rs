@@ -83,9 +83,9 @@ pub(super) struct Args {
     /// Resource limit: NAME=SOFT[:HARD]
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = values::ulimit, help_heading = "Process")]
     ulimit: Vec<Ulimit>,
-    /// Supplementary groups: only keep-groups can be honoured under one id
+    /// Add a supplementary group, by name or number; keep-groups keeps the caller's, as always
     #[arg(long, value_name = "GROUP", value_parser = values::group_add, help_heading = "Process")]
-    group_add: Vec<()>,
+    group_add: Vec<Option<String>>,
     /// Signal that asks the program to end
     #[arg(long, value_name = "SIGNAL", value_parser = values::signal, help_heading = "Process")]
     stop_signal: Option<String>,
@@ -186,6 +186,12 @@ fn refuse_conflicts(a: &Args) -> Result<(), Failure> {
             "--userns keep-id and --identity exclude each other: who keeps the caller's id is nobody else",
         ),
         (
+            a.group_add.iter().any(Option::is_some)
+                && (a.userns == Some(UserNamespace::KeepId)
+                    || matches!(a.identity, Some(IdentityChoice::Off | IdentityChoice::Ids))),
+            "--group-add needs emulated identities (--identity full or strict): a container with one id has one group",
+        ),
+        (
             a.uts == Namespace::Host && a.hostname.is_some(),
             "--uts host and --hostname exclude each other: the name would be the host's",
         ),
@@ -252,6 +258,7 @@ fn options(a: Args) -> Result<Options, Failure> {
         env,
         workdir: a.workdir,
         user: a.user,
+        groups: a.group_add.into_iter().flatten().collect(),
         userns: a.userns.unwrap_or_default(),
         identity: a.identity,
         hostname: a.hostname,
@@ -304,6 +311,8 @@ mod tests {
             (&["--ipc=host", "--shm-size=1m"], "/dev/shm is"),
             (&["--userns=keep-id", "-u", "1"], "the one id"),
             (&["--userns=keep-id", "--identity=full"], "nobody else"),
+            (&["--userns=keep-id", "--group-add=7"], "one group"),
+            (&["--identity=ids", "--group-add=lp"], "one group"),
             (&["--rootfs", "--storage-driver=copy"], "as it is"),
             (&["--sysctl", "net.ipv4.ip_forward=1"], "--network none"),
             (&["--sysctl", "net/core/somaxconn=1"], "--network none"),
@@ -328,6 +337,8 @@ mod tests {
             ],
             &["--network=none", "--sysctl", "net.ipv4.ip_forward=1"],
             &["--ipc=host"],
+            &["--identity=off", "--group-add=keep-groups"],
+            &["--group-add=7", "--group-add=lp"],
         ] {
             super::options(parsed(&[line, &["image"]].concat())).unwrap();
         }

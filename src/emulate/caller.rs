@@ -68,10 +68,6 @@ impl Caller<'_> {
         self.notification.args[index] as u32
     }
 
-    pub(super) fn cred(&self) -> &'static Cred {
-        self.world.creds.of(self.pid())
-    }
-
     pub(super) fn set_cred(&self, cred: Cred) -> Result<(), Errno> {
         self.world.creds.set(self.pid(), cred)
     }

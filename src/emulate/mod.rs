@@ -22,6 +22,7 @@
 //!   a limit that the kernel passes on for us.
 //! - `ownership`: whom a file belongs to, on its inode or in a record beside it ([`crate::owners`]).
 //! - `resolve`: from a path of a caller to a file.
+//! - `executing`: whether an exec that was asked about has happened.
 //! - `handlers`: what is done about each family of calls.
 //!
 //! # What it is not
@@ -35,12 +36,20 @@
 //! # Limits
 //!
 //! Credentials are those of a process: a thread that changes its own by the bare system call changes
-//! them for all. What is not asked about shows the one id: `/proc/PID/status`, `SCM_CREDENTIALS`, the
-//! sender of a signal.
+//! them for all. What is not asked about shows the one id: `/proc/PID/status` (docs/design.md says why), the
+//! sender of a signal. A socket that is bound in a directory with a recorded default ACL does not get it.
+//!
+//! `SCM_CREDENTIALS`: a sender may say who it is, and is refused what unix(7) refuses; sendmmsg(2) is not
+//! asked about. A receiver with `SO_PASSCRED` sees 0:0 for everybody of the container, with the true pid,
+//! whose owner `/proc/PID` shows. Who sends is known when the message is there, while recvmsg(2) is asked about
+//! before: the supervisor would have to wait in the receiver's place, and for every message of every socket,
+//! since no filter sees whether a control buffer is given.
 
 mod access;
+mod acl;
 mod caller;
 pub mod creds;
+mod executing;
 mod handlers;
 mod layouts;
 mod ownership;

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FileType as Kind, Mode, OFlags, Statx, StatxFlags, Xat
 use rustix::io::Errno;
 
 use super::access;
+use super::acl;
 use super::creds::{Cred, cap};
 use super::resolve::{self, FdName, Place};
 use crate::owners::{FileType, Node, Owner, Record, View, XATTR};
@@ -83,6 +84,8 @@ pub(super) struct Ownership {
     memory: Mutex<HashMap<(u32, u32, u64), Record>>,
     /// There is no record of either kind: the usual case, which must cost nothing.
     quiet: AtomicBool,
+    /// A directory with a recorded default ACL was seen: the exception, too.
+    hands_down: AtomicBool,
     root: Place,
     volumes: Option<Volumes>,
     expected: Mutex<Vec<Expected>>,
@@ -119,10 +122,12 @@ impl Ownership {
     pub(super) fn new(view: View, root: Place, volumes: Option<Volumes>) -> Self {
         // A sidecar that cannot be read is none: the container's owners of links are not worth its end.
         let quiet = view.is_empty().unwrap_or(true);
+        let hands_down = !quiet && view.has_xattr(acl::DEFAULT).unwrap_or(false);
         Self {
             view: Mutex::new(view),
             memory: Mutex::default(),
             quiet: AtomicBool::new(quiet),
+            hands_down: AtomicBool::new(hands_down),
             root,
             volumes,
             expected: Mutex::default(),
@@ -198,6 +203,19 @@ impl Ownership {
         self.quiet.load(Ordering::Relaxed)
     }
 
+    /// Whether [`Self::default_acl`] may say anything.
+    pub(super) fn hands_down(&self) -> bool {
+        self.hands_down.load(Ordering::Relaxed)
+    }
+
+    /// The recorded ACL of what is made in a directory.
+    pub(super) fn default_acl(&self, dir: &Object) -> Option<Vec<u8>> {
+        let mut xattrs = self.record(dir)?.xattrs.into_iter();
+        xattrs
+            .find(|(name, _)| name == acl::DEFAULT)
+            .map(|(_, value)| value)
+    }
+
     fn on_root(&self, object: &Object) -> bool {
         object.stat.stx_mnt_id == self.root.mount
     }
@@ -252,12 +270,12 @@ impl Ownership {
     }
 
     fn has_acl(&self, object: &Object) -> bool {
-        let name = "system.posix_acl_access";
+        let name = acl::ACCESS;
         let mut none: [u8; 0] = [];
         rustix::fs::getxattr(object.name().as_cstr(), name, &mut none).is_ok()
             || self
                 .record(object)
-                .is_some_and(|r| r.xattrs.iter().any(|(n, _)| n == name.as_bytes()))
+                .is_some_and(|r| r.xattrs.iter().any(|(n, _)| n == name))
     }
 
     /// The record beside its inode.
@@ -276,11 +294,13 @@ impl Ownership {
 
     /// Change the record beside its inode.
     pub(super) fn set_record(&self, object: &Object, record: Record) -> Result<(), Errno> {
+        if record.xattrs.iter().any(|(name, _)| name == acl::DEFAULT) {
+            self.hands_down.store(true, Ordering::Relaxed);
+        }
         if self.on_root(object) {
-            let path = object.path().ok_or(Errno::NOENT)?;
-            // A regular file that was copied up has one inode number here and another in the upper
-            // directory.
-            let node = (!object.carries()).then(|| Node::of(&object.stat));
+            let copy = copied_up(object)?;
+            let path = copy.path().ok_or(Errno::NOENT)?;
+            let node = Some(Node::of(&copy.stat)).filter(|n| n.birth != 0 || !copy.carries());
             let set = lock(&self.view).set(&path, node, record);
             set.map_err(|e| match e {
                 crate::owners::Error::Sidecar { source, .. } => {
@@ -300,6 +320,36 @@ impl Ownership {
         }
         self.quiet.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The kernel will copy it up, if it has not, and knows nothing of its record.
+    pub(super) fn take_along(&self, object: Object) {
+        if object.carries() || !self.on_root(&object) {
+            return;
+        }
+        let Some(record) = self.record(&object) else {
+            return;
+        };
+        if let Ok(copy) = copied_up(&object)
+            && Node::of(&copy.stat) != Node::of(&object.stat)
+        {
+            // Where it cannot be recorded it belongs to root, as the kernel says.
+            let _ = self.set_record(&copy, record);
+        }
+    }
+
+    /// Record an ACL and a default ACL of a new file.
+    pub(super) fn set_acls(
+        &self,
+        object: &Object,
+        access: Option<Vec<u8>>,
+        default: Option<Vec<u8>>,
+    ) -> Result<(), Errno> {
+        let mut record = self.record(object).unwrap_or_default();
+        let acls = [(acl::ACCESS, access), (acl::DEFAULT, default)];
+        let acls = acls.into_iter().filter_map(|(n, v)| Some((n.to_vec(), v?)));
+        record.xattrs.extend(acls);
+        self.set_record(object, record)
     }
 
     /// Give it to somebody. `before` is whom it belonged to; `object` is fresh.
@@ -349,6 +399,20 @@ impl Ownership {
         record.owner = Some(owner);
         self.set_record(object, record)
     }
+}
+
+/// The file, as it is when overlay has copied it up: for a change of nothing.
+fn copied_up(object: &Object) -> Result<Object, Errno> {
+    use rustix::fs::{CWD, chmodat, chownat};
+    let again = || Object::new(object.fd.try_clone().map_err(|_| Errno::MFILE)?);
+    if object.carries() {
+        // Not chown(2), which takes set-id bits.
+        let mode = Mode::from_raw_mode(again()?.mode());
+        chmodat(CWD, object.name().as_cstr(), mode, AtFlags::empty())?;
+    } else {
+        chownat(&object.fd, c"", None, None, AtFlags::EMPTY_PATH)?;
+    }
+    again()
 }
 
 fn key(object: &Object) -> (u32, u32, u64) {

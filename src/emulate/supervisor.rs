@@ -137,7 +137,8 @@ pub fn hand_over(
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
     let word = [IoSlice::new(b"l")];
-    sendmsg(socket, &word, &mut control, SendFlags::NOSIGNAL)?;
+    let flags = SendFlags::NOSIGNAL | SendFlags::from_bits_retain(rules::UNASKED);
+    sendmsg(socket, &word, &mut control, flags)?;
     Ok(())
 }
 

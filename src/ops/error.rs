@@ -117,6 +117,11 @@ pub enum Error {
     /// The image's group file has no such group.
     #[error("group {0:?} is not in the image's /etc/group")]
     NoSuchGroup(String),
+    /// Groups are to be added, and identities cannot be emulated.
+    #[error(
+        "cannot add groups: a container with one id has one group, and users and groups are not emulated here"
+    )]
+    NoGroups(#[source] crate::runtime::Error),
     /// Neither the image nor the user names a program.
     #[error("the image names no program to run")]
     NoCommand,
@@ -186,6 +191,7 @@ impl Error {
             Self::NoSuchUser(_) | Self::NoSuchGroup(_) => {
                 Some("use a number, which need not be in the file".to_owned())
             }
+            Self::NoGroups(_) => Some("`coracle doctor` tells why".to_owned()),
             Self::Dirs(e) => e.hint(),
             Self::Auth(e) => e.hint(),
             Self::Registry(e) => e.hint(),

@@ -23,9 +23,8 @@
 //!
 //! **Of a container**: a journal, never sealed, of lines that are appended with one write(2) each as
 //! things happen, so that a killed writer costs at most the line it was at. Keyed by inode: programs
-//! rename what they have just made and given away (dpkg does so with every file), and a rename is
-//! nobody's to see. What takes user xattrs is keyed by path: it is here only for other xattrs, and an
-//! overlay does not show the number that it has in the upper directory.
+//! rename what they have just made and given away (dpkg does so with every file). By path only where the
+//! file system has no numbers that last, and in a copy of the image, whose records come from layers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -273,6 +272,12 @@ impl Owners {
         self.paths.is_empty() && self.nodes.is_empty()
     }
 
+    /// Does any record have this xattr?
+    pub fn has_xattr(&self, name: &[u8]) -> bool {
+        let mut all = self.paths.values().chain(self.nodes.values().map(|n| &n.1));
+        all.any(|r| r.xattrs.iter().any(|(n, _)| n == name))
+    }
+
     /// The record of `path`, if there is one.
     pub fn get(&self, path: &[u8]) -> Option<&Record> {
         self.paths.get(path)
@@ -314,7 +319,7 @@ impl Owners {
     pub(super) fn set(&mut self, path: &[u8], node: Option<Node>, record: Record) {
         let says_nothing = record == Record::default();
         match node {
-            Some(node) if says_nothing => drop(self.nodes.remove(&node)),
+            // Kept where it says nothing: a path, or a layer, may say something.
             Some(node) => drop(self.nodes.insert(node, (path.to_vec(), record))),
             None if says_nothing => drop(self.paths.remove(path)),
             None => drop(self.paths.insert(path.to_vec(), record)),
@@ -401,7 +406,7 @@ impl Owners {
             }
             [b"implied"] if node.is_none() => self.record(path, None).implied = true,
             [b"reset"] => match node {
-                Some(node) => drop(self.nodes.remove(&node)),
+                Some(_) => *self.record(path, node) = Record::default(),
                 None => drop(self.paths.remove(&path)),
             },
             [b"gone"] if node.is_none() => self.forget_tree(&path),

@@ -34,7 +34,11 @@ mod crash;
 mod exit_codes;
 mod hostile;
 mod identity;
+mod identity_acl;
+mod identity_copied;
+mod identity_exec;
 mod identity_packages;
+mod identity_sockets;
 mod images;
 mod leaks;
 mod nested;
@@ -74,7 +78,11 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("hostile", hostile::registry::TESTS, false),
     ("hostile", hostile::sizes::TESTS, false),
     ("identity", identity::TESTS, false),
+    ("identity_acl", identity_acl::TESTS, false),
+    ("identity_copied", identity_copied::TESTS, false),
+    ("identity_exec", identity_exec::TESTS, false),
     ("identity_packages", identity_packages::TESTS, false),
+    ("identity_sockets", identity_sockets::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("nested", nested::TESTS, false),

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::harness::{Done, Env, Runtime};
+use crate::harness::{Done, Env, Evil, Image, Runtime, Tar};
 
 suite!(
     root_inside,
@@ -19,7 +19,8 @@ suite!(
     keep_id,
     userns_host_makes_sense_or_is_refused,
     keep_groups,
-    group_add_needs_more_ids,
+    groups_of_the_first_process,
+    group_add_needs_emulated_ids,
     no_groups_from_outside,
     setgroups_is_denied,
 );
@@ -166,10 +167,54 @@ fn keep_groups(e: &Env) -> Done {
     Ok(())
 }
 
-fn group_add_needs_more_ids(e: &Env) -> Done {
+fn groups_of_the_first_process(e: &Env) -> Done {
+    let groups = |flags: &[&str]| e.sh(flags, "id -G");
+    assert_eq!(groups(&["-u", "app"]), "2345 3456\n");
+    // Who names a group has that one.
+    assert_eq!(groups(&["-u", "app:7"]), "7\n");
+    assert_eq!(
+        groups(&["--group-add", "3456", "--group-add=77"]),
+        "0 77 3456\n"
+    );
+    assert_eq!(groups(&["--group-add", "extra"]), "0 3456\n");
+    assert_eq!(groups(&["-u", "app:7", "--group-add", "extra"]), "7 3456\n");
+    for bad in ["no-such-group", "4294967295", "99999999999", ""] {
+        let flag = format!("--group-add={bad}");
+        let out = e.run(&[&flag], "busybox", &["true"]);
+        assert!([125, 126].contains(&out.code()), "{out:?}");
+    }
+    // root's, where it is listed.
+    e.coracle_only("it has its own registry")?;
+    let tar = Tar::busybox()
+        .dir("etc")
+        .file("etc/passwd", "root:x:0:0::/:/bin/sh\n")
+        .file(
+            "etc/group",
+            "root:x:0:root\nbin:x:1:daemon\nwheel:x:10:a,root\ndisk:x:6:root\n",
+        );
+    let evil = Evil::honest(Image::new(&[tar.end()]));
+    for (flags, want) in [
+        (&[][..], "0 6 10\n"),
+        (&["-u", "0"], "0 6 10\n"),
+        (&["-u", "0:0"], "0\n"),
+        (&["-u", "7"], "0\n"),
+        (&["--group-add", "bin"], "0 1 6 10\n"),
+    ] {
+        let out = e
+            .cmd(["run", "--rm", "--network=none"])
+            .args(flags)
+            .arg(evil.name());
+        out.args(["id", "-G"]).ok().out_is(want);
+    }
+    Ok(())
+}
+
+fn group_add_needs_emulated_ids(e: &Env) -> Done {
     e.coracle_only("it has more ids")?;
-    let out = e.run(&["--group-add", "3456"], "busybox", &["true"]);
-    out.fails_with(125, "group-add");
+    for flag in ["--identity=off", "--identity=ids", "--userns=keep-id"] {
+        let out = e.run(&[flag, "--group-add", "3456"], "busybox", &["true"]);
+        out.fails_with(125, "group-add");
+    }
     Ok(())
 }
 

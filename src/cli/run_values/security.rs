@@ -49,14 +49,18 @@ pub(in crate::cli) fn namespace(s: &str) -> Parsed<Namespace> {
     }
 }
 
-/// `--group-add`
-pub(in crate::cli) fn group_add(s: &str) -> Parsed<()> {
+/// `--group-add`: a group, or none to keep the caller's.
+pub(in crate::cli) fn group_add(s: &str) -> Parsed<Option<String>> {
     match s {
         // What the kernel does anyway: without root nobody can give up a group.
-        "keep-groups" => Ok(()),
-        _ => Err(format!(
-            "group {s:?} cannot be added: a container with one id has one group; keep-groups keeps the caller's"
-        )),
+        "keep-groups" => Ok(None),
+        "" => Err("a group has a name or a number".to_owned()),
+        _ if s.bytes().all(|b| b.is_ascii_digit()) => match s.parse::<u32>() {
+            // -1 means "nobody" to every call that takes an id.
+            Ok(id) if id != u32::MAX => Ok(Some(s.to_owned())),
+            _ => Err(format!("{s} is no group: ids end at {}", u32::MAX - 1)),
+        },
+        _ => Ok(Some(s.to_owned())),
     }
 }
 

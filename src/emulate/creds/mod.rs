@@ -475,6 +475,11 @@ impl Cred {
         Ok(new)
     }
 
+    /// unix(7), `SCM_CREDENTIALS`: whether it may say that it is `uid` and `gid`.
+    pub fn may_claim(&self, uid: u32, gid: u32) -> bool {
+        (self.uid.has(uid) || self.can(cap::SETUID)) && (self.gid.has(gid) || self.can(cap::SETGID))
+    }
+
     /// chown(2): whether it may give a file of `owner` and `group` to others ([`KEEP`] keeps one).
     pub fn may_chown(&self, owner: u32, group: u32, new_owner: u32, new_group: u32) -> bool {
         if self.can(cap::CHOWN) {

@@ -92,7 +92,7 @@ fn check(c: &Caller<'_>, cred: &Cred, scratch: &mut Scratch) -> Checked {
             entry(c, cred, scratch, here, 0, true)?;
             entry(c, cred, scratch, here, 1, true)
         }
-        Op::Renameat => {
+        Op::Renameat | Op::Renameat2 => {
             entry(c, cred, scratch, c.int(0), 1, true)?;
             entry(c, cred, scratch, c.int(2), 3, true)
         }

@@ -1,21 +1,22 @@
 //! What makes files. The kernel gives every new file to the container's root; where that is not whose it
 //! is (the maker is somebody else, or the directory hands down its group) the supervisor makes it,
 //! with the owner recorded before anybody sees it: a new name, exclusively, so that no race can
-//! make it somebody else's file. Devices become empty files that say what they stand for.
-//! open(2), mkdir(2), mknod(2), symlink(2).
+//! make it somebody else's file. It also makes what gets an ACL from its directory that the kernel does not
+//! know of. Devices become empty files that say what they stand for.
+//! open(2), mkdir(2), mknod(2), symlink(2), acl(5).
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, getxattr, openat, statx};
 use rustix::io::Errno;
 
 use super::{DONE, Reply, Result, Scratch};
-use crate::emulate::access;
 use crate::emulate::caller::{Caller, PathBuffer};
 use crate::emulate::creds::{Cred, cap};
 use crate::emulate::ownership::{self, Belongs, Object};
 use crate::emulate::resolve::{AT_FDCWD, Last, split};
 use crate::emulate::rules::Op;
+use crate::emulate::{access, acl};
 use crate::owners::{FileType, Owner};
 use crate::sys::notify;
 
@@ -28,6 +29,21 @@ struct Wanted {
     path: usize,
     mode: u32,
     kind: Kind,
+}
+
+/// What a new file gets that its maker does not say.
+struct Given {
+    uid: u32,
+    gid: u32,
+    /// A recorded default ACL of the directory.
+    acl: Option<Vec<u8>>,
+}
+
+/// Its mode, and the ACLs to record.
+struct Rights {
+    mode: Mode,
+    access: Option<Vec<u8>>,
+    default: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +82,9 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
     let dir = if dir.is_empty() { b"." } else { dir };
     let is_root = cred.uid.fs == 0 && cred.gid.fs == 0;
     let is_device = matches!(wanted.kind, Kind::Device(_));
-    if is_root && !is_device && c.world.ownership.defaults_are_plain() {
+    let ownership = &c.world.ownership;
+    let plain = ownership.defaults_are_plain();
+    if is_root && !is_device && plain && !ownership.hands_down() {
         // The usual case: nothing is handed down.
         if let Some(name) = c.name(wanted.dirfd, dir, &mut scratch.name) {
             match statx(CWD, name, AtFlags::empty(), StatxFlags::MODE) {
@@ -81,9 +99,9 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
     else {
         return Ok(Reply::Continue);
     };
-    let above = c.world.ownership.of(&parent);
-    let (uid, gid) = owner_of_new(cred, &parent, above);
-    if uid == 0 && gid == 0 && !is_device && c.world.ownership.defaults_are_plain() {
+    let above = ownership.of(&parent);
+    let given = given(c, cred, &wanted, &parent, above);
+    if given.is_nothing() && !is_device && plain {
         return Ok(Reply::Continue);
     }
     if let Kind::Open(_) = wanted.kind
@@ -109,7 +127,7 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
     ) {
         return Err(Errno::ACCESS);
     }
-    make(c, &wanted, &parent, name, uid, gid)
+    make(c, &wanted, &parent, name, given)
 }
 
 fn wanted(c: &Caller<'_>) -> std::result::Result<Option<Wanted>, Errno> {
@@ -191,24 +209,56 @@ fn wanted(c: &Caller<'_>) -> std::result::Result<Option<Wanted>, Errno> {
     })
 }
 
-fn owner_of_new(cred: &Cred, parent: &Object, above: Belongs) -> (u32, u32) {
-    let gid = if parent.mode() & S_ISGID != 0 {
-        above.gid
-    } else {
-        cred.gid.fs
-    };
-    (cred.uid.fs, gid)
+impl Given {
+    fn is_nothing(&self) -> bool {
+        (self.uid, self.gid) == (0, 0) && self.acl.is_none()
+    }
 }
 
-fn make(
+fn given(c: &Caller<'_>, cred: &Cred, wanted: &Wanted, parent: &Object, above: Belongs) -> Given {
+    let ownership = &c.world.ownership;
+    let inherits = !matches!(wanted.kind, Kind::Symlink(_)) && ownership.hands_down();
+    Given {
+        uid: cred.uid.fs,
+        gid: if parent.mode() & S_ISGID != 0 {
+            above.gid
+        } else {
+            cred.gid.fs
+        },
+        acl: inherits.then(|| ownership.default_acl(parent)).flatten(),
+    }
+}
+
+/// The mask counts where the directory hands nothing down.
+fn rights(
     c: &Caller<'_>,
     wanted: &Wanted,
     parent: &Object,
-    name: &[u8],
-    uid: u32,
-    gid: u32,
-) -> Result {
-    let mode = Mode::from_raw_mode(wanted.mode & !c.umask()?);
+    acl: Option<Vec<u8>>,
+) -> std::result::Result<Rights, Errno> {
+    let mut none: [u8; 0] = [];
+    let inherited = acl
+        .as_deref()
+        .and_then(|acl| acl::inherit(acl, wanted.mode));
+    let (mode, access) = match inherited {
+        Some((bits, access)) => (wanted.mode & !0o777 | bits, access),
+        // The kernel makes of it what we make of a recorded one.
+        None if getxattr(parent.name().as_cstr(), acl::DEFAULT, &mut none).is_ok() => {
+            (wanted.mode, None)
+        }
+        None => (wanted.mode & !c.umask()?, None),
+    };
+    Ok(Rights {
+        mode: Mode::from_raw_mode(mode),
+        access,
+        default: acl.filter(|_| wanted.kind == Kind::Dir),
+    })
+}
+
+fn make(c: &Caller<'_>, wanted: &Wanted, parent: &Object, name: &[u8], given: Given) -> Result {
+    let Given { uid, gid, acl } = given;
+    let rights = rights(c, wanted, parent, acl)?;
+    let mode = rights.mode;
     let mut target = PathBuffer::new();
     if let Kind::Symlink(at) = wanted.kind {
         c.path(at, &mut target)?;
@@ -219,7 +269,7 @@ fn make(
             let flags = OFlags::from_bits_retain(flags);
             let own = OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             return match openat(&parent.fd, name, flags | own, mode) {
-                Ok(file) => hand_over(c, file, flags, uid, gid),
+                Ok(file) => hand_over(c, file, flags, rights, uid, gid),
                 // Somebody was faster: now it is an ordinary open.
                 Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => Ok(Reply::Continue),
                 Err(e) => Err(e),
@@ -240,6 +290,7 @@ fn make(
                 let _ = rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty());
                 return Err(Errno::PERM);
             }
+            hand_down(c, &Object::new(file)?, rights)?;
             return Ok(DONE);
         }
         Kind::Dir => rustix::fs::mkdirat(&parent.fd, name, mode)?,
@@ -257,7 +308,17 @@ fn make(
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = Object::new(openat(&parent.fd, name, flags, Mode::empty())?)?;
     give_new(c, &made, uid, gid)?;
+    hand_down(c, &made, rights)?;
     Ok(DONE)
+}
+
+fn hand_down(c: &Caller<'_>, made: &Object, rights: Rights) -> std::result::Result<(), Errno> {
+    if rights.access.is_none() && rights.default.is_none() {
+        return Ok(());
+    }
+    c.world
+        .ownership
+        .set_acls(made, rights.access, rights.default)
 }
 
 fn give_new(c: &Caller<'_>, made: &Object, uid: u32, gid: u32) -> std::result::Result<(), Errno> {
@@ -270,9 +331,17 @@ fn give_new(c: &Caller<'_>, made: &Object, uid: u32, gid: u32) -> std::result::R
     c.world.ownership.give(made, nobody_yet, uid, gid)
 }
 
-fn hand_over(c: &Caller<'_>, file: OwnedFd, flags: OFlags, uid: u32, gid: u32) -> Result {
+fn hand_over(
+    c: &Caller<'_>,
+    file: OwnedFd,
+    flags: OFlags,
+    rights: Rights,
+    uid: u32,
+    gid: u32,
+) -> Result {
     let made = Object::new(file)?;
     give_new(c, &made, uid, gid)?;
+    hand_down(c, &made, rights)?;
     let cloexec = flags.contains(OFlags::CLOEXEC);
     notify::answer_with(
         c.world.listener(),
@@ -292,8 +361,8 @@ fn nameless(c: &Caller<'_>, cred: &Cred, wanted: &Wanted, flags: u32, path: &[u8
         return Ok(Reply::Continue);
     };
     let above = c.world.ownership.of(&dir);
-    let (uid, gid) = owner_of_new(cred, &dir, above);
-    if uid == 0 && gid == 0 {
+    let given = given(c, cred, wanted, &dir, above);
+    if given.is_nothing() {
         return Ok(Reply::Continue);
     }
     if !access::allows(
@@ -305,9 +374,11 @@ fn nameless(c: &Caller<'_>, cred: &Cred, wanted: &Wanted, flags: u32, path: &[u8
     ) {
         return Err(Errno::ACCESS);
     }
-    let mode = Mode::from_raw_mode(wanted.mode & !c.umask()?);
+    let Given { uid, gid, acl } = given;
+    let rights = rights(c, wanted, &dir, acl)?;
     c.still_waits()?;
     let flags = OFlags::from_bits_retain(flags);
-    let file = openat(CWD, dir.name().as_cstr(), flags | OFlags::CLOEXEC, mode)?;
-    hand_over(c, file, flags, uid, gid)
+    let own = flags | OFlags::CLOEXEC;
+    let file = openat(CWD, dir.name().as_cstr(), own, rights.mode)?;
+    hand_over(c, file, flags, rights, uid, gid)
 }

@@ -7,6 +7,7 @@
 
 mod access;
 mod chown;
+mod copied;
 mod create;
 mod credentials;
 mod exec;
@@ -105,18 +106,20 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         | Op::Lremovexattr
         | Op::Fremovexattr => xattr::handle(c, scratch),
         Op::Prlimit | Op::Getrlimit | Op::Setrlimit => limits::handle(c),
-        Op::Getsockopt | Op::Socketcall => socket::handle(c),
+        Op::Getsockopt | Op::Sendmsg | Op::Socketcall => socket::handle(c),
         Op::Bind => socket::bind(c),
+        Op::Rename | Op::Renameat | Op::Renameat2 | Op::Link | Op::Linkat | Op::Utimensat => {
+            if c.world.strict {
+                access::handle(c, scratch)?;
+            }
+            copied::handle(c, scratch)
+        }
         Op::Access
         | Op::Faccessat
         | Op::Faccessat2
         | Op::Unlink
         | Op::Unlinkat
         | Op::Rmdir
-        | Op::Rename
-        | Op::Renameat
-        | Op::Link
-        | Op::Linkat
         | Op::Chmod
         | Op::Fchmodat
         | Op::Chdir

@@ -1,7 +1,7 @@
 //! The stat family: the owner that was recorded in place of the kernel's. The most frequent family by
 //! far, and nearly every file has no record: then the kernel answers, after one look at the attribute.
 
-use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
 use super::{DONE, Reply, Result, Scratch};
@@ -156,7 +156,9 @@ fn processes(c: &Caller<'_>, q: &Question, path: &[u8]) -> Result {
             let Some(limit) = locks_limit(path) else {
                 return Ok(Reply::Continue);
             };
-            c.world.creds.tagged(limit)
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let directory = || openat(CWD, path, flags, Mode::empty());
+            c.world.cred_tagged(limit, directory).0
         }
         _ => return Ok(Reply::Continue),
     };
@@ -173,7 +175,6 @@ fn processes(c: &Caller<'_>, q: &Question, path: &[u8]) -> Result {
 
 /// "Max file locks             1099511627777        unlimited            locks"
 fn locks_limit(process: &[u8]) -> Option<u64> {
-    use rustix::fs::{Mode, OFlags, openat};
     let mut path = process.to_vec();
     path.extend(b"/limits");
     let fd = openat(

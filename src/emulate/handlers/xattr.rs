@@ -9,6 +9,7 @@ use rustix::fs::{CWD, Mode, XattrFlags};
 use rustix::io::Errno;
 
 use super::{DONE, Reply, Result, Scratch};
+use crate::emulate::acl;
 use crate::emulate::caller::{Caller, PathBuffer};
 use crate::emulate::creds::cap;
 use crate::emulate::ownership::Object;
@@ -19,8 +20,6 @@ use crate::owners::{Record, XATTR};
 /// Largest value, and largest list (limits.h).
 const SIZE_MAX: usize = 65536;
 const NAME_MAX: usize = 255;
-const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
-const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
@@ -47,7 +46,7 @@ fn class(name: &[u8]) -> Class {
     match name {
         _ if name == XATTR.as_bytes() => Class::Hidden,
         b"security.capability" => Class::Native,
-        ACCESS_ACL | DEFAULT_ACL => Class::Acl,
+        acl::ACCESS | acl::DEFAULT => Class::Acl,
         _ if name.starts_with(b"trusted.") || name.starts_with(b"security.") => Class::Admin,
         _ => Class::Native,
     }
@@ -168,7 +167,7 @@ fn get(c: &Caller<'_>, object: &Object, name: &[u8]) -> Result {
         return Err(Errno::NODATA);
     }
     let value = match name {
-        ACCESS_ACL => acl::with_mode(value, object.mode()),
+        acl::ACCESS => acl::with_mode(value, object.mode()),
         _ => value.clone(),
     };
     hand_out(c, c.arg(2), c.arg(3), &value)
@@ -222,7 +221,7 @@ fn set(c: &Caller<'_>, object: &Object, name: &[u8]) -> Result {
         _ => {}
     }
     c.still_waits()?;
-    if name == ACCESS_ACL {
+    if name == acl::ACCESS {
         // What the kernel makes of an ACL for whom it does not name.
         let mode = acl::mode(&value).ok_or(Errno::INVAL)? | (object.mode() & 0o7000);
         rustix::fs::chmodat(
@@ -237,121 +236,11 @@ fn set(c: &Caller<'_>, object: &Object, name: &[u8]) -> Result {
         None => record.xattrs.push((name.to_vec(), value)),
     }
     c.world.ownership.set_record(object, record)?;
+    if name == acl::DEFAULT {
+        // Or the kernel would go on handing it down.
+        let _ = rustix::fs::removexattr(object.name().as_cstr(), name);
+    }
     Ok(DONE)
-}
-
-/// The attribute form of an ACL: a version, then entries of tag, permissions and id. linux/posix_acl_xattr.h.
-mod acl {
-    const VERSION: u32 = 2;
-    const USER_OBJ: u16 = 0x01;
-    const USER: u16 = 0x02;
-    const GROUP_OBJ: u16 = 0x04;
-    const GROUP: u16 = 0x08;
-    const MASK: u16 = 0x10;
-    const OTHER: u16 = 0x20;
-
-    fn entries(value: &[u8]) -> Option<impl Iterator<Item = (u16, u16, u32)> + '_> {
-        let (version, rest) = value.split_first_chunk::<4>()?;
-        if u32::from_le_bytes(*version) != VERSION || rest.len() % 8 != 0 {
-            return None;
-        }
-        Some(rest.chunks_exact(8).map(|e| {
-            (
-                u16::from_le_bytes([e[0], e[1]]),
-                u16::from_le_bytes([e[2], e[3]]),
-                u32::from_le_bytes([e[4], e[5], e[6], e[7]]),
-            )
-        }))
-    }
-
-    /// Whether it is about users or groups other than 0. What is no ACL is for the kernel to refuse.
-    pub(super) fn names_strangers(value: &[u8]) -> bool {
-        entries(value)
-            .is_some_and(|mut all| all.any(|(tag, _, id)| matches!(tag, USER | GROUP) && id != 0))
-    }
-
-    /// The permission bits of a file with it: its mask takes the place of the group's.
-    pub(super) fn mode(value: &[u8]) -> Option<u32> {
-        let (mut user, mut group, mut mask, mut other) = (None, None, None, None);
-        for (tag, bits, _) in entries(value)? {
-            let slot = match tag {
-                USER_OBJ => &mut user,
-                GROUP_OBJ => &mut group,
-                MASK => &mut mask,
-                OTHER => &mut other,
-                USER | GROUP => continue,
-                _ => return None,
-            };
-            *slot = Some(u32::from(bits & 7));
-        }
-        Some(user? << 6 | mask.or(group)? << 3 | other?)
-    }
-
-    /// A later chmod(2) changes the entries that the mode stands for.
-    pub(super) fn with_mode(value: &[u8], mode: u32) -> Vec<u8> {
-        let mut out = value.to_vec();
-        let masked = entries(value).is_some_and(|mut all| all.any(|(tag, ..)| tag == MASK));
-        let Some(rest) = out.get_mut(4..) else {
-            return out;
-        };
-        for entry in rest.chunks_exact_mut(8) {
-            let bits = match u16::from_le_bytes([entry[0], entry[1]]) {
-                USER_OBJ => mode >> 6,
-                MASK => mode >> 3,
-                GROUP_OBJ if !masked => mode >> 3,
-                OTHER => mode,
-                _ => continue,
-            };
-            entry[2..4].copy_from_slice(&((bits & 7) as u16).to_le_bytes());
-        }
-        out
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
-            let mut out = VERSION.to_le_bytes().to_vec();
-            for (tag, bits, id) in entries {
-                out.extend(tag.to_le_bytes());
-                out.extend(bits.to_le_bytes());
-                out.extend(id.to_le_bytes());
-            }
-            out
-        }
-
-        #[test]
-        fn users_that_the_kernel_knows_are_its_business() {
-            let own = [(USER_OBJ, 6, u32::MAX), (GROUP_OBJ, 4, 0), (OTHER, 0, 0)];
-            assert!(!names_strangers(&acl(&own)));
-            assert_eq!(mode(&acl(&own)), Some(0o640));
-            let foreign = acl(&[
-                (USER_OBJ, 6, 0),
-                (USER, 7, 33),
-                (GROUP_OBJ, 4, 0),
-                (MASK, 7, 0),
-                (OTHER, 0, 0),
-            ]);
-            assert!(names_strangers(&foreign));
-            assert_eq!(mode(&foreign), Some(0o670));
-            let changed = with_mode(&foreign, 0o750);
-            assert_eq!(mode(&changed), Some(0o750));
-            assert_eq!(
-                entries(&changed).unwrap().find(|e| e.0 == GROUP_OBJ),
-                Some((GROUP_OBJ, 4, 0))
-            );
-        }
-
-        #[test]
-        fn nonsense_is_no_acl() {
-            for bad in [&b""[..], b"\x02\0\0", b"\x01\0\0\0", b"\x02\0\0\0abc"] {
-                assert!(!names_strangers(bad));
-                assert_eq!(mode(bad), None);
-                assert_eq!(with_mode(bad, 0o700), bad);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -366,8 +255,8 @@ mod tests {
             (b"security.capability", Class::Native),
             (b"security.selinux", Class::Admin),
             (b"trusted.overlay.x", Class::Admin),
-            (ACCESS_ACL, Class::Acl),
-            (DEFAULT_ACL, Class::Acl),
+            (acl::ACCESS, Class::Acl),
+            (acl::DEFAULT, Class::Acl),
         ] {
             assert_eq!(class(name), want);
         }

@@ -179,12 +179,10 @@ fn start(
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
     };
+    let user = o.user.as_deref().unwrap_or(&source.defaults.user);
     let ids = match (o.userns, &o.user) {
         (UserNamespace::KeepId, None) => outside,
-        (_, user) => user::resolve(
-            user.as_deref().unwrap_or(&source.defaults.user),
-            &source.layers,
-        )?,
+        _ => user::resolve(user, &source.layers)?,
     };
     let hostname = hostname(o, container.id());
     let base = if o.privileged {
@@ -199,6 +197,7 @@ fn start(
         o,
         source,
         container,
+        user,
         ids,
         outside,
         hostname: &hostname,
@@ -223,6 +222,9 @@ fn start(
                 // Asked for by name, it is that or nothing.
                 if o.identity.is_some() {
                     return Err(Error::Runtime(e));
+                }
+                if !o.groups.is_empty() {
+                    return Err(Error::NoGroups(e));
                 }
                 progress.warn(&format!(
                     "users and owners are not emulated here ({e}): changing them succeeds and has no effect \
@@ -250,6 +252,8 @@ struct Prepared<'a> {
     o: &'a Options,
     source: &'a Source,
     container: &'a ContainerDir,
+    /// As it was asked for.
+    user: &'a str,
     ids: Ids,
     outside: Ids,
     hostname: &'a str,
@@ -277,7 +281,7 @@ impl Prepared<'_> {
         let (mapped, groups) = if emulated {
             (
                 Ids { uid: 0, gid: 0 },
-                user::groups(self.ids, &source.layers)?,
+                user::groups(self.user, self.ids, &o.groups, &source.layers)?,
             )
         } else {
             (self.ids, Vec::new())

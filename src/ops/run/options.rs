@@ -159,6 +159,8 @@ pub struct Options {
     pub workdir: Option<PathBuf>,
     /// `-u`
     pub user: Option<String>,
+    /// `--group-add`, names or numbers; only with emulated identities.
+    pub groups: Vec<String>,
     /// `--userns`
     pub userns: UserNamespace,
     /// `--identity`

@@ -48,22 +48,50 @@ pub(super) fn resolve(spec: &str, layers: &[PathBuf]) -> Result<Ids, Error> {
     Ok(Ids { uid, gid })
 }
 
-/// The groups that list the user, as docker gives them to the first process. root has none of them here,
-/// and its start no files to read.
-pub(super) fn groups(ids: Ids, layers: &[PathBuf]) -> Result<Vec<u32>, Error> {
-    if ids.uid == 0 {
-        return Ok(Vec::new());
-    }
+/// The supplementary groups of the first process, as docker gives them: those that list the user unless
+/// `spec` names a group, and those to `add`, by name or number.
+pub(super) fn groups(
+    spec: &str,
+    ids: Ids,
+    add: &[String],
+    layers: &[PathBuf],
+) -> Result<Vec<u32>, Error> {
     let view = LayeredView::new(layers);
     let read = |path: &str| -> Result<String, Error> {
         let bytes = view.read_file(path, FILE_MAX)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let passwd = read("/etc/passwd")?;
-    Ok(match name_of(ids.uid, &passwd) {
-        Some(name) => groups_of(name, &read("/etc/group")?),
-        None => Vec::new(),
-    })
+    let mut groups = Vec::new();
+    let named = spec.split_once(':').is_some_and(|(_, g)| !g.is_empty());
+    if named && add.iter().all(|g| g.parse::<u32>().is_ok()) {
+        groups.extend(add.iter().filter_map(|g| g.parse::<u32>().ok()));
+        return Ok(unique(groups));
+    }
+    let file = match read("/etc/group") {
+        // root can do without, and so can an image whose file is none.
+        Err(_) if ids.uid == 0 && add.is_empty() => String::new(),
+        file => file?,
+    };
+    // In many images no group lists anybody.
+    let listed = file
+        .lines()
+        .any(|l| l.split(':').nth(3).is_some_and(|m| !m.is_empty()));
+    if !named && listed {
+        let passwd = read("/etc/passwd")?;
+        let name = name_of(ids.uid, &passwd);
+        groups.extend(name.map(|name| groups_of(name, &file)).unwrap_or_default());
+    }
+    for group in add {
+        let number = group.parse().ok().or_else(|| find_group(group, &file));
+        groups.push(number.ok_or_else(|| Error::NoSuchGroup(group.clone()))?);
+    }
+    Ok(unique(groups))
+}
+
+fn unique(mut groups: Vec<u32>) -> Vec<u32> {
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 fn name_of(uid: u32, passwd: &str) -> Option<&str> {
