@@ -79,10 +79,10 @@ const LOCKS_1: &[&[Test]] = &[&[is(1, RLIMIT_LOCKS)]];
 const PEERCRED: &[&[Test]] = &[&[is(1, 1), is(2, 17)]];
 /// A flag that unix sockets ignore. With it a message is not asked about: the one with the listener must
 /// come through before anybody can answer.
-pub const UNASKED: u32 = libc::MSG_CONFIRM as u32;
+pub const UNASKED_MESSAGE: u32 = libc::MSG_CONFIRM as u32;
 const SENDMSG: &[&[Test]] = &[&[Test {
     argument: 2,
-    mask: UNASKED,
+    mask: UNASKED_MESSAGE,
     value: 0,
 }]];
 /// Functions `SYS_GETSOCKOPT` and `SYS_SENDMSG` of socketcall(2).
@@ -211,8 +211,8 @@ pub enum Op {
 /// In the sixth argument of execveat(2), which the kernel does not have: this execution changes nobody's
 /// identity and need not be asked about. The container's first step says so, which then need not wait for a
 /// supervisor that has just begun; whoever else does gives up the set-id bits of what it executes.
-pub const UNASKED: u32 = 0x434f_5241;
-const UNASKED_5: &[&[Test]] = &[&[is(5, UNASKED)]];
+pub const UNASKED_EXEC: u32 = 0x434f_5241;
+const EXEC_UNASKED: &[&[Test]] = &[&[is(5, UNASKED_EXEC)]];
 
 /// The list: name, what it is, when to ask. Sorted by name.
 const LIST: &[(&str, Op, &[&[Test]])] = &[
@@ -380,7 +380,7 @@ pub fn rules(mode: Mode) -> Vec<Rule> {
         });
     let unasked = Rule {
         name: "execveat",
-        when: UNASKED_5,
+        when: EXEC_UNASKED,
         fate: Fate::Pass,
     };
     // Its requests are seen by no filter. Programs take another way when it is not there.

@@ -137,7 +137,7 @@ pub fn hand_over(
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
     let word = [IoSlice::new(b"l")];
-    let flags = SendFlags::NOSIGNAL | SendFlags::from_bits_retain(rules::UNASKED);
+    let flags = SendFlags::NOSIGNAL | SendFlags::from_bits_retain(rules::UNASKED_MESSAGE);
     sendmsg(socket, &word, &mut control, flags)?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::{Context as _, Failure, Plan, Result, Stage};
 use crate::emulate::creds::Executable;
-use crate::emulate::rules::UNASKED;
+use crate::emulate::rules::UNASKED_EXEC;
 use crate::runtime::channel::Channel;
 use crate::sys::exec::Prepared;
 
@@ -22,7 +22,7 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 const PASSWD_MAX: u64 = 1 << 20;
 
 /// Look the program up in the container's PATH and prepare its execution. The number is what its exec
-/// carries for the filter, see [`UNASKED`].
+/// carries for the filter, see [`UNASKED_EXEC`].
 pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<(Prepared, u32)> {
     let name = plan
         .args
@@ -42,7 +42,7 @@ pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<(Prepared, u32)>
             .at(Stage::Exec, || "memfd".into())?
     };
     let unasked = prepared.is_ours() || changes_nobody;
-    Ok((prepared, if unasked { UNASKED } else { 0 }))
+    Ok((prepared, if unasked { UNASKED_EXEC } else { 0 }))
 }
 
 /// Whether the program leaves its caller who he is, so that the supervisor would say so, too.
