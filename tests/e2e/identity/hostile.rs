@@ -1,0 +1,167 @@
+//! Containers that mean harm to the supervisor, or would have it harm others.
+
+use crate::harness::{Done, Env, wait_until};
+
+suite!(
+    a_restart_of_the_supervisor_is_no_way_in,
+    races_spoil_nothing_outside,
+    many_processes,
+    a_killed_supervisor_ends_the_container,
+    nothing_of_the_supervisor_is_in_reach,
+    a_blocked_call_stalls_nobody,
+);
+
+fn a_restart_of_the_supervisor_is_no_way_in(e: &Env) -> Done {
+    // One listener a filter chain: nobody inside can put himself before the supervisor.
+    let out = e.python(
+        &[],
+        "import ctypes, struct
+c = ctypes.CDLL(None, use_errno=True); c.prctl(38, 1, 0, 0, 0)
+f = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0x7fff0000))
+p = ctypes.create_string_buffer(struct.pack('HxxxxxxQ', 1, ctypes.addressof(f)))
+nr = 317 if __import__('platform').machine() == 'x86_64' else 277
+print(c.syscall(nr, 1, 8, p), ctypes.get_errno(), c.syscall(nr, 1, 0, p))
+import os; print(os.stat('/etc/shadow').st_gid)",
+    );
+    assert_eq!(out, "-1 16 0\n42\n");
+    Ok(())
+}
+
+fn races_spoil_nothing_outside(e: &Env) -> Done {
+    let outside = e.subdir("outside");
+    e.give(&e.file("outside/f", "x"));
+    // Paths, links and memory that change while the supervisor looks at them.
+    let out = e.python(
+        &[],
+        "import os, ctypes, threading, time, mmap
+os.chdir('/tmp'); os.mkdir('a'); os.mkdir('b'); open('a/f', 'w'); open('b/f', 'w'); os.symlink('a', 'l')
+end = time.time() + 4; stop = lambda: time.time() > end
+c = ctypes.CDLL(None)
+def swap():
+    while not stop():
+        for t in ('/proc/self/root', '../../../..', 'a', '/proc/1/cwd', '/dev/fd', 'b'):
+            os.symlink(t, 'n'); os.rename('n', 'l')
+buffer = ctypes.create_string_buffer(b'a/f', 5000)
+def flip():
+    while not stop(): buffer[0] = b'a'; buffer[0] = b'l'; buffer[1] = b'/'; buffer[1] = b'x'
+def closed():
+    while not stop(): c.chown(ctypes.c_void_p(1), 5, 5); c.chown(b'x' * 100000, 5, 5); c.setgroups(65537, 1); c.setgroups(70000, 0)
+kids = [os.fork() for i in range(1)]
+if kids[0] == 0: swap(); os._exit(0)
+ts = [threading.Thread(target=t) for t in (flip, closed)]
+for t in ts: t.start()
+n = 0
+while not stop():
+    c.chown(buffer, 7, 7); c.chown(b'l/f', 8, 8); c.lchown(b'l', 9, 9); c.mkdir(b'l/new', 0o755); c.stat(b'l/f', ctypes.create_string_buffer(256)); n += 1
+for t in ts: t.join()
+os.wait(); print(n > 100, os.getuid())",
+    );
+    assert_eq!(out, "True 0\n");
+    for path in [&outside, &outside.join("f"), &e.dir, &e.home] {
+        let value = xattr::get(path, "user.containers.override_stat").unwrap();
+        assert_eq!(value, None, "{}", path.display());
+    }
+    Ok(())
+}
+
+fn many_processes(e: &Env) -> Done {
+    let out = e.python(
+        &[],
+        "import os
+r, w = os.pipe()
+for i in range(2000):
+    if os.fork() == 0:
+        os.close(w); os.setuid(100 + i % 50); os.read(r, 1)
+        os._exit(os.getuid() != 100 + i % 50)
+os.close(w)
+print(sum(os.waitstatus_to_exitcode(os.wait()[1]) for i in range(2000)))",
+    );
+    assert_eq!(out, "0\n");
+    Ok(())
+}
+
+/// The supervisor of a container, known by its name and its parent.
+fn supervisor_of(run: rustix::process::Pid) -> Option<rustix::process::Pid> {
+    let children = format!("/proc/{0}/task/{0}/children", run.as_raw_pid());
+    let children = std::fs::read_to_string(children).ok()?;
+    children.split_whitespace().find_map(|pid| {
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        (comm.trim() == "coracle-ids").then(|| rustix::process::Pid::from_raw(pid.parse().ok()?))?
+    })
+}
+
+fn a_killed_supervisor_ends_the_container(e: &Env) -> Done {
+    let run = e
+        .run_cmd(&[], "busybox", &["sh", "-c", "echo up; sleep 60"])
+        .limit(30)
+        .spawn();
+    run.wait_for("up");
+    let mut found = None;
+    // The command may run below a wrapper of the harness.
+    wait_until("there is a supervisor", || {
+        found = std::fs::read_dir("/proc").unwrap().flatten().find_map(|p| {
+            let pid: i32 = p.file_name().to_str()?.parse().ok()?;
+            let pid = rustix::process::Pid::from_raw(pid)?;
+            let mine = std::fs::read_to_string(p.path().join("environ"))
+                .is_ok_and(|v| v.contains(e.home.to_str().unwrap_or_default()));
+            mine.then(|| supervisor_of(pid)).flatten()
+        });
+        found.is_some()
+    });
+    rustix::process::kill_process(found.unwrap(), rustix::process::Signal::KILL).unwrap();
+    run.wait()
+        .fails_with(125, "the supervisor of users and owners ended by signal 9");
+    Ok(())
+}
+
+fn nothing_of_the_supervisor_is_in_reach(e: &Env) -> Done {
+    // Its pid namespace is another one; no descriptor of it is here.
+    let out = e.sh(
+        &[],
+        "ls /proc | grep -c '^[0-9]'; ls /proc/self/fd | wc -l; ls -d /proc/[0-9]*/ns",
+    );
+    assert!(!out.contains("coracle-ids"), "{out}");
+    let out = e.run(
+        &["--pid", "host", "--cap-add", "SYS_PTRACE"],
+        "python",
+        &[
+            "python3",
+            "-c",
+            "import os
+for p in filter(str.isdigit, os.listdir('/proc')):
+    try: name = open('/proc/%s/comm' % p).read()
+    except OSError: continue
+    if name != 'coracle-ids\\n': continue
+    for what in ('mem', 'fd/3', 'root', 'cwd'):
+        for way in ('/proc/%s/%s' % (p, what),):
+            try: os.open(way, os.O_RDONLY); print('opened', way)
+            except OSError as e: pass
+            try: os.chown(way, 5, 5); print('changed', way)
+            except OSError as e: pass
+print('done')",
+        ],
+    );
+    out.code_is(0).out_is("done\n");
+    Ok(())
+}
+
+fn a_blocked_call_stalls_nobody(e: &Env) -> Done {
+    let out = e.python(
+        &[],
+        "import os, threading, time
+os.mkfifo('/tmp/p'); os.chown('/tmp/p', 5, 5); os.chmod('/tmp/p', 0o777)
+# Opening a fifo that nobody reads, by somebody whose creations are made for him, in many processes.
+kids = []
+for i in range(40):
+    k = os.fork()
+    if k == 0:
+        os.setuid(33); os.open('/tmp/p', os.O_WRONLY | os.O_CREAT); os._exit(0)
+    kids.append(k)
+time.sleep(0.3); start = time.time()
+for i in range(200): os.stat('/tmp/p'); os.chown('/tmp/p', i, i)
+print(time.time() - start < 5)
+for k in kids: os.kill(k, 9); os.wait()",
+    );
+    assert_eq!(out, "True\n");
+    Ok(())
+}
