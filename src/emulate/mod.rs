@@ -29,7 +29,8 @@
 //! user's own files; a lost race can spoil the container's own view of owners, and nothing else. What the
 //! container may do to the host is decided by the kernel. All the same a hostile container must not be
 //! able to stop it: it is out of reach for signals and ptrace(2) (another pid namespace, not dumpable),
-//! waits for nothing that a container controls, and what grows has a bound.
+//! and what grows has a bound. It waits for nothing that a container controls, but for file systems: a
+//! thread that one lets wait is replaced, and holds no lock.
 //!
 //! # Limits
 //!
@@ -65,6 +66,9 @@ struct World {
     root: resolve::Place,
     /// Whether a process of the container may have another one.
     roots_vary: AtomicBool,
+    /// Whether a file system may let us wait for as long as it likes: one of the host, or one that the
+    /// container mounts.
+    may_wait: bool,
     /// Whether access is refused as owners and modes have it.
     strict: bool,
     /// Whether the container can see the supervisor's pid namespace.

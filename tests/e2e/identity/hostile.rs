@@ -1,6 +1,6 @@
 //! Containers that mean harm to the supervisor, or would have it harm others.
 
-use crate::harness::{Done, Env, wait_until};
+use crate::harness::{Cmd, Done, Env, Feature, Skip, wait_until};
 
 suite!(
     a_restart_of_the_supervisor_is_no_way_in,
@@ -9,6 +9,8 @@ suite!(
     a_killed_supervisor_ends_the_container,
     nothing_of_the_supervisor_is_in_reach,
     a_blocked_call_stalls_nobody,
+    a_hung_file_system_stalls_nobody,
+    a_hung_file_system_stalls_no_small_program,
 );
 
 fn a_restart_of_the_supervisor_is_no_way_in(e: &Env) -> Done {
@@ -163,5 +165,70 @@ print(time.time() - start < 5)
 for k in kids: os.kill(k, 9); os.wait()",
     );
     assert_eq!(out, "True\n");
+    Ok(())
+}
+
+/// A run whose directory /v does not answer: none of its names is found, and none is missing.
+fn with_hung_volume(e: &Env, image: &str, args: &[&str]) -> Result<Cmd, Skip> {
+    e.need(Feature::Fuse)?;
+    let dir = e.subdir("hung");
+    let volume = format!("{}:/v", dir.display());
+    let name = e.image(image);
+    let cmd = e
+        .user(["python3", "-c", include_str!("hung.py")])
+        .arg(&dir)
+        .args(["coracle", "run", "--rm", "--network=none", "-v", &volume])
+        .arg(name)
+        .args(args);
+    Ok(cmd.limit(60))
+}
+
+/// Each kind of call that looks at a path, in more processes than there are answering threads at first.
+const HANG: &str = "import os, socket, time, subprocess
+def bind(p): os.chdir('/v'); s = socket.socket(socket.AF_UNIX); s.bind(p[3:])
+def hang(i):
+    p = '/v/%d' % i
+    # What only root may do hangs nobody else.
+    if i % 2 and i // 2 % 17 not in (6, 9, 10): os.setuid(33)
+    (os.stat, os.lstat, lambda p: os.chown(p, 5, 5), lambda p: os.lchown(p, 5, 5), os.mkdir, lambda p: os.symlink('x', p),
+     lambda p: os.mknod(p, 0o20600, 259), lambda p: os.open(p, os.O_CREAT | os.O_WRONLY), lambda p: os.execv(p, [p]),
+     os.chroot, lambda p: os.setxattr(p, 'security.capability', b''), os.listxattr, bind, lambda p: os.stat(p + '/../x'),
+     lambda p: os.chown(p + '/x', 5, 5), lambda p: os.open(p, os.O_TMPFILE | os.O_RDWR),
+     lambda p: os.open(p + '/x', os.O_CREAT | os.O_WRONLY))[i // 2 % 17](p)
+kids = []
+for i in range(102):
+    k = os.fork()
+    if k == 0:
+        try: hang(i)
+        except OSError as e: pass
+        os._exit(1)
+    kids.append(k)
+start = time.time()
+for i in range(300):
+    open('/tmp/f%d' % i, 'w'); os.chown('/tmp/f%d' % i, i, i); assert os.stat('/tmp/f%d' % i).st_uid == i
+    if i % 30 == 0:
+        k = os.fork()
+        if k == 0:
+            os.setuid(34); s = socket.socket(socket.AF_UNIX); s.bind('/tmp/s%d' % i); assert os.stat('/tmp/s%d' % i).st_uid == 34
+            os.mkdir('/tmp/d%d' % i); os._exit(0)
+        assert os.waitpid(k, 0)[1] == 0
+print(time.time() - start < 10, [i for i, k in enumerate(kids) if os.waitpid(k, os.WNOHANG)[0] != 0], flush=True)
+try: os.getxattr('/v', 'user.end')
+except OSError: pass
+for k in kids: os.waitpid(k, 0)
+for i in range(2000): os.chown('/tmp/f1', 5, i)
+print('over')";
+
+fn a_hung_file_system_stalls_nobody(e: &Env) -> Done {
+    let cmd = with_hung_volume(e, "python", &["python3", "-c", HANG])?;
+    cmd.ok().out_is("True []\nover\n");
+    Ok(())
+}
+
+/// One whose first few calls are answered by one thread.
+fn a_hung_file_system_stalls_no_small_program(e: &Env) -> Done {
+    let script = "stat /v/x & sleep 0.5; touch /tmp/f; chown 5:6 /tmp/f; stat -c %u:%g /tmp/f; kill -9 $!; echo over";
+    let cmd = with_hung_volume(e, "busybox", &["sh", "-c", script])?;
+    cmd.ok().out_is("5:6\nover\n");
     Ok(())
 }

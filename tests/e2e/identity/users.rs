@@ -104,9 +104,11 @@ if pid == 0:
 a = s.accept()[0]; p, u, g = struct.unpack('3i', a.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
 print(p == pid, u, g); os.write(w, b'x'); os.wait()
 os.setgid(34); os.setuid(33); t = socket.socket(socket.AF_UNIX); os.chdir('/tmp'); t.bind('t'); s = os.lstat('t'); print(s.st_uid, s.st_gid)
-os.rename('t', 'u'); print(os.stat('/tmp/u')[4:6], t.getsockname())",
+os.rename('t', 'u'); print(os.stat('/tmp/u')[4:6], t.getsockname())
+try: socket.socket(socket.AF_UNIX).bind('s')
+except OSError as e: print(e.errno, os.stat('s')[4:6])",
     );
-    assert_eq!(out, "True 33 34\n33 34\n(33, 34) t\n");
+    assert_eq!(out, "True 33 34\n33 34\n(33, 34) t\n98 (0, 0)\n");
     Ok(())
 }
 
