@@ -8,6 +8,7 @@
 //!   with a reason. With `CI=true`, skipping a test of `must-not-skip.txt` fails the run.
 //! - `E2E_RUNTIME=podman` runs the conformance part against podman: it tests the tests.
 //! - `CORACLE_BIN` names the binary to test; the default is the one cargo built.
+//! - `E2E_RACE_SECONDS` is how long the tests of races take; the default is a minute.
 //! - `E2E_KEEP=1` keeps the directories of the tests.
 
 // Tests may panic: that is how they fail. The lints on output are for the product.
@@ -74,6 +75,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("identity", identity::hostile::TESTS, false),
     ("identity", identity::modes::TESTS, false),
     ("identity", identity::owners::TESTS, false),
+    ("identity", identity::races::TESTS, false),
     ("identity", identity::users::TESTS, false),
     ("identity_packages", identity_packages::TESTS, false),
     ("images", images::TESTS, false),

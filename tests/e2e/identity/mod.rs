@@ -5,4 +5,5 @@ pub mod calls;
 pub mod hostile;
 pub mod modes;
 pub mod owners;
+pub mod races;
 pub mod users;
