@@ -36,7 +36,9 @@
 //!
 //! Credentials are those of a process: a thread that changes its own by the bare system call changes
 //! them for all. What is not asked about shows the one id: `/proc/PID/status`, `SCM_CREDENTIALS`, the
-//! sender of a signal.
+//! sender of a signal. What is made where a directory has a default ACL that names others than root does not
+//! get that. readdir(3) calls a device a regular file, where stat(2) says what it is: so `find -type c`, which
+//! asks no further, misses it.
 
 mod access;
 mod caller;

@@ -268,19 +268,20 @@ impl Ownership {
             return lock(&self.memory).get(&key(object)).cloned();
         }
         let links = object.stat.stx_nlink > 1 && object.kind() != Kind::Directory;
-        let node = Node::of(&object.stat);
         let path = object.path()?;
-        lock(&self.view).get(&path, node, links).ok()?.cloned()
+        let view = lock(&self.view);
+        let node = node(&view, object, &path).ok()?;
+        // What the container has not is known by its path alone.
+        let node = node.unwrap_or_else(|| Node::of(&object.stat));
+        view.get(&path, node, links).ok()?.cloned()
     }
 
     /// Change the record beside its inode.
     pub(super) fn set_record(&self, object: &Object, record: Record) -> Result<(), Errno> {
         if self.on_root(object) {
             let path = object.path().ok_or(Errno::NOENT)?;
-            // A regular file that was copied up has one inode number here and another in the upper
-            // directory.
-            let node = (!object.carries()).then(|| Node::of(&object.stat));
-            let set = lock(&self.view).set(&path, node, record);
+            let mut view = lock(&self.view);
+            let set = node(&view, object, &path).and_then(|node| view.set(&path, node, record));
             set.map_err(|e| match e {
                 crate::owners::Error::Sidecar { source, .. } => {
                     Errno::from_io_error(&source).unwrap_or(Errno::IO)
@@ -347,6 +348,15 @@ impl Ownership {
         let mut record = self.record(object).unwrap_or_default();
         record.owner = Some(owner);
         self.set_record(object, record)
+    }
+}
+
+/// The inode by which a record is known; `None` for a file or directory of a layer.
+fn node(view: &View, object: &Object, path: &[u8]) -> Result<Option<Node>, crate::owners::Error> {
+    if object.carries() {
+        view.node(path)
+    } else {
+        Ok(Some(Node::of(&object.stat)))
     }
 }
 

@@ -47,8 +47,8 @@ pub struct Record {
     pub implied: bool,
 }
 
-/// An inode of a container's upper directory, as seen there and through the overlay: what a rename
-/// does not change.
+/// An inode of a container's upper directory, as seen there: what a rename does not change. Of what takes
+/// no user xattrs, an overlay shows the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node {
     /// Inode number.

@@ -24,8 +24,8 @@
 //! **Of a container**: a journal, never sealed, of lines that are appended with one write(2) each as
 //! things happen, so that a killed writer costs at most the line it was at. Keyed by inode: programs
 //! rename what they have just made and given away (dpkg does so with every file), and a rename is
-//! nobody's to see. What takes user xattrs is keyed by path: it is here only for other xattrs, and an
-//! overlay does not show the number that it has in the upper directory.
+//! nobody's to see. The inode is that of the upper directory: of files that were copied up an overlay shows
+//! the number that they had below.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;

@@ -136,18 +136,34 @@ impl View {
         Ok(None)
     }
 
+    /// The inode of what the container has at `path`, if it has. Through an overlay a regular file may show
+    /// another.
+    pub fn node(&self, path: &[u8]) -> Result<Option<Node>, Error> {
+        let fd = self.upper.open(path, OFlags::PATH)?;
+        fd.map(|fd| Node::of_fd(fd).map_err(self.upper.failed(path)))
+            .transpose()
+    }
+
     /// Record what is to be known of a file of the upper directory, in memory and on disk, in place of what
     /// was. `node` is the inode after it was copied up; without one (a file system that has no numbers
     /// that last) the path counts. For the root's ownership of what a layer gives to another, the
     /// owner 0:0 is a record too.
     pub fn set(&mut self, path: &[u8], node: Option<Node>, record: Record) -> Result<(), Error> {
-        let sound = self.loaded()?.sound;
+        let loaded = self.loaded()?;
+        let (sound, by_path) = (loaded.sound, loaded.upper.get(path).is_some());
         let journal = match &mut self.journal {
             Some(journal) => journal,
             none => none.insert(Journal::open(&self.upper.sidecar, sound)?),
         };
         journal.set(path, node, &record)?;
+        let outdated = node.is_some() && by_path;
+        if outdated {
+            journal.set(path, None, &Record::default())?;
+        }
         if let Some(loaded) = self.loaded.get_mut() {
+            if outdated {
+                loaded.upper.set(path, None, Record::default());
+            }
             loaded.upper.set(path, node, record);
         }
         Ok(())

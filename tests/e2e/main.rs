@@ -71,6 +71,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("hostile", hostile::paths::TESTS, false),
     ("hostile", hostile::registry::TESTS, false),
     ("hostile", hostile::sizes::TESTS, false),
+    ("identity", identity::archives::TESTS, false),
     ("identity", identity::calls::TESTS, false),
     ("identity", identity::hostile::TESTS, false),
     ("identity", identity::modes::TESTS, false),

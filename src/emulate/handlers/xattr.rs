@@ -192,8 +192,23 @@ fn remove(c: &Caller<'_>, object: &Object, name: &[u8]) -> Result {
     }
     may(c, object, name)?;
     c.still_waits()?;
+    make_own(object, object.mode())?;
     c.world.ownership.set_record(object, record)?;
     Ok(DONE)
+}
+
+/// Set the mode, which has overlay copy up what is of a layer: by its inode in the upper directory the
+/// record will be known. What takes no attributes of ours has been copied up, or has its record by path.
+fn make_own(object: &Object, mode: u32) -> std::result::Result<(), Errno> {
+    if !object.carries() {
+        return Ok(());
+    }
+    rustix::fs::chmodat(
+        CWD,
+        object.name().as_cstr(),
+        Mode::from_raw_mode(mode),
+        rustix::fs::AtFlags::empty(),
+    )
 }
 
 fn set(c: &Caller<'_>, object: &Object, name: &[u8]) -> Result {
@@ -222,16 +237,12 @@ fn set(c: &Caller<'_>, object: &Object, name: &[u8]) -> Result {
         _ => {}
     }
     c.still_waits()?;
-    if name == ACCESS_ACL {
-        // What the kernel makes of an ACL for whom it does not name.
-        let mode = acl::mode(&value).ok_or(Errno::INVAL)? | (object.mode() & 0o7000);
-        rustix::fs::chmodat(
-            CWD,
-            object.name().as_cstr(),
-            Mode::from_raw_mode(mode),
-            rustix::fs::AtFlags::empty(),
-        )?;
-    }
+    // What the kernel makes of an ACL for whom it does not name.
+    let mode = match name {
+        ACCESS_ACL => acl::mode(&value).ok_or(Errno::INVAL)? | (object.mode() & 0o7000),
+        _ => object.mode(),
+    };
+    make_own(object, mode)?;
     match known {
         Some((_, old)) => *old = value,
         None => record.xattrs.push((name.to_vec(), value)),

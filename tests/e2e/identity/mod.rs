@@ -1,6 +1,7 @@
 //! Emulated users and owners, seen from inside: credentials, owners, and what stays when a container
 //! ends. The images are real ones; the programs are Debian's and busybox's.
 
+pub mod archives;
 pub mod calls;
 pub mod hostile;
 pub mod modes;

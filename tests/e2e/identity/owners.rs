@@ -188,16 +188,22 @@ print(oct(os.stat('/tmp/f').st_mode & 0o777), os.listxattr('/tmp/f'))
 t(lambda: os.setxattr('/tmp/f', 'trusted.x', b'y')); t(lambda: os.getxattr('/tmp/f', 'trusted.x'))
 caps = bytes.fromhex('0100000200200000000000000000000000000000')
 t(lambda: os.setxattr('/tmp/f', 'security.capability', caps)); print(os.getxattr('/tmp/f', 'security.capability') == caps)
-os.setuid(5); t(lambda: os.setxattr('/tmp/f', 'trusted.x', b'z')); t(lambda: os.setxattr('/tmp/f', 'security.capability', caps))";
+A = 'system.posix_acl_access'; same = lambda p: A in os.listxattr(p) and os.getxattr(p, A) == acl
+os.chdir('/tmp'); os.link('f', 'g'); os.rename('f', 'h'); open('f', 'w'); print(same('g'), same('h'), os.listxattr('f'))
+os.mkdir('d'); open('d/f', 'w'); os.setxattr('d/f', A, acl); os.rename('d', 'e'); print(same('e/f')); os.removexattr('e/f', A); print(os.listxattr('e/f'))
+os.setxattr('/etc/issue', A, acl); os.link('/etc/issue', '/etc/i'); os.rename('/etc/issue', '/etc/j'); print(same('/etc/i'), same('/etc/j'))
+os.rename('h', 'f'); os.setuid(5); t(lambda: os.setxattr('/tmp/f', 'trusted.x', b'z')); t(lambda: os.setxattr('/tmp/f', 'security.capability', caps))";
     let common =
         "['user.mine']\n61\n1\n61\nNone\nTrue\n0o670 ['user.mine', 'system.posix_acl_access']\n";
+    // An ACL is the file's, whatever its name.
+    let moved = "True True []\nTrue\n[]\nTrue True\n";
     assert_eq!(
         e.python(&[], script),
-        format!("{common}1\n61\nNone\nTrue\n1\n1\n")
+        format!("{common}1\n61\nNone\nTrue\n{moved}1\n1\n")
     );
     assert_eq!(
         e.python(&["--cap-add", "SYS_ADMIN"], script),
-        format!("{common}None\nb'y'\nNone\nTrue\n1\n1\n")
+        format!("{common}None\nb'y'\nNone\nTrue\n{moved}1\n1\n")
     );
     Ok(())
 }
