@@ -73,6 +73,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("hostile", hostile::sizes::TESTS, false),
     ("identity", identity::archives::TESTS, false),
     ("identity", identity::calls::TESTS, false),
+    ("identity", identity::distributions::TESTS, false),
     ("identity", identity::hostile::TESTS, false),
     ("identity", identity::modes::TESTS, false),
     ("identity", identity::owners::TESTS, false),

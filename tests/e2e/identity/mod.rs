@@ -3,6 +3,7 @@
 
 pub mod archives;
 pub mod calls;
+pub mod distributions;
 pub mod hostile;
 pub mod modes;
 pub mod owners;
