@@ -136,8 +136,7 @@ impl View {
         Ok(None)
     }
 
-    /// The inode of what the container has at `path`, if it has. Through an overlay a regular file may show
-    /// another.
+    /// The inode of what the container has at `path`. An overlay may show another number.
     pub fn node(&self, path: &[u8]) -> Result<Option<Node>, Error> {
         let fd = self.upper.open(path, OFlags::PATH)?;
         fd.map(|fd| Node::of_fd(fd).map_err(self.upper.failed(path)))
@@ -150,21 +149,18 @@ impl View {
     /// owner 0:0 is a record too.
     pub fn set(&mut self, path: &[u8], node: Option<Node>, record: Record) -> Result<(), Error> {
         let loaded = self.loaded()?;
-        let (sound, by_path) = (loaded.sound, loaded.upper.get(path).is_some());
+        let sound = loaded.sound;
+        let outdated = node.is_some() && loaded.upper.get(path).is_some();
         let journal = match &mut self.journal {
             Some(journal) => journal,
             none => none.insert(Journal::open(&self.upper.sidecar, sound)?),
         };
         journal.set(path, node, &record)?;
-        let outdated = node.is_some() && by_path;
-        if outdated {
-            journal.set(path, None, &Record::default())?;
-        }
         if let Some(loaded) = self.loaded.get_mut() {
-            if outdated {
-                loaded.upper.set(path, None, Record::default());
-            }
             loaded.upper.set(path, node, record);
+        }
+        if outdated {
+            self.set(path, None, Record::default())?;
         }
         Ok(())
     }
@@ -440,6 +436,25 @@ mod tests {
         view.set(b"a", Some(new), Record::default()).unwrap();
         for view in [view, place.view()] {
             assert_eq!(uid(&view, "a", new, false), None);
+        }
+    }
+
+    #[test]
+    fn a_record_by_inode_takes_the_place_of_one_by_path() {
+        let place = Place::new(|_| ());
+        let up = place.0.path().join("up");
+        fs::write(up.join("a"), "").unwrap();
+        let mut view = place.view();
+        let node = view.node(b"a").unwrap();
+        view.set(b"a", None, owned(7)).unwrap();
+        view.set(b"a", node, owned(8)).unwrap();
+        fs::rename(up.join("a"), up.join("b")).unwrap();
+        fs::write(up.join("a"), "").unwrap();
+        for view in [view, place.view()] {
+            for (path, want) in [("a", None), ("b", Some(8))] {
+                let node = view.node(path.as_bytes()).unwrap().unwrap();
+                assert_eq!(uid(&view, path, node, false), want);
+            }
         }
     }
 
