@@ -31,13 +31,16 @@
 //! user's own files; a lost race can spoil the container's own view of owners, and nothing else. What the
 //! container may do to the host is decided by the kernel. All the same a hostile container must not be
 //! able to stop it: it is out of reach for signals and ptrace(2) (another pid namespace, not dumpable),
-//! waits for nothing that a container controls, and what grows has a bound.
+//! and what grows has a bound. It waits for nothing that a container controls, but for file systems: a
+//! thread that one lets wait is replaced, and holds no lock.
 //!
 //! # Limits
 //!
 //! Credentials are those of a process: a thread that changes its own by the bare system call changes
 //! them for all. What is not asked about shows the one id: `/proc/PID/status` (docs/design.md says why), the
 //! sender of a signal. A socket that is bound in a directory with a recorded default ACL does not get it.
+//! readdir(3) calls a device a regular file, where stat(2) says what it is: so `find -type c`, which asks no
+//! further, misses it.
 //!
 //! `SCM_CREDENTIALS`: a sender may say who it is, and is refused what unix(7) refuses; sendmmsg(2) is not
 //! asked about. A receiver with `SO_PASSCRED` sees 0:0 for everybody of the container, with the true pid,
@@ -75,6 +78,9 @@ struct World {
     root: resolve::Place,
     /// Whether a process of the container may have another one.
     roots_vary: AtomicBool,
+    /// Whether a file system may let us wait for as long as it likes: one of the host, or one that the
+    /// container mounts.
+    may_wait: bool,
     /// Whether access is refused as owners and modes have it.
     strict: bool,
     /// Whether the container can see the supervisor's pid namespace.

@@ -93,7 +93,7 @@ pub(super) struct Ownership {
 
 /// A socket that somebody is about to bind.
 struct Expected {
-    dir: OwnedFd,
+    dir: Object,
     name: Vec<u8>,
     uid: u32,
     gid: u32,
@@ -135,50 +135,49 @@ impl Ownership {
     }
 
     /// A socket of this name will be there soon, and is then somebody's.
-    pub(super) fn expect(&self, dir: OwnedFd, name: &[u8], uid: u32, gid: u32) {
+    pub(super) fn expect(&self, dir: Object, name: &[u8], uid: u32, gid: u32) {
         let mut expected = lock(&self.expected);
-        if expected.len() < EXPECTED_MAX {
-            expected.push(Expected {
-                dir,
-                name: name.to_vec(),
-                uid,
-                gid,
-                since: Instant::now(),
-            });
-            self.quiet.store(false, Ordering::Relaxed);
+        if expected.len() >= EXPECTED_MAX {
+            expected.remove(0);
         }
+        expected.push(Expected {
+            dir,
+            name: name.to_vec(),
+            uid,
+            gid,
+            since: Instant::now(),
+        });
+        self.quiet.store(false, Ordering::Relaxed);
     }
 
-    /// Record those that have come.
-    fn settle(&self) {
+    /// Record those that have come on a file system. No lock is held while it is asked, and no other is:
+    /// it may let us wait.
+    fn settle(&self, mount: u64) {
         let mut expected = lock(&self.expected);
-        if expected.is_empty() {
-            return;
-        }
+        let (here, elsewhere): (Vec<_>, Vec<_>) = std::mem::take(&mut *expected)
+            .into_iter()
+            .partition(|e| e.dir.stat.stx_mnt_id == mount);
+        *expected = elsewhere;
+        drop(expected);
         let (open, mode) = (
             OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
             Mode::empty(),
         );
-        let (mut come, mut waiting) = (Vec::new(), Vec::new());
-        for e in expected.drain(..) {
-            match rustix::fs::openat(&e.dir, &e.name[..], open, mode).and_then(Object::new) {
-                Ok(object) if object.kind() == Kind::Socket => come.push((e, object)),
-                Ok(_) => {}
-                Err(_) if e.since.elapsed() < EXPECTED_FOR => waiting.push(e),
-                Err(_) => {}
+        for e in here {
+            match rustix::fs::openat(&e.dir.fd, &e.name[..], open, mode).and_then(Object::new) {
+                Ok(object) if object.kind() == Kind::Socket => {
+                    let before = Belongs {
+                        uid: 0,
+                        gid: 0,
+                        device: None,
+                        recorded: false,
+                    };
+                    // Where it cannot be recorded it belongs to root, as the kernel says.
+                    let _ = self.give(&object, before, e.uid, e.gid);
+                }
+                Err(_) if e.since.elapsed() < EXPECTED_FOR => lock(&self.expected).push(e),
+                Ok(_) | Err(_) => {}
             }
-        }
-        *expected = waiting;
-        drop(expected);
-        for (e, object) in come {
-            let before = Belongs {
-                uid: 0,
-                gid: 0,
-                device: None,
-                recorded: false,
-            };
-            // Where it cannot be recorded it belongs to root, as the kernel says.
-            let _ = self.give(&object, before, e.uid, e.gid);
         }
     }
 
@@ -238,7 +237,7 @@ impl Ownership {
 
     fn recorded(&self, object: &Object) -> Option<Owner> {
         if object.kind() == Kind::Socket {
-            self.settle();
+            self.settle(object.stat.stx_mnt_id);
         }
         if object.carries() {
             let mut value = [0u8; VALUE_MAX];

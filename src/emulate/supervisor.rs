@@ -31,8 +31,11 @@ use crate::sys;
 use crate::sys::clone::{Child, Side, exit_now};
 use crate::sys::notify::{self, Answer, Notification};
 
-/// Threads that answer, at most.
+/// Threads that answer, at most, as long as they get on.
 const THREADS_MAX: usize = 16;
+/// With those that a file system has let wait: no more callers than that can be stuck before they stall
+/// others.
+const STUCK_MAX: usize = 1024;
 const STACK: usize = 512 << 10;
 
 /// What a supervisor has to know.
@@ -246,6 +249,7 @@ fn attach(
         root,
         // Who may mount may also have another mount namespace or root.
         roots_vary: AtomicBool::new(setup.caps & 1 << cap::SYS_ADMIN != 0),
+        may_wait: !setup.volumes.is_empty() || setup.caps & 1 << cap::SYS_ADMIN != 0,
         strict: setup.strict,
         shared_pids: setup.shared_pids,
     }))
@@ -328,7 +332,8 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static WATCH_SLEEPS: AtomicBool = AtomicBool::new(false);
 
-/// Calls that are answered before there is a second thread: a small program needs none.
+/// Calls that are answered before there is a second thread: a small program needs none, unless its files may
+/// let it wait.
 const ALONE: u32 = 16;
 /// How often it is looked at whether somebody waits for too long.
 const TICK: Duration = Duration::from_millis(20);
@@ -339,11 +344,12 @@ const QUIET_TICKS: u32 = 50;
 ///
 /// One thread answers, as long as that is enough: it finds its memory in the cache, and wakes on the
 /// processor of its caller. The first thread looks on, and makes more when calls wait while nobody is
-/// idle, because a file system lets one wait or because there are more callers than one can serve.
+/// idle, because a file system lets one wait or because there are more callers than one can serve. Where
+/// nobody even takes a call, all are stuck, perhaps for ever: then others take their places.
 fn serve(world: &'static World) -> ! {
     let mut scratch = Box::new(Scratch::new());
     let mut notification = Notification::default();
-    for _ in 0..ALONE {
+    for _ in 0..if world.may_wait { 0 } else { ALONE } {
         if next(world, &mut notification) {
             let answer = decide(world, &notification, &mut scratch);
             send(world, &notification, answer);
@@ -364,8 +370,14 @@ fn serve(world: &'static World) -> ! {
             0
         };
         // Twice in a row: once may be chance.
-        if waiting >= 2 && THREADS.load(Ordering::Relaxed) < THREADS_MAX {
-            spawn(world, &watch);
+        if waiting >= 2 {
+            let threads = THREADS.load(Ordering::Relaxed);
+            let wanted = if calls == seen {
+                (2 * threads).min(STUCK_MAX)
+            } else {
+                (threads + 1).min(THREADS_MAX)
+            };
+            let _ = (threads..wanted).all(|_| spawn(world, &watch));
             waiting = 0;
         }
         // Somebody must be there to take the call that wakes us.
@@ -403,7 +415,7 @@ fn spawn(world: &'static World, watch: &Thread) -> bool {
     made
 }
 
-fn work(world: &'static World, watch: &Thread) -> ! {
+fn work(world: &'static World, watch: &Thread) {
     let mut scratch = Scratch::new();
     let mut notification = Notification::default();
     loop {
@@ -419,6 +431,13 @@ fn work(world: &'static World, watch: &Thread) -> ! {
         // Before the caller goes on: its next call must not find us busy still.
         IDLE.fetch_add(1, Ordering::Relaxed);
         send(world, &notification, answer);
+        // What stuck threads were replaced by goes when it is too much.
+        let fewer = |idle| (idle > THREADS_MAX).then(|| idle - 1);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        if IDLE.fetch_update(set, fetch, fewer).is_ok() {
+            THREADS.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::Signal;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::orphans;
@@ -77,6 +77,12 @@ pub fn watch(container: Started, signals: &Signals, input: bool) -> Result<Ended
     result.and_then(|ended| supervised.map(|()| ended))
 }
 
+/// How long a killed supervisor may take to end.
+const DISMISSAL: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
+
 /// End the supervisor of a container that is gone: it has nothing to answer and nothing to keep, since
 /// what it records it writes at once. An error if it had failed before, since then the container may
 /// have ended of that.
@@ -89,7 +95,11 @@ fn dismiss(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
         },
         Ok(None) => {
             let _ = pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
-            let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+            // A file system that does not answer keeps even a killed process; nobody needs this one.
+            let mut ended = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+            if matches!(poll(&mut ended, Some(&DISMISSAL)), Ok(1)) {
+                let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+            }
             Ok(())
         }
         // It had ended well, and was waited for.

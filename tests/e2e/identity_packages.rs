@@ -11,10 +11,17 @@ suite!(
     owners_are_those_of_a_real_installation,
 );
 
-const INSTALL: &str = "export DEBIAN_FRONTEND=noninteractive; cd /
-apt-get -qq update >/tmp/log 2>&1 && [ -n \"$(ls /var/lib/apt/lists | grep Packages)\" ] || { echo no mirror; exit 77; }
-apt-get -qq install -y --no-install-recommends cron openssh-server sudo redis-server >/tmp/log 2>&1 || { tail /tmp/log; exit 1; }
-echo audit $(dpkg --audit | wc -l) $(dpkg --verify | wc -l)
+/// Installs packages; the words after it are those of apt-get install. Code 77 where there is no mirror.
+pub fn install(words: &str) -> String {
+    format!(
+        "export DEBIAN_FRONTEND=noninteractive; cd /
+apt-get -qq update >/tmp/log 2>&1 && [ -n \"$(ls /var/lib/apt/lists | grep Packages)\" ] || {{ echo no mirror; exit 77; }}
+apt-get -qq install -y {words} >/tmp/log 2>&1 || {{ tail /tmp/log; exit 1; }}
+"
+    )
+}
+
+const INSTALL: &str = "echo audit $(dpkg --audit | wc -l) $(dpkg --verify | wc -l)
 stat -c '%U:%G %a %n' /var/spool/cron/crontabs /usr/bin/crontab /usr/bin/ssh-agent /usr/bin/sudo /etc/redis/redis.conf /var/lib/redis
 getent passwd sshd redis | cut -d: -f1
 useradd -m -s /bin/bash joe; echo '* * * * * true' | su joe -c 'crontab -'; stat -c '%U:%G %a %n' /var/spool/cron/crontabs/joe
@@ -29,8 +36,10 @@ redis-cli -s /tmp/r set a b; redis-cli -s /tmp/r save; stat -c %U:%G /var/lib/re
 ";
 
 fn packages_install_and_serve(e: &Env) -> Done {
+    let packages = "--no-install-recommends cron openssh-server sudo redis-server";
+    let script = install(packages) + INSTALL;
     let out = installed(
-        e.run_cmd(&["--network=host"], "debian", &["bash", "-c", INSTALL])
+        e.run_cmd(&["--network=host"], "debian", &["bash", "-c", &script])
             .limit(400)
             .run(),
     )?;
@@ -52,10 +61,7 @@ fn packages_install_and_serve(e: &Env) -> Done {
     Ok(())
 }
 
-const SERVE: &str = "export DEBIAN_FRONTEND=noninteractive; cd /
-apt-get -qq update >/tmp/log 2>&1 && [ -n \"$(ls /var/lib/apt/lists | grep Packages)\" ] || { echo no mirror; exit 77; }
-apt-get -qq install -y postgresql nginx gosu acl >/tmp/log 2>&1 || { tail /tmp/log; exit 1; }
-useradd -m alice
+const SERVE: &str = "useradd -m alice
 pg_ctlcluster 15 main start && su postgres -c 'createuser alice'
 su alice -c \"psql -d postgres -Atc 'select current_user, 1 + 1'\"
 su alice -c 'psql -U postgres -d postgres -c \"select 1\"' 2>&1 | grep -o 'Peer authentication failed'
@@ -68,8 +74,9 @@ setfacl -m u:alice:rwx /srv; getfacl -cp /srv | grep alice
 ";
 
 fn database_and_web_server_serve(e: &Env) -> Done {
+    let script = install("postgresql nginx gosu acl") + SERVE;
     let out = installed(
-        e.run_cmd(&["--network=host"], "debian", &["bash", "-c", SERVE])
+        e.run_cmd(&["--network=host"], "debian", &["bash", "-c", &script])
             .limit(500)
             .run(),
     )?;
@@ -86,7 +93,7 @@ fn database_and_web_server_serve(e: &Env) -> Done {
 }
 
 /// A machine without a package mirror cannot say anything about packages.
-fn installed(out: Output) -> Result<Output, Skip> {
+pub fn installed(out: Output) -> Result<Output, Skip> {
     if out.code() == 77 {
         return Err(Skip("no package mirror can be reached".to_owned()));
     }
@@ -102,7 +109,7 @@ rm /tmp/log; dpkg --audit; dpkg --verify
 ";
 
 /// The same as real root: the directory $1 as the root, with what a container has in /proc and /dev.
-const REAL: &str = "cd $1; mount -t proc proc proc; mount -t tmpfs tmpfs dev; mount -t tmpfs tmpfs sys
+pub const REAL: &str = "cd $1; mount -t proc proc proc; mount -t tmpfs tmpfs dev; mount -t tmpfs tmpfs sys
 for d in null zero random urandom full tty; do : >dev/$d; mount --bind /dev/$d dev/$d; done
 mkdir dev/pts dev/shm; mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd; cp /etc/resolv.conf /etc/hosts etc

@@ -8,6 +8,7 @@
 //!   with a reason. With `CI=true`, skipping a test of `must-not-skip.txt` fails the run.
 //! - `E2E_RUNTIME=podman` runs the conformance part against podman: it tests the tests.
 //! - `CORACLE_BIN` names the binary to test; the default is the one cargo built.
+//! - `E2E_RACE_SECONDS` is how long the tests of races take; the default is a minute.
 //! - `E2E_KEEP=1` keeps the directories of the tests.
 
 // Tests may panic: that is how they fail. The lints on output are for the product.
@@ -77,7 +78,14 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("hostile", hostile::paths::TESTS, false),
     ("hostile", hostile::registry::TESTS, false),
     ("hostile", hostile::sizes::TESTS, false),
-    ("identity", identity::TESTS, false),
+    ("identity", identity::archives::TESTS, false),
+    ("identity", identity::calls::TESTS, false),
+    ("identity", identity::distributions::TESTS, false),
+    ("identity", identity::hostile::TESTS, false),
+    ("identity", identity::modes::TESTS, false),
+    ("identity", identity::owners::TESTS, false),
+    ("identity", identity::races::TESTS, false),
+    ("identity", identity::users::TESTS, false),
     ("identity_acl", identity_acl::TESTS, false),
     ("identity_copied", identity_copied::TESTS, false),
     ("identity_exec", identity_exec::TESTS, false),

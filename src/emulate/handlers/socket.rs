@@ -6,6 +6,7 @@
 
 use std::os::fd::AsFd as _;
 
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -169,8 +170,21 @@ pub(super) fn bind(c: &Caller<'_>) -> Result {
         return Ok(Reply::Continue);
     };
     let dir = if dir.is_empty() { b"." } else { dir };
-    if let Ok(parent) = c.open(AT_FDCWD, dir, Last::Follow).and_then(Object::new) {
-        c.world.ownership.expect(parent.fd, name, uid, gid);
+    let parent = c.open(AT_FDCWD, dir, Last::Follow).and_then(Object::new);
+    // What is there already stays whose it is: the kernel will refuse.
+    let is_there = |parent: &Object| {
+        statx(
+            &parent.fd,
+            name,
+            AtFlags::SYMLINK_NOFOLLOW,
+            StatxFlags::TYPE,
+        )
+        .is_ok()
+    };
+    if let Ok(parent) = parent
+        && !is_there(&parent)
+    {
+        c.world.ownership.expect(parent, name, uid, gid);
     }
     Ok(Reply::Continue)
 }
