@@ -33,6 +33,7 @@ mod crash;
 mod exit_codes;
 mod hostile;
 mod identity;
+mod identity_chown;
 mod identity_packages;
 mod images;
 mod leaks;
@@ -71,6 +72,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("hostile", hostile::registry::TESTS, false),
     ("hostile", hostile::sizes::TESTS, false),
     ("identity", identity::TESTS, false),
+    ("identity_chown", identity_chown::TESTS, false),
     ("identity_packages", identity_packages::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),

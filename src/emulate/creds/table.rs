@@ -4,6 +4,7 @@
 //! the process; so no pid has to be followed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use rustix::io::Errno;
@@ -19,7 +20,11 @@ const MAX: usize = 1 << 16;
 
 /// All sets. They live as long as the supervisor, whose memory ends with the container.
 #[derive(Debug)]
-pub struct Table(RwLock<Sets>);
+pub struct Table {
+    sets: RwLock<Sets>,
+    /// Whether there is a second set: until then nobody has a tag, and none is looked for.
+    several: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Sets {
@@ -31,20 +36,28 @@ impl Table {
     /// With the credentials of the first process.
     pub fn new(first: Cred) -> Self {
         let first: &'static Cred = Box::leak(Box::new(first));
-        Self(RwLock::new(Sets {
-            list: vec![first],
-            index: HashMap::from([(first, 0)]),
-        }))
+        Self {
+            sets: RwLock::new(Sets {
+                list: vec![first],
+                index: HashMap::from([(first, 0)]),
+            }),
+            several: AtomicBool::new(false),
+        }
     }
 
     /// Those of a process. One that is gone has those of the first.
     pub fn of(&self, pid: i32) -> &'static Cred {
-        self.tagged(peer::locks_limit(pid).unwrap_or(u64::MAX))
+        let limit = if self.several.load(Ordering::Acquire) {
+            peer::locks_limit(pid).unwrap_or(u64::MAX)
+        } else {
+            u64::MAX
+        };
+        self.tagged(limit)
     }
 
     /// Those behind a value of the limit.
     pub fn tagged(&self, limit: u64) -> &'static Cred {
-        let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
         let index = match limit {
             u64::MAX => 0,
             tag => tag.saturating_sub(BASE) as usize,
@@ -62,7 +75,7 @@ impl Table {
     }
 
     fn intern(&self, cred: Cred) -> Result<usize, Errno> {
-        let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut sets = self.sets.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = sets.index.get(&cred) {
             return Ok(*index);
         }
@@ -73,6 +86,8 @@ impl Table {
         let index = sets.list.len();
         sets.list.push(cred);
         sets.index.insert(cred, index);
+        // Before any process has the tag, and so before any call of one that has it.
+        self.several.store(true, Ordering::Release);
         Ok(index)
     }
 }
