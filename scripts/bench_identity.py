@@ -10,7 +10,7 @@ The same work, as CPU and wall time, with
 
 The last two need root; without it the floor is measured with one id. Containers are kept until the end and each
 run writes to a directory of its own, because deletions make later files dear (see `Bench.aside`). Where work needs
-preparation, a run without the work is measured as well, in the same round, and subtracted.
+preparation, a run without the work is measured as well, in the same round, and its median (or minimum) subtracted.
 """
 
 import collections
@@ -146,28 +146,31 @@ class Identity:
             "run", "--identity", identity, "--network", "none", "-v", f"{self.work}:/work", self.names[image], *program)
 
     def costs(self, load, rounds):
-        """Interleaved rounds. mode → list of (wall ms, CPU ms) of doing it once."""
+        """Interleaved rounds. mode → list of (with the work, without it), each (wall ms, CPU ms)."""
         costs = {}
         for _ in range(rounds):
             for mode in self.modes:
-                one_id = mode.startswith("one id")
-                work = load.one_id if one_id else load.work
+                work = load.one_id if mode.startswith("one id") else load.work
                 if work is None:
                     continue
                 script = work if load.prepare is None else f"{load.prepare}; {work}"
                 cost = self.bench.measure(*self.command(mode, load.image, script))[:2]
+                before = (0, 0)
                 if load.prepare is not None:
                     before = self.bench.measure(*self.command(mode, load.image, load.prepare))[:2]
-                    cost = [c - b for c, b in zip(cost, before)]
-                costs.setdefault(mode, []).append([c / load.times for c in cost])
+                costs.setdefault(mode, []).append((cost, before))
         return costs
 
     def rows(self, load, costs):
         """Lines of the table; returns the CPU ratio of coracle to the base and that of the floor, if both are there."""
-        medians = {mode: [statistics.median(c[k] for c in runs) for k in (0, 1)] for mode, runs in costs.items()}
+        def once(pick, runs, k):
+            """Wall (0) or CPU (1) time of doing it once."""
+            return (pick(r[0][k] for r in runs) - pick(r[1][k] for r in runs)) / load.times
+
+        medians = {mode: [once(statistics.median, runs, k) for k in (0, 1)] for mode, runs in costs.items()}
         base = medians.get(self.base)
         for mode, (wall, cpu) in medians.items():
-            least = min(c[1] for c in costs[mode])
+            least = once(min, costs[mode], 1)
             ratios = f"{cpu / base[1]:.2f} | {wall / base[0]:.2f}" if base else "– | –"
             self.bench.say(f"| {load.name} | {mode} | {cpu:.0f} ms | {least:.0f} ms | {wall:.0f} ms | {ratios} |")
         if not base:
