@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 use super::World;
 use super::caller::{Caller, decimal_path};
-use super::creds::table::{Looks, Table, Tag};
+use super::creds::table::{Looks, Tag};
 use super::creds::{Cred, Executable, FileCaps};
 use super::ownership::Object;
 
@@ -45,7 +45,7 @@ impl Caller<'_> {
     }
 
     pub(super) fn cred(&self) -> &'static Cred {
-        let limit = Table::limit(self.pid());
+        let limit = self.world.creds.limit(self.pid());
         let (cred, executed) = self
             .world
             .cred_tagged(limit, || self.world.process(self.pid()));
@@ -66,7 +66,8 @@ impl World {
 
     /// Who a process is, any of those that can be asked about.
     pub(super) fn cred_of(&self, pid: i32) -> &'static Cred {
-        self.cred_tagged(Table::limit(pid), || self.process(pid)).0
+        self.cred_tagged(self.creds.limit(pid), || self.process(pid))
+            .0
     }
 
     /// Who the process with this limit is, whose directory in /proc is opened where that is needed; and

@@ -5,6 +5,8 @@
 //! system, and else in memory: what is on a tmpfs or a devpts does not outlive the container either.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +19,7 @@ use rustix::io::Errno;
 use super::access;
 use super::acl;
 use super::creds::{Cred, cap};
-use super::resolve::{self, FdName, Place};
+use super::resolve::{self, FdName, Last, Place};
 use crate::owners::{FileType, Node, Owner, Record, View, XATTR};
 
 /// More than any value of [`XATTR`].
@@ -421,11 +423,35 @@ fn key(object: &Object) -> (u32, u32, u64) {
 
 /// Put the attribute on an inode.
 pub(super) fn set_attribute(fd: BorrowedFd<'_>, owner: &Owner) -> Result<(), Errno> {
-    let value = owner.to_string();
-    rustix::fs::setxattr(
-        FdName::new(fd).as_cstr(),
-        XATTR,
-        value.as_bytes(),
-        XattrFlags::empty(),
-    )
+    let name = FdName::new(fd);
+    set_attribute_at(name.as_cstr(), Last::Follow, owner, XattrFlags::empty())
+}
+
+/// The same, by a name.
+pub(super) fn set_attribute_at(
+    name: &CStr,
+    last: Last,
+    owner: &Owner,
+    flags: XattrFlags,
+) -> Result<(), Errno> {
+    let mut value = [0u8; VALUE_MAX];
+    let mut rest = &mut value[..];
+    // The longest owner has half of that.
+    write!(rest, "{owner}").map_err(|_| Errno::RANGE)?;
+    let free = rest.len();
+    let value = &value[..VALUE_MAX - free];
+    match last {
+        Last::Follow => rustix::fs::setxattr(name, XATTR, value, flags),
+        Last::Keep => rustix::fs::lsetxattr(name, XATTR, value, flags),
+    }
+}
+
+/// What the attribute says; `ENODATA` also for what takes none.
+pub(super) fn attribute_at(name: &CStr, last: Last) -> Result<Option<Owner>, Errno> {
+    let mut value = [0u8; VALUE_MAX];
+    let length = match last {
+        Last::Follow => rustix::fs::getxattr(name, XATTR, &mut value),
+        Last::Keep => rustix::fs::lgetxattr(name, XATTR, &mut value),
+    }?;
+    Ok(parse(&value[..length]))
 }

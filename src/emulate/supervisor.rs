@@ -402,11 +402,11 @@ fn serve(world: &'static World) -> ! {
 
 fn spawn(world: &'static World, watch: &Thread) -> bool {
     let watch = watch.clone();
-    THREADS.fetch_add(1, Ordering::Relaxed);
+    let stays = THREADS.fetch_add(1, Ordering::Relaxed) == 0;
     IDLE.fetch_add(1, Ordering::Relaxed);
     let made = std::thread::Builder::new()
         .stack_size(STACK)
-        .spawn(move || work(world, &watch))
+        .spawn(move || work(world, &watch, stays))
         .is_ok();
     if !made {
         IDLE.fetch_sub(1, Ordering::Relaxed);
@@ -415,7 +415,9 @@ fn spawn(world: &'static World, watch: &Thread) -> bool {
     made
 }
 
-fn work(world: &'static World, watch: &Thread) {
+/// For as long as the container lives, or until others are enough. A call wakes all threads that wait for
+/// one, not the first of them, so those that are not needed any more would make each call dearer.
+fn work(world: &'static World, watch: &Thread, stays: bool) {
     let mut scratch = Scratch::new();
     let mut notification = Notification::default();
     loop {
@@ -431,14 +433,18 @@ fn work(world: &'static World, watch: &Thread) {
         // Before the caller goes on: its next call must not find us busy still.
         IDLE.fetch_add(1, Ordering::Relaxed);
         send(world, &notification, answer);
-        // What stuck threads were replaced by goes when it is too much.
-        let fewer = |idle| (idle > THREADS_MAX).then(|| idle - 1);
-        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
-        if IDLE.fetch_update(set, fetch, fewer).is_ok() {
+        if !stays && !has_pending(world) && leave_to_another() {
             THREADS.fetch_sub(1, Ordering::Relaxed);
             return;
         }
     }
+}
+
+/// Stop being idle if somebody else is: the one that stays may wait for a file system.
+fn leave_to_another() -> bool {
+    let others = |idle: usize| (idle > 1).then(|| idle - 1);
+    IDLE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, others)
+        .is_ok()
 }
 
 /// Whether a call waits to be received.

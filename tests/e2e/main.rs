@@ -36,6 +36,7 @@ mod exit_codes;
 mod hostile;
 mod identity;
 mod identity_acl;
+mod identity_chown;
 mod identity_copied;
 mod identity_exec;
 mod identity_packages;
@@ -89,6 +90,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("identity_acl", identity_acl::TESTS, false),
     ("identity_copied", identity_copied::TESTS, false),
     ("identity_exec", identity_exec::TESTS, false),
+    ("identity_chown", identity_chown::TESTS, false),
     ("identity_packages", identity_packages::TESTS, false),
     ("identity_sockets", identity_sockets::TESTS, false),
     ("images", images::TESTS, false),

@@ -7,6 +7,7 @@
 //! was, and what it looked like ([`Tag::Executing`]).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use rustix::io::Errno;
@@ -31,6 +32,8 @@ pub struct Table {
     sets: RwLock<Sets>,
     /// Held while a tag is written that depends on the one before.
     writing: Mutex<()>,
+    /// Whether a tag was ever written: until then none is looked for.
+    tags: AtomicBool,
 }
 
 /// What the tag of a process says.
@@ -70,12 +73,23 @@ impl Table {
                 index: HashMap::from([(first, 0)]),
             }),
             writing: Mutex::default(),
+            tags: AtomicBool::new(false),
         }
     }
 
     /// What the limit of a process says, for [`Table::tagged`]. One that is gone is the first.
-    pub fn limit(pid: i32) -> u64 {
-        peer::locks_limit(pid).unwrap_or(u64::MAX)
+    pub fn limit(&self, pid: i32) -> u64 {
+        if self.tags.load(Ordering::Acquire) {
+            peer::locks_limit(pid).unwrap_or(u64::MAX)
+        } else {
+            u64::MAX
+        }
+    }
+
+    fn write(&self, pid: i32, tag: u64) -> Result<(), Errno> {
+        // Before the tag: who sees that finds this.
+        self.tags.store(true, Ordering::Release);
+        peer::set_locks_limit(pid, tag)
     }
 
     /// The meaning of a value of the limit.
@@ -99,7 +113,7 @@ impl Table {
     pub fn set(&self, pid: i32, cred: Cred) -> Result<(), Errno> {
         let (index, _) = self.intern(cred)?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        peer::set_locks_limit(pid, tag(index))
+        self.write(pid, tag(index))
     }
 
     /// A process that looks like this executes something.
@@ -109,7 +123,7 @@ impl Table {
     pub fn set_executing(&self, pid: i32, now: Cred, looks: Looks) -> Result<(), Errno> {
         let (index, _) = self.intern(now)?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        peer::set_locks_limit(pid, EXECUTING | looks.0 << INDEX_BITS | index as u64)
+        self.write(pid, EXECUTING | looks.0 << INDEX_BITS | index as u64)
     }
 
     /// What a process executed has made it `cred`; unless another thread of it has changed that
@@ -118,7 +132,7 @@ impl Table {
         let (index, cred) = self.intern(cred)?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if peer::locks_limit(pid)? == before {
-            peer::set_locks_limit(pid, tag(index))?;
+            self.write(pid, tag(index))?;
         }
         Ok(cred)
     }
@@ -156,7 +170,7 @@ mod tests {
     use crate::emulate::creds::Kind;
 
     fn is(table: &Table, pid: i32, cred: &Cred) -> bool {
-        matches!(table.tagged(Table::limit(pid)), Tag::Is(c) if c == cred)
+        matches!(table.tagged(table.limit(pid)), Tag::Is(c) if c == cred)
     }
 
     #[test]
@@ -223,20 +237,20 @@ mod tests {
             table
                 .set_executing(pid, cred.clone(), Looks::new(hash))
                 .unwrap();
-            let Tag::Executing(was, looks) = table.tagged(Table::limit(pid)) else {
-                panic!("{:x}", Table::limit(pid));
+            let Tag::Executing(was, looks) = table.tagged(table.limit(pid)) else {
+                panic!("{:x}", table.limit(pid));
             };
             assert_eq!((was, looks), (cred, Looks::new(hash)));
         }
         // What another thread has set meanwhile stays.
-        let before = Table::limit(pid);
+        let before = table.limit(pid);
         table.set(pid, first.clone()).unwrap();
         assert_eq!(
             table.settle(pid, before, user.clone()).as_deref(),
             Ok(&user)
         );
         assert!(is(&table, pid, &first));
-        let before = Table::limit(pid);
+        let before = table.limit(pid);
         table.settle(pid, before, user.clone()).unwrap();
         assert!(is(&table, pid, &user));
         process.kill().unwrap();

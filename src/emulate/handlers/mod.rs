@@ -42,6 +42,8 @@ pub(super) const DONE: Reply = Reply::Value(0);
 pub(super) struct Scratch {
     pub(super) path: PathBuffer,
     pub(super) name: Name,
+    /// Whether the file that was given to somebody last had been somebody's before.
+    given: bool,
 }
 
 impl Scratch {
@@ -49,6 +51,7 @@ impl Scratch {
         Self {
             path: PathBuffer::new(),
             name: Name::new(),
+            given: false,
         }
     }
 }
