@@ -1,7 +1,12 @@
 //! `--user` and the image's USER to one uid and one gid. Names are looked up in the image's own
 //! passwd(5) and group(5), before any namespace exists.
 
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::io::Errno;
 
 use crate::ops::Error;
 use crate::rootfs::LayeredView;
@@ -56,29 +61,29 @@ pub(super) fn groups(
     add: &[String],
     layers: &[PathBuf],
 ) -> Result<Vec<u32>, Error> {
+    let named = spec.split_once(':').is_some_and(|(_, g)| !g.is_empty());
+    if add.is_empty() && (named || is_in_no_group(ids.uid, layers)) {
+        return Ok(Vec::new());
+    }
     let view = LayeredView::new(layers);
+    // root can do without, and so can an image whose files are none.
+    let optional = ids.uid == 0 && add.is_empty();
     let read = |path: &str| -> Result<String, Error> {
-        let bytes = view.read_file(path, FILE_MAX)?.unwrap_or_default();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        let bytes = match view.read_file(path, FILE_MAX) {
+            Err(_) if optional => None,
+            bytes => bytes?,
+        };
+        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
     let mut groups = Vec::new();
-    let named = spec.split_once(':').is_some_and(|(_, g)| !g.is_empty());
     if named && add.iter().all(|g| g.parse::<u32>().is_ok()) {
         groups.extend(add.iter().filter_map(|g| g.parse::<u32>().ok()));
         return Ok(unique(groups));
     }
-    let file = match read("/etc/group") {
-        // root can do without, and so can an image whose file is none.
-        Err(_) if ids.uid == 0 && add.is_empty() => String::new(),
-        file => file?,
-    };
-    // In many images no group lists anybody.
-    let listed = file
-        .lines()
-        .any(|l| l.split(':').nth(3).is_some_and(|m| !m.is_empty()));
-    if !named && listed {
+    let file = read("/etc/group")?;
+    if !named {
         let passwd = read("/etc/passwd")?;
-        let name = name_of(ids.uid, &passwd);
+        let name = names_of(ids.uid, &passwd).next();
         groups.extend(name.map(|name| groups_of(name, &file)).unwrap_or_default());
     }
     for group in add {
@@ -88,14 +93,53 @@ pub(super) fn groups(
     Ok(unique(groups))
 }
 
+/// Whether no group of any layer lists a name that any layer gives to this uid: then nobody has to find out
+/// which layer's files count. So it is with root in nearly every image. `false` also when a short look
+/// cannot tell.
+fn is_in_no_group(uid: u32, layers: &[PathBuf]) -> bool {
+    let (mut names, mut members) = (Vec::new(), Vec::new());
+    for layer in layers {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(dir) = open(layer, flags, Mode::empty()) else {
+            return false;
+        };
+        let Some(group) = short(&dir, c"etc/group") else {
+            return false;
+        };
+        let listed = group.lines().filter_map(|l| l.split(':').nth(3));
+        let listed = listed.flat_map(|m| m.split(',')).filter(|m| !m.is_empty());
+        members.extend(listed.map(str::to_owned));
+        let Some(passwd) = short(&dir, c"etc/passwd") else {
+            return false;
+        };
+        names.extend(names_of(uid, &passwd).map(str::to_owned));
+    }
+    !names.iter().any(|n| members.contains(n))
+}
+
+/// A small file of one layer, empty if there is none. `None` where it is large, or behind a link.
+fn short(layer: &OwnedFd, path: &CStr) -> Option<String> {
+    let mut text = [0u8; 8192];
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // No link of a hostile image leads out of it.
+    match openat2(layer, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Err(Errno::NOENT) => Some(String::new()),
+        Err(_) => None,
+        Ok(file) => match rustix::io::read(&file, &mut text) {
+            Ok(n) if n < text.len() => Some(String::from_utf8_lossy(&text[..n]).into_owned()),
+            _ => None,
+        },
+    }
+}
+
 fn unique(mut groups: Vec<u32>) -> Vec<u32> {
     groups.sort_unstable();
     groups.dedup();
     groups
 }
 
-fn name_of(uid: u32, passwd: &str) -> Option<&str> {
-    passwd.lines().find_map(|line| {
+fn names_of(uid: u32, passwd: &str) -> impl Iterator<Item = &str> {
+    passwd.lines().filter_map(move |line| {
         let mut f = line.split(':');
         let name = f.next()?;
         (f.nth(1)?.parse() == Ok(uid)).then_some(name)
@@ -162,9 +206,31 @@ mod tests {
 
     #[test]
     fn supplementary_groups() {
-        assert_eq!(name_of(33, PASSWD), Some("www-data"));
+        assert_eq!(names_of(33, PASSWD).next(), Some("www-data"));
         let file = "root:x:0:\nstaff:x:50:a,www-data\nbad\nssl:x:7:www-data\nx:x:9:www\n";
         assert_eq!(groups_of("www-data", file), [50, 7]);
+    }
+
+    #[test]
+    fn a_short_look_at_all_layers() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let layers = dirs.each_ref().map(|d| d.path().to_owned());
+        let free = |uid| is_in_no_group(uid, &layers);
+        assert!(free(0), "no files");
+        for layer in &layers {
+            std::fs::create_dir(layer.join("etc")).unwrap();
+        }
+        let (passwd, group) = (layers[0].join("etc/passwd"), layers[1].join("etc/group"));
+        std::fs::write(&passwd, format!("{PASSWD}toor:x:0:0::/:\n")).unwrap();
+        std::fs::write(&group, "root:x:0:\nstaff:x:50:a,www-data\n").unwrap();
+        assert!(free(0) && free(7) && !free(33));
+        std::fs::write(&group, "root:x:0:a,toor\n").unwrap();
+        assert!(!free(0) && free(33));
+        std::fs::write(&group, "root:x:0:\n".repeat(1000)).unwrap();
+        assert!(!free(0), "too long to tell");
+        std::fs::remove_file(&group).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &group).unwrap();
+        assert!(!free(0), "a link");
     }
 
     #[test]
