@@ -37,7 +37,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Removing a tree that a stranger made is `layer`'s art.
     (
         "store",
-        &["oci", "owners", "layer::remove_tree", "layer::Error", "sys"],
+        &[
+            "oci",
+            "owners",
+            "layer::remove_tree",
+            "layer::Error",
+            "sys",
+            "trees::clear_scratch",
+        ],
     ),
     ("rootfs", &["sys", "trees"]),
     // The filter and the start of a supervisor belong to the start of a container.

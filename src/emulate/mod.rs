@@ -58,6 +58,7 @@ mod layouts;
 mod ownership;
 mod resolve;
 pub mod rules;
+mod serve;
 mod supervisor;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};

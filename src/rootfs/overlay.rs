@@ -11,12 +11,22 @@ use rustix::mount::{
 };
 
 use super::{Error, Stack};
+use crate::trees::clear_scratch;
 
 /// Mount `stack` at `target`.
 ///
 /// Layers are handed over one by one (`lowerdir+`, Linux 6.8): no limit on the length of all their
 /// names, and nothing to escape. Older kernels get the classic option string.
 pub(super) fn attach(stack: &Stack, target: &Path) -> Result<(), Error> {
+    let marked = |e: &Error| stack.volatile && e.source.raw_os_error() == Some(libc::EINVAL);
+    match attempt(stack, target) {
+        // A start of this container that went wrong after its root was there has left its mark.
+        Err(e) if marked(&e) && clear_scratch(&stack.work).is_ok() => attempt(stack, target),
+        result => result,
+    }
+}
+
+fn attempt(stack: &Stack, target: &Path) -> Result<(), Error> {
     match with_fsconfig(stack) {
         Ok(mount) => move_mount(
             &mount,

@@ -13,13 +13,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, chmodat, openat, renameat_with, rmdir, unlinkat,
-};
+use rustix::fs::{CWD, RenameFlags, renameat_with, rmdir};
 use rustix::io::Errno;
 
 use super::atomic;
 use super::containers::{CONFIG, UPPER, WORK};
+use crate::trees::clear_scratch;
 
 /// Its name beside the containers.
 const SPARE: &str = ".spare";
@@ -43,35 +42,9 @@ pub(super) fn keep(ephemeral: &Path, path: &Path, dir: &OwnedFd) -> bool {
     known().unwrap_or(false)
         // Fails if the container has written anything.
         && rmdir(path.join(UPPER)).is_ok()
-        && empty(&path.join(WORK)).is_ok()
+        && clear_scratch(&path.join(WORK)).is_ok()
         && spoil(&path.join(CONFIG)).is_ok()
         && rename(path, &ephemeral.join(SPARE))
-}
-
-/// What an overlay leaves in its scratch space: a directory, and in it the mark of a volatile one, which
-/// would keep the next from mounting (Documentation/filesystems/overlayfs "Volatile mount"). All have
-/// mode 000.
-fn empty(work: &Path) -> rustix::io::Result<()> {
-    let work = open_dir(work)?;
-    let (own, all) = (Mode::RWXU, AtFlags::empty());
-    let levels = [c"work", c"work/incompat", c"work/incompat/volatile"];
-    for (depth, level) in levels.into_iter().enumerate() {
-        match chmodat(&work, level, own, all) {
-            Err(Errno::NOENT) if depth == 0 => return Ok(()),
-            Err(Errno::NOENT) if depth == 1 => {
-                return unlinkat(&work, levels[0], AtFlags::REMOVEDIR);
-            }
-            other => other?,
-        }
-    }
-    unlinkat(&work, c"work/incompat/volatile/dirty", all)?;
-    let mut inmost_first = levels.into_iter().rev();
-    inmost_first.try_for_each(|level| unlinkat(&work, level, AtFlags::REMOVEDIR))
-}
-
-fn open_dir(path: &Path) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(CWD, path, flags, Mode::empty())
 }
 
 fn spoil(config: &Path) -> io::Result<()> {

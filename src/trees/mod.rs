@@ -10,8 +10,10 @@
 //! that may carry a mark.
 
 mod merge;
+mod scratch;
 
 pub use merge::{Failed, Merged, Name, merge};
+pub use scratch::clear_scratch;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -35,6 +35,15 @@ fn masked_proc(e: &Env) -> Done {
         .prepared(MASK)
         .ok()
         .out_is("0\ncat\nLinux\nfd\n");
+    e.need(Feature::Overlay)?;
+    // What the first attempt has left behind is not in the way of the second.
+    let root = [
+        "sh",
+        "-c",
+        "grep ' / / ' /proc/self/mountinfo | grep -c ' overlay '",
+    ];
+    let cmd = e.run_cmd(&["--storage-driver=overlay"], "busybox", &root);
+    cmd.clone().prepared(MASK).ok().out_is("1\n");
     Ok(())
 }
 
