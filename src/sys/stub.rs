@@ -153,14 +153,22 @@ mod tests {
             .unwrap();
         f.write_all(&super::image(path, 2)).unwrap();
         drop(f);
-        let mut child = Command::new(&file)
+        let mut command = Command::new(&file);
+        command
             .args(args)
             .env_clear()
             .env("SEEN", "yes")
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        // What another test forked while the file was open for writing has it open until it executes.
+        let mut child = loop {
+            match command.spawn() {
+                Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                child => break child.unwrap(),
+            }
+        };
         let (mut out, mut err) = (Vec::new(), Vec::new());
         child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
         child.stderr.take().unwrap().read_to_end(&mut err).unwrap();
