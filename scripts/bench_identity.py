@@ -168,6 +168,10 @@ class Identity:
             return (pick(r[0][k] for r in runs) - pick(r[1][k] for r in runs)) / load.times
 
         medians = {mode: [once(statistics.median, runs, k) for k in (0, 1)] for mode, runs in costs.items()}
+        if any(value <= 0 for pair in medians.values() for value in pair):
+            # What is subtracted varied by more than the work costs: nothing can be said, least of all "holds".
+            self.bench.say(f"| {load.name} | – | too noisy: more rounds | | | – | – |")
+            return None, None
         base = medians.get(self.base)
         for mode, (wall, cpu) in medians.items():
             least = once(min, costs[mode], 1)
