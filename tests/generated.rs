@@ -52,18 +52,34 @@ fn updating() -> bool {
     std::env::var_os("UPDATE").is_some_and(|v| v != "0" && !v.is_empty())
 }
 
-/// The program and its verbs, each with the name of its page.
+/// The program, its verbs and the verbs of its nouns, each with the name of its page. A noun's verb that is
+/// also a verb of its own (`image ls` is `images`) has no page but that.
 fn commands() -> Vec<(String, clap::Command)> {
     let mut root = coracle::cli::command();
     root.build();
-    let verbs: Vec<_> = root
-        .get_subcommands()
-        .filter(|c| !c.is_hide_set())
-        .map(|c| (format!("coracle-{}", c.get_name()), c.clone()))
-        .collect();
-    std::iter::once(("coracle".to_owned(), root))
-        .chain(verbs)
-        .collect()
+    let mut all = vec![("coracle".to_owned(), root.clone())];
+    for verb in shown(&root) {
+        let name = format!("coracle-{}", verb.get_name());
+        for below in shown(verb) {
+            if page_of(&root, verb, below).is_none() {
+                all.push((format!("{name}-{}", below.get_name()), below.clone()));
+            }
+        }
+        all.push((name, verb.clone()));
+    }
+    all
+}
+
+fn shown(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    let visible = |c: &&clap::Command| !c.is_hide_set() && c.get_name() != "help";
+    command.get_subcommands().filter(visible)
+}
+
+/// The page of the verb that `below`, a verb of `noun`, is another name for: the one with the same words.
+fn page_of(root: &clap::Command, noun: &clap::Command, below: &clap::Command) -> Option<String> {
+    let about = |c: &clap::Command| c.get_about().map(ToString::to_string);
+    let twin = shown(root).find(|c| c.get_name() != noun.get_name() && about(c) == about(below));
+    twin.map(|c| format!("coracle-{}", c.get_name()))
 }
 
 fn prose(name: &str) -> Option<String> {
@@ -98,7 +114,7 @@ fn page(name: &str, command: &clap::Command) -> String {
         synopsis(command),
     );
     let page = head + &prose.replace(OPTIONS, &options(command));
-    page.replace(COMMANDS, &verbs(command))
+    page.replace(COMMANDS, &verbs(name, command))
 }
 
 /// The usage line in the fonts of man-pages(7): what is typed bold, what stands for something italic.
@@ -150,14 +166,21 @@ fn options(command: &clap::Command) -> String {
     text.split_off(start)
 }
 
-fn verbs(command: &clap::Command) -> String {
-    command
-        .get_subcommands()
-        .filter(|c| !c.is_hide_set())
+fn verbs(name: &str, command: &clap::Command) -> String {
+    let root = coracle::cli::command();
+    shown(command)
         .map(|c| {
             let about = c.get_about().map(ToString::to_string).unwrap_or_default();
-            let name = escape(c.get_name());
-            format!(".TP\n.BR coracle\\-{name} (1)\n{}\n", escape(&about))
+            let about = escape(&about);
+            let own = format!("{name}-{}", c.get_name());
+            match name {
+                "coracle" => format!(".TP\n.BR {} (1)\n{about}\n", escape(&own)),
+                _ => {
+                    let page = page_of(&root, command, c).unwrap_or(own);
+                    let (verb, page) = (escape(c.get_name()), escape(&page));
+                    format!(".TP\n.B {verb}\n{about}:\n.BR {page} (1)\n")
+                }
+            }
         })
         .collect()
 }

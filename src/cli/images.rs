@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::listing::Listing;
 use super::table::Table;
-use super::{Failure, Global, format, human, text};
+use super::{Failure, Global, filters, format, human, text};
 use crate::oci::Reference;
-use crate::ops::{self, images};
+use crate::ops;
+use crate::ops::images::{self, Filter, Label, Wanted};
 use crate::store::ImageRecord;
 
 const NONE: &str = "<none>";
@@ -22,16 +23,33 @@ pub(super) struct Args {
     /// Show digests
     #[arg(long)]
     digests: bool,
+    /// Only images of which this is true: dangling=true|false, reference=PATTERN, label=KEY[=VALUE], label!=KEY[=VALUE], id=START, before=IMAGE, since=IMAGE, until=TIME
+    #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
+    filters: Vec<Filter>,
     #[command(flatten)]
     listing: Listing,
-    /// Only images of this repository or name
+    /// Only images of this repository or name, or that fit this pattern
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = ops::open_store(global.root.as_deref())?;
-    let list = images::images(&store, args.name.as_deref())?;
+    let mut wanted = Wanted {
+        name: args.name.clone(),
+        filters: args.filters.clone(),
+    };
+    // As docker: a pattern in the place of a name.
+    if args
+        .name
+        .as_ref()
+        .is_some_and(|n| n.contains(['*', '?', '[']))
+        && let Some(pattern) = wanted.name.take()
+    {
+        let pattern = pattern.parse().map_err(Failure::usage)?;
+        wanted.filters.push(Filter::Reference(pattern));
+    }
+    let list = images::images(&store, &wanted)?;
     let id = |image: &ImageRecord| match args.listing.no_trunc {
         true => image.id.to_string(),
         false => image.id.short().to_owned(),
@@ -83,6 +101,25 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         table.row(row);
     }
     print(|out| out.write_all(table.render().as_bytes()))
+}
+
+fn filter(s: &str) -> Result<Filter, String> {
+    let (key, value) = filters::pair(s)?;
+    Ok(match key {
+        "dangling" => Filter::Dangling(filters::truth(value)?),
+        "reference" => Filter::Reference(value.parse()?),
+        "label" => Filter::Label(Label::new(value, false)),
+        "label!" => Filter::Label(Label::new(value, true)),
+        "id" => Filter::Id(value.to_owned()),
+        "before" => Filter::Before(value.to_owned()),
+        "since" | "after" => Filter::Since(value.to_owned()),
+        "until" => Filter::Until(filters::moment(value)?),
+        _ => {
+            return Err(format!(
+                "unknown filter {key:?}; there are dangling, reference, label, label!, id, before, since and until"
+            ));
+        }
+    })
 }
 
 fn print(

@@ -1,13 +1,17 @@
 //! The command line: clap definitions, one file a verb. A verb turns its arguments into an options
 //! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
 
+mod ask;
 mod commit;
+mod container;
 mod diff;
 mod doctor;
 mod export;
+mod filters;
 mod format;
 mod history;
 mod human;
+mod image;
 mod images;
 mod inspect;
 mod intake;
@@ -23,6 +27,7 @@ mod rmi;
 mod run;
 mod run_values;
 mod save;
+mod system;
 mod table;
 mod tag;
 mod template;
@@ -66,10 +71,12 @@ pub struct Global {
 enum Command {
     Commit(commit::Args),
     Completion(completion::Args),
+    Container(Box<container::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
     Export(export::Args),
     History(history::Args),
+    Image(image::Args),
     Images(images::Args),
     Inspect(inspect::Args),
     Load(load::Args),
@@ -79,6 +86,7 @@ enum Command {
     Rmi(rmi::Args),
     Run(Box<run::Args>),
     Save(save::Args),
+    System(system::Args),
     Tag(tag::Args),
 }
 
@@ -137,10 +145,12 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match app.command {
         Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
+        Command::Container(a) => container::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
+        Command::Image(a) => image::exec(global, &a),
         Command::Images(a) => images::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
@@ -150,6 +160,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),
         Command::Save(a) => save::exec(global, &a),
+        Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
     };
     match result {

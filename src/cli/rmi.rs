@@ -19,8 +19,14 @@ pub(super) struct Args {
     /// complain about one that is not there
     #[arg(short, long)]
     force: bool,
+    /// Remove all images
+    #[arg(short, long, conflicts_with = "images")]
+    all: bool,
+    /// Do not complain about an image that is not there
+    #[arg(short, long)]
+    ignore: bool,
     /// Name or id of the image
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required_unless_present = "all", value_name = "IMAGE")]
     images: Vec<String>,
 }
 
@@ -28,10 +34,22 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = ops::open_store(global.root.as_deref())?;
     let mut code = 0;
     let mut deleted = false;
-    for name in &args.images {
-        let removed = match rmi::remove(&store, name, args.force) {
+    let names = match args.all {
+        true => rmi::all(&store)?,
+        false => args.images.clone(),
+    };
+    let remove = match args.all {
+        true => rmi::remove_whole,
+        false => rmi::remove,
+    };
+    for name in &names {
+        let removed = match remove(&store, name, args.force) {
             Ok(removed) => removed,
-            Err(ops::Error::Store(store::Error::NoSuchImage { .. })) if args.force => continue,
+            Err(ops::Error::Store(store::Error::NoSuchImage { .. }))
+                if args.force || args.ignore || args.all =>
+            {
+                continue;
+            }
             // The others shall go all the same.
             Err(e) => {
                 let this = match &e {
@@ -45,18 +63,21 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
             }
         };
         deleted |= removed.deleted.is_some();
-        text::stdout(|out| {
-            for name in &removed.untagged {
-                writeln!(out, "Untagged: {name}")?;
-            }
-            if let Some(id) = &removed.deleted {
-                writeln!(out, "Deleted: {id}")?;
-            }
-            Ok(())
-        })?;
+        text::stdout(|out| print(out, &removed))?;
     }
     if deleted {
         rmi::collect(&store)?;
     }
     Ok(code)
+}
+
+/// What went, in docker's words.
+pub(super) fn print(out: &mut dyn std::io::Write, removed: &rmi::Removed) -> std::io::Result<()> {
+    for name in &removed.untagged {
+        writeln!(out, "Untagged: {name}")?;
+    }
+    if let Some(id) = &removed.deleted {
+        writeln!(out, "Deleted: {id}")?;
+    }
+    Ok(())
 }

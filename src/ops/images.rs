@@ -1,25 +1,125 @@
 //! `images`: what is in the store. docker-image-ls(1).
 
+use jiff::Timestamp;
+
 use super::Error;
+use super::filters::labels_of;
+pub use super::filters::{Label, NamePattern};
 use crate::oci::Reference;
 use crate::store::{ImageRecord, Store};
 
-/// All images, one entry a name, the youngest first. `filter`: only those of this repository, or of
-/// this name if it has a tag.
-pub fn images(store: &Store, filter: Option<&str>) -> Result<Vec<ImageRecord>, Error> {
+/// Which images to list.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Those of this repository, or of this name if it has a tag.
+    pub name: Option<String>,
+    /// What must be true of them. Of several of one kind, one must be; of labels and times, all.
+    pub filters: Vec<Filter>,
+}
+
+/// What may be true of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// It has no name, or it has one.
+    Dangling(bool),
+    /// Its name fits a pattern.
+    Reference(NamePattern),
+    /// It has a label, or has not.
+    Label(Label),
+    /// Its id begins so.
+    Id(String),
+    /// It was made before this image.
+    Before(String),
+    /// It was made after this image.
+    Since(String),
+    /// It was made before this time.
+    Until(Timestamp),
+}
+
+/// The images, one entry a name, the youngest first.
+pub fn images(store: &Store, wanted: &Wanted) -> Result<Vec<ImageRecord>, Error> {
     let mut records = store.images().list()?;
-    if let Some(filter) = filter {
-        let wanted: Reference = filter.parse()?;
-        let has_tag = filter
-            .rsplit_once(':')
-            .is_some_and(|(_, t)| !t.contains('/'));
+    if let Some(name) = &wanted.name {
+        let wanted: Reference = name.parse()?;
+        let has_tag = name.rsplit_once(':').is_some_and(|(_, t)| !t.contains('/'));
         records.retain(|r| {
             r.reference
                 .as_ref()
                 .is_some_and(|have| *have == wanted || (!has_tag && have.name() == wanted.name()))
         });
     }
-    // RFC 3339 in UTC, as builders write it, sorts as text; the order is a convenience only.
-    records.sort_by(|a, b| b.created.cmp(&a.created));
-    Ok(records)
+    let tests = wanted.filters.iter().map(|f| Test::new(store, f));
+    let tests: Vec<Test<'_>> = tests.collect::<Result<_, _>>()?;
+    let mut kept = Vec::new();
+    for record in records {
+        if passes(store, &record, &tests)? {
+            kept.push(record);
+        }
+    }
+    // As times: RFC 3339 allows several ways to write one.
+    kept.sort_by_cached_key(|r| std::cmp::Reverse(made(r)));
+    Ok(kept)
+}
+
+/// The image called `name` (name or id).
+pub fn find(store: &Store, name: &str) -> Result<ImageRecord, Error> {
+    Ok(store.images().find(name)?)
+}
+
+/// When it was made, if it says so.
+pub(super) fn made(image: &ImageRecord) -> Option<Timestamp> {
+    image.created.as_ref()?.parse().ok()
+}
+
+/// A filter with the time of the image that it names.
+struct Test<'a> {
+    filter: &'a Filter,
+    time: Option<Timestamp>,
+}
+
+impl<'a> Test<'a> {
+    fn new(store: &Store, filter: &'a Filter) -> Result<Self, Error> {
+        let time = match filter {
+            Filter::Before(name) | Filter::Since(name) => made(&store.images().find(name)?),
+            Filter::Until(time) => Some(*time),
+            _ => None,
+        };
+        Ok(Self { filter, time })
+    }
+
+    fn holds(&self, store: &Store, image: &ImageRecord) -> Result<bool, Error> {
+        let name = image.reference.as_ref();
+        // Of unknown age: neither before nor after anything.
+        let ages = made(image).zip(self.time);
+        Ok(match self.filter {
+            Filter::Dangling(wanted) => name.is_none() == *wanted,
+            Filter::Reference(pattern) => name.is_some_and(|n| pattern.fits(n)),
+            Filter::Label(label) => label.holds(&labels_of(store, image)?),
+            Filter::Id(start) => {
+                let start = start.strip_prefix("sha256:").unwrap_or(start);
+                image.id.hex().starts_with(start)
+            }
+            Filter::Before(_) | Filter::Until(_) => ages.is_some_and(|(made, t)| made < t),
+            Filter::Since(_) => ages.is_some_and(|(made, t)| made > t),
+        })
+    }
+
+    /// Whether one of its kind is enough.
+    fn is_alternative_to(&self, other: &Self) -> bool {
+        let alone = matches!(self.filter, Filter::Reference(_) | Filter::Id(_));
+        alone && std::mem::discriminant(self.filter) == std::mem::discriminant(other.filter)
+    }
+}
+
+fn passes(store: &Store, image: &ImageRecord, tests: &[Test<'_>]) -> Result<bool, Error> {
+    for test in tests {
+        let mut holds = test.holds(store, image)?;
+        for other in tests.iter().filter(|o| test.is_alternative_to(o)) {
+            holds = holds || other.holds(store, image)?;
+        }
+        if !holds {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

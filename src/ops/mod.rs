@@ -2,17 +2,20 @@
 //! prints nothing, and returns a value or an [`Error`]; `cli` turns arguments into the one and the
 //! other into text.
 
+pub mod check;
 pub mod commit;
 pub mod diff;
 pub mod doctor;
 mod error;
 pub mod export;
+mod filters;
 pub mod history;
 pub mod images;
 pub mod inspect;
 mod intake;
 pub mod load;
 pub mod progress;
+pub mod prune;
 pub mod ps;
 pub mod pull;
 pub mod rm;
@@ -21,6 +24,8 @@ pub mod run;
 pub mod save;
 mod state;
 pub mod tag;
+pub mod tree;
+pub mod usage;
 mod written;
 
 use std::path::Path;

@@ -139,6 +139,11 @@ pub fn ps(store: &Store, wanted: &Wanted) -> Result<Vec<Container>, Error> {
     Ok(list)
 }
 
+/// The id of the container called `name` (name or start of an id).
+pub fn find(store: &Store, name: &str) -> Result<String, Error> {
+    Ok(store.containers().find(name)?.id)
+}
+
 /// A filter with the image that it names, if the store has it.
 type Resolved<'a> = (&'a Filter, Option<ImageRecord>);
 

@@ -77,10 +77,24 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<Removed, Error> 
         }
         .into());
     }
-    check_unused(store, &image, force)?;
+    take(store, &image, force)
+}
+
+/// Remove an image under all its names.
+pub fn remove_whole(store: &Store, name: &str, force: bool) -> Result<Removed, Error> {
+    take(store, &store.images().find(name)?, force)
+}
+
+/// The same, if no container was made from it.
+pub(super) fn remove_unused(store: &Store, image: &ImageRecord) -> Result<Removed, Error> {
+    take(store, image, false)
+}
+
+fn take(store: &Store, image: &ImageRecord, force: bool) -> Result<Removed, Error> {
+    check_unused(store, image, force)?;
     Ok(Removed {
-        untagged: images.remove(&image.id)?,
-        deleted: Some(image.id),
+        untagged: store.images().remove(&image.id)?,
+        deleted: Some(image.id.clone()),
     })
 }
 
@@ -106,6 +120,18 @@ fn check_unused(store: &Store, image: &ImageRecord, force: bool) -> Result<(), E
 
 fn short(id: &str) -> String {
     id.chars().take(12).collect()
+}
+
+/// The ids of all images.
+pub fn all(store: &Store) -> Result<Vec<String>, Error> {
+    let mut ids: Vec<String> = Vec::new();
+    for image in store.images().list()? {
+        let id = image.id.to_string();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
 }
 
 /// Free what no image refers to any more.

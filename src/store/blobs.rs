@@ -27,6 +27,9 @@ const CHUNK_MAX: usize = 1 << 20;
 /// Bytes between two signs of life of a fetch that writes nothing.
 const PULSE: u64 = 1 << 20;
 
+/// Directories of blobs.
+const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
+
 /// View of the store's blobs.
 #[derive(Debug, Clone, Copy)]
 pub struct Blobs<'a> {
@@ -45,6 +48,23 @@ impl Blobs<'_> {
             .path("blobs")
             .join(digest.algorithm().name())
             .join(digest.hex())
+    }
+
+    /// All of them: file, and the digest's hexadecimal digits as its name has them.
+    pub(super) fn entries(&self) -> Result<Vec<(PathBuf, String)>, Error> {
+        let mut entries = Vec::new();
+        for algorithm in ALGORITHMS {
+            let dir = self.store.path("blobs").join(algorithm);
+            let names = atomic::names(&dir)?;
+            entries.extend(names.into_iter().map(|n| (dir.join(&n), n)));
+        }
+        Ok(entries)
+    }
+
+    /// Bytes that it takes; `None` when it is not there.
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        let stat = rustix::fs::stat(self.path(digest)).ok()?;
+        u64::try_from(stat.st_size).ok()
     }
 
     /// The content, checked against the digest. `max`: most bytes the caller takes.

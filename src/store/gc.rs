@@ -104,6 +104,26 @@ impl Store {
         Ok(roots)
     }
 
+    /// What [`Store::gc`] would remove. Only for display: it may change at once.
+    pub fn garbage(&self) -> Result<Collected, Error> {
+        let _guard = self.shared()?;
+        let roots = self.roots(&[])?;
+        let mut found = Collected::default();
+        for (path, name) in self.layers().entries()? {
+            if !roots.contains(&name) {
+                found.layers += 1;
+                found.bytes += self.size_at(&path);
+            }
+        }
+        for (path, name) in self.blobs().entries()? {
+            if !roots.contains(&name) {
+                found.blobs += 1;
+                found.bytes += file_size(&path);
+            }
+        }
+        Ok(found)
+    }
+
     /// Returns the layers as locked trash, renamed out of the way.
     fn drop_unreferenced(
         &self,
@@ -111,15 +131,11 @@ impl Store {
     ) -> Result<(Collected, Vec<(OwnedFd, PathBuf)>), Error> {
         let mut collected = Collected::default();
         let mut trash = Vec::new();
-        let layers = self.path("layers");
-        for name in atomic::names(&layers)? {
+        for (path, name) in self.layers().entries()? {
             if roots.contains(&name) {
                 continue;
             }
-            let path = layers.join(&name);
-            if let Ok(digest) = format!("sha256:{name}").parse() {
-                collected.bytes += self.layer_size(&digest);
-            }
+            collected.bytes += self.size_at(&path);
             let lock = atomic::open_dir(&path)?;
             if !lock::try_lock(&lock, Kind::Exclusive).map_err(io("lock", &path))? {
                 continue;
@@ -129,19 +145,13 @@ impl Store {
             collected.layers += 1;
             trash.push((lock, to));
         }
-        for algorithm in ["sha256", "sha512"] {
-            let dir = self.path("blobs").join(algorithm);
-            for name in atomic::names(&dir)? {
-                if roots.contains(&name) {
-                    continue;
-                }
-                let path = dir.join(&name);
-                if let Ok(stat) = rustix::fs::lstat(&path) {
-                    collected.bytes += u64::try_from(stat.st_size).unwrap_or(0);
-                }
-                atomic::unlink(&path)?;
-                collected.blobs += 1;
+        for (path, name) in self.blobs().entries()? {
+            if roots.contains(&name) {
+                continue;
             }
+            collected.bytes += file_size(&path);
+            atomic::unlink(&path)?;
+            collected.blobs += 1;
         }
         Ok((collected, trash))
     }
@@ -188,6 +198,10 @@ fn lock_garbage(path: &Path) -> Result<Option<(Guard, bool)>, Error> {
     let stat = rustix::fs::fstat(&fd).map_err(io("stat", path))?;
     let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     Ok(Some((Guard::holding(fd), is_dir)))
+}
+
+fn file_size(path: &Path) -> u64 {
+    rustix::fs::lstat(path).map_or(0, |s| u64::try_from(s.st_size).unwrap_or(0))
 }
 
 fn older(path: &Path, age: Duration) -> bool {

@@ -3,7 +3,7 @@
 //! have it as an overlay's lower directory.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,13 @@ impl Layers<'_> {
     /// Sizes of a layer; `None` when it is not there.
     pub fn info(&self, diff_id: &Digest) -> Result<Option<LayerInfo>, Error> {
         atomic::read_json(&self.path(diff_id).join(INFO))
+    }
+
+    /// All of them: directory, and the digest's hexadecimal digits as its name has them.
+    pub(super) fn entries(&self) -> Result<Vec<(PathBuf, String)>, Error> {
+        let dir = self.store.path("layers");
+        let names = atomic::names(&dir)?;
+        Ok(names.into_iter().map(|n| (dir.join(&n), n)).collect())
     }
 
     /// Start to unpack a layer. Two drafts of the same layer do not disturb each other.
@@ -119,9 +126,9 @@ impl LayerDraft {
 }
 
 impl Store {
-    /// Size on disk as recorded, for layers that are there.
-    pub(super) fn layer_size(&self, diff_id: &Digest) -> u64 {
-        match self.layers().info(diff_id) {
+    /// Size as recorded, for a layer that is there.
+    pub(super) fn size_at(&self, layer: &Path) -> u64 {
+        match atomic::read_json::<LayerInfo>(&layer.join(INFO)) {
             Ok(Some(info)) => info.size,
             _ => 0,
         }

@@ -23,6 +23,7 @@
 //!   containers/.names/NAME       symlink to ID: claimed by symlink(2), which is exclusive
 //!   ephemeral/ID/                the same for `--rm`: garbage once nobody holds its lock
 //!   ephemeral/.spare/            what an empty one left, for the next to take
+//!   quarantine/                  what `system check --repair` found broken; only ever written to
 //!   mountpoint/                  empty; every container mounts its root over it, in its own namespace
 //!   skeleton/                    lowest layer of all: mount points that an image may lack
 //!   tmp/                         drafts and trash, each locked by its maker
@@ -51,6 +52,7 @@
 
 mod atomic;
 mod blobs;
+mod check;
 mod containers;
 mod error;
 mod gc;
@@ -70,6 +72,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use blobs::{BlobIngest, Blobs, IngestReader, Keep};
+pub use check::{Named, ReadContainer, ReadImage};
 pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION, OWNERS};
 pub use error::Error;
 pub use gc::{Collected, Lease};

@@ -11,9 +11,11 @@
 
 mod merge;
 mod scratch;
+mod size;
 
 pub use merge::{Failed, Merged, Name, merge};
 pub use scratch::clear_scratch;
+pub use size::size;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

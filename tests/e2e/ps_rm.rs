@@ -8,6 +8,7 @@ suite!(
     a_container_is_listed_while_it_runs_and_after,
     a_removed_container_leaves_nothing,
     one_killed_with_coracle_is_not_running,
+    what_has_ended_is_counted_and_pruned,
 );
 
 /// What `ps -a` says of the containers of a store.
@@ -91,5 +92,52 @@ fn one_killed_with_coracle_is_not_running(e: &Env) -> Done {
         listed(&own, "{{.Status}}") == "Exited (unknown)\n"
     });
     own.cmd(["rm", "lost"]).run().code_is(0);
+    Ok(())
+}
+
+/// What one wrote counts although it shuts out its owner; what runs stays.
+fn what_has_ended_is_counted_and_pruned(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let image = own.image("busybox");
+    let running = own
+        .cmd(["run", "--name", "on", "--network=none"])
+        .args([image.as_str(), "sh", "-c", "echo ready; sleep 600"])
+        .spawn();
+    running.wait_for("ready");
+    let script = "mkdir /a; head -c 5000 /dev/zero >/a/b; chmod 0 /a/b /a";
+    let args = [
+        "run",
+        "--name",
+        "off",
+        "--network=none",
+        image.as_str(),
+        "sh",
+        "-c",
+        script,
+    ];
+    own.cmd(args).ok();
+    let df = [
+        "system",
+        "df",
+        "--format",
+        "{{.Type}} {{.Total}} {{.Active}} {{.RawReclaimable}}",
+    ];
+    let said = own.cmd(df).ok().out();
+    assert!(
+        said.contains("Images 1 1 0\nContainers 2 1 5000\n"),
+        "{said}"
+    );
+    let pruned = own.cmd(["container", "prune", "-f"]).ok().out();
+    let lines: Vec<&str> = pruned.lines().collect();
+    assert_eq!(lines.len(), 2, "{pruned}");
+    assert_eq!(lines[1], "Total reclaimed space: 5kB");
+    assert_eq!(listed(&own, "{{.Names}}"), "on\n");
+    // Nor does its image go.
+    let none = own.cmd(["system", "prune", "-af"]).ok().out();
+    assert_eq!(none, "Total reclaimed space: 0B\n");
+    own.cmd(["system", "check"]).ok();
+    own.cmd(["container", "exists", "on"]).ok();
+    running.signal(Signal::TERM);
+    running.signal(Signal::KILL);
     Ok(())
 }

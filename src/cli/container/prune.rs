@@ -1,0 +1,30 @@
+//! `coracle container prune`
+
+use crate::cli::filters::PruneArgs;
+use crate::cli::{Failure, Global, human, text};
+use crate::ops::{self, prune};
+
+/// Remove all containers that have ended
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    prune: PruneArgs,
+}
+
+pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
+    let Some(wanted) = args
+        .prune
+        .wanted(&["all containers that have ended"], false)?
+    else {
+        return Ok(0);
+    };
+    let store = ops::open_store(global.root.as_deref())?;
+    let pruned = prune::prune_containers(&store, &wanted)?;
+    text::stdout(|out| {
+        for id in &pruned.containers {
+            writeln!(out, "{id}")?;
+        }
+        writeln!(out, "Total reclaimed space: {}", human::size(pruned.bytes))
+    })?;
+    Ok(0)
+}
