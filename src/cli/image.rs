@@ -6,7 +6,7 @@ mod tree;
 
 use clap::Subcommand;
 
-use super::{Failure, Global, diff, history, images, inspect, load, pull, rmi, save, tag};
+use super::{Failure, Global, diff, history, images, import, inspect, load, pull, rmi, save, tag};
 
 /// Manage images
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,7 @@ enum Verb {
     Diff(diff::Args),
     Exists(exists::Args),
     History(history::Args),
+    Import(import::Args),
     Inspect(inspect::Args),
     Load(load::Args),
     #[command(visible_alias = "list")]
@@ -38,6 +39,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         Verb::Diff(a) => diff::exec(global, a),
         Verb::Exists(a) => exists::exec(global, a),
         Verb::History(a) => history::exec(global, a),
+        Verb::Import(a) => import::exec(global, a),
         Verb::Inspect(a) => inspect::exec(global, a),
         Verb::Load(a) => load::exec(global, a),
         Verb::Ls(a) => images::exec(global, a),

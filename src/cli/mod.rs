@@ -13,6 +13,7 @@ mod history;
 mod human;
 mod image;
 mod images;
+mod import;
 mod inspect;
 mod intake;
 mod listing;
@@ -78,6 +79,7 @@ enum Command {
     History(history::Args),
     Image(image::Args),
     Images(images::Args),
+    Import(import::Args),
     Inspect(inspect::Args),
     Load(load::Args),
     Ps(ps::Args),
@@ -152,6 +154,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::History(a) => history::exec(global, &a),
         Command::Image(a) => image::exec(global, &a),
         Command::Images(a) => images::exec(global, &a),
+        Command::Import(a) => import::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),

@@ -124,3 +124,13 @@ pub fn apply(
         unpack::unpack(tar, dest, sidecar, limits)
     })
 }
+
+/// Hash a layer blob's plain tar, without looking into it.
+///
+/// # Errors
+/// Those of reading and inflating it.
+pub fn diff_id(blob: impl Read + Send, limits: &Limits) -> Result<Digest, Error> {
+    inflate::pipeline(blob, inflate::BUFFER, limits.max_bytes, |tar| {
+        tar.finish().map(|(digest, _)| digest)
+    })
+}

@@ -39,6 +39,10 @@ pub fn load(
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, Error> {
     super::sweep(store);
+    all(store, request, progress).inspect_err(|e| intake::discard(store, e))
+}
+
+fn all(store: &Store, request: &Request, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
     let options = &request.options;
     let layout = match &request.input {
         Input::Path(path) if path.is_dir() => {

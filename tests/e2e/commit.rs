@@ -13,6 +13,7 @@ suite!(
     the_configuration_is_changed_as_asked,
     docker_format,
     what_cannot_be_done_is_an_error,
+    what_is_exported_and_imported_is_the_same,
 );
 
 /// Changes of every kind; the file of mode 0 only our own namespace can read.
@@ -303,5 +304,41 @@ fn what_cannot_be_done_is_an_error(e: &Env) -> Done {
     own.cmd(["commit", "dir"])
         .run()
         .fails_with(125, "made from a directory");
+    Ok(())
+}
+
+/// Owners, modes and devices by way of a flat tar; and it runs.
+fn what_is_exported_and_imported_is_the_same(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let image = own.image("busybox");
+    let script = "set -e; mkdir /o; cd /o; touch a; chown 33:34 a; chmod 4750 a; mknod n c 1 3; ln -s a l; chown -h 5:6 l; mkfifo f; chown 7 f";
+    kept(&own, "c", &[], &image, script);
+    own.cmd(["export", "-o"])
+        .arg(e.dir.join("flat.tar"))
+        .arg("c")
+        .ok();
+    own.cmd(["import", "-c", "CMD [\"ls\", \"-ln\", \"/o\"]"])
+        .arg(e.dir.join("flat.tar"))
+        .arg("localhost/flat")
+        .ok();
+    let listed = own
+        .cmd(["run", "--rm", "--network=none", "localhost/flat"])
+        .ok()
+        .out();
+    let rows: Vec<String> = listed
+        .lines()
+        .skip(1)
+        .map(|l| {
+            let f: Vec<&str> = l.split_whitespace().collect();
+            format!("{} {} {} {}", f[0], f[2], f[3], f[f.len() - 1])
+        })
+        .collect();
+    let want = [
+        "-rwsr-x--- 33 34 a",
+        "prw-r--r-- 7 0 f",
+        "lrwxrwxrwx 5 6 a",
+        "crw-r--r-- 0 0 n",
+    ];
+    assert_eq!(rows, want, "{listed}");
     Ok(())
 }

@@ -179,7 +179,7 @@ fn ports(text: &str) -> Result<Vec<String>, ChangeError> {
 }
 
 /// Change the inner `config` object of an image configuration.
-pub(super) fn apply(config: &mut Map<String, Value>, changes: &[Change]) {
+pub(in crate::ops) fn apply(config: &mut Map<String, Value>, changes: &[Change]) {
     let keys = |list: &[String]| list.iter().map(|k| (k.clone(), json!({}))).collect();
     for change in changes {
         match change {

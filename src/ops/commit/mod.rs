@@ -4,11 +4,7 @@
 //! image comes in as every other does: [`intake`] checks the digests, keeps the blob, unpacks it and
 //! stores the image last.
 
-mod change;
-
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt as _;
+pub(super) mod change;
 
 use jiff::Timestamp;
 use oci_spec::image::{Descriptor, ImageManifest};
@@ -17,13 +13,14 @@ use serde_json::{Value, json};
 pub use change::{Change, ChangeError};
 
 use super::Error;
-use super::intake::{self, Chosen, Document, IntakeError, Names, Source};
+use super::intake::IntakeError;
+use super::made::{self, Made};
 use super::progress::Progress;
 use super::written::{Written, tell};
 use crate::layer::pack::{self, Packed, pack};
 use crate::oci::{Compression, Digest, MANIFEST_MAX, ManifestError, Reference, ReferenceError};
 use crate::oci::{layer_compression, media};
-use crate::store::{ImageRecord, Keep, Store};
+use crate::store::{ImageRecord, Store};
 
 /// Largest image configuration; larger ones were never let in.
 const CONFIG_MAX: u64 = 8 << 20;
@@ -85,41 +82,18 @@ pub fn commit(
     tell(&packed.notes, progress);
     let config = base.config(&packed, &command(store, container)?, options)?;
     let manifest = base.manifest(&packed, &config, options.format)?;
-    let chosen = Chosen {
-        index: None,
-        manifest: Box::new(
-            serde_json::from_slice::<ImageManifest>(&manifest).map_err(ManifestError::from)?,
-        ),
-        document: Document {
-            digest: Digest::of(&manifest),
-            bytes: manifest,
-        },
-    };
-    let source = Made {
-        config: Digest::of(&config),
-        config_bytes: config,
-        layer: packed.blob,
-        spool,
-    };
-    let names = Names {
-        references: options.name.iter().cloned().collect(),
-        repository: None,
-    };
-    let intake = intake::Options {
-        // The base's platform, whatever it is.
-        platform: written.image.platform.parse().ok(),
-        // Nobody else has this blob.
-        keep: Keep::Blob,
-        jobs: 1,
-        ..intake::Options::default()
-    };
-    intake::image(
+    made::bring_in(
         store,
-        &source,
-        &chosen,
-        &names,
-        &intake,
-        &Warnings(progress),
+        Made {
+            config,
+            manifest,
+            layer: packed.blob,
+            spool,
+        },
+        options.name.iter().cloned().collect(),
+        // The base's platform, whatever it is.
+        written.image.platform.parse().ok(),
+        progress,
     )
 }
 
@@ -235,57 +209,4 @@ fn layer_type(layer: &Descriptor, format: Format) -> Result<&'static str, Error>
         (Compression::Gzip, Format::Docker) => media::DOCKER_LAYER_GZIP,
         (Compression::Zstd, Format::Docker) => return Err(Error::DockerZstd),
     })
-}
-
-/// A source of the two blobs that were made here.
-struct Made {
-    config: Digest,
-    config_bytes: Vec<u8>,
-    layer: Digest,
-    spool: File,
-}
-
-impl Source for Made {
-    fn blob<'s>(
-        &'s self,
-        digest: &Digest,
-        _size: u64,
-        offset: u64,
-    ) -> Result<Box<dyn Read + Send + 's>, Error> {
-        if *digest == self.config {
-            let from = usize::try_from(offset).unwrap_or(usize::MAX);
-            return Ok(Box::new(self.config_bytes.get(from..).unwrap_or_default()));
-        }
-        if *digest == self.layer {
-            return Ok(Box::new(At {
-                file: &self.spool,
-                at: offset,
-            }));
-        }
-        // A layer of the base, which its container pins: it was removed by hand.
-        Err(crate::store::Error::BlobMissing(digest.clone()).into())
-    }
-}
-
-/// Reads a file from an offset, without moving anybody else's.
-struct At<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(buf, self.at)?;
-        self.at += n as u64;
-        Ok(n)
-    }
-}
-
-/// Nothing is fetched, so there is no progress to show.
-struct Warnings<'a>(&'a dyn Progress);
-
-impl Progress for Warnings<'_> {
-    fn warn(&self, message: &str) {
-        self.0.warn(message);
-    }
 }

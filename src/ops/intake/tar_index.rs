@@ -38,10 +38,18 @@ pub enum Input {
 
 impl Input {
     /// For messages.
-    pub(super) fn display(&self) -> PathBuf {
+    pub(in crate::ops) fn display(&self) -> PathBuf {
         match self {
             Self::Path(path) => path.clone(),
             Self::Stdin => PathBuf::from("(standard input)"),
+        }
+    }
+
+    /// Open it.
+    pub(in crate::ops) fn open(&self) -> io::Result<File> {
+        match self {
+            Self::Path(p) => File::open(p),
+            Self::Stdin => Ok(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?.into()),
         }
     }
 }
@@ -73,14 +81,7 @@ impl Archive {
             path: path.clone(),
             source,
         };
-        let mut file = match input {
-            Input::Path(p) => File::open(p).map_err(failed)?,
-            Input::Stdin => {
-                let fd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
-                    .map_err(|e| failed(e.into()))?;
-                File::from(fd)
-            }
-        };
+        let mut file = input.open().map_err(failed)?;
         let stat = rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?;
         let seekable = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let mut magic = Vec::with_capacity(6);
@@ -206,7 +207,7 @@ impl Read for Member<'_> {
 
 /// How a stream is packed, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(in crate::ops) enum Packing {
     None,
     Gzip,
     Zstd,
@@ -214,7 +215,7 @@ pub(super) enum Packing {
 }
 
 impl Packing {
-    pub(super) fn sniff(magic: &[u8]) -> Self {
+    pub(in crate::ops) fn sniff(magic: &[u8]) -> Self {
         match magic {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
