@@ -22,6 +22,7 @@
 //! | [`host`] | what this machine allows, found out by doing it in a forked child |
 //! | [`owners`] | owners and xattrs that an ordinary user cannot set: their formats at rest, and whose counts in a stack |
 //! | [`oci`] | pure types: reference, digest, platform, manifest; no I/O |
+//! | [`trust`] | who must have signed an image, and whether they have: policy, keys, sigstore signatures |
 //! | [`config`] | directories, registry configuration, credentials |
 //! | [`trees`] | directory trees laid over each other: whiteouts, opaque directories, merged listings |
 //! | [`sys`] | the only room with `unsafe` code |
@@ -30,7 +31,8 @@
 //!
 //! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners, trees}`; all may
 //! use [`sys`], which uses none. `runtime` also uses [`emulate`]: it installs its rules with its own and
-//! starts its supervisor between the plan and the clone. Two exceptions are forbidden outright: `runtime` sees neither store
+//! starts its supervisor between the plan and the clone. `ops` also uses [`trust`], which knows names and digests
+//! and is handed what a registry says. Two exceptions are forbidden outright: `runtime` sees neither store
 //! nor registry nor cli (it takes a bundle, so that it can serve the OCI runtime verbs), and `store`
 //! never sees `runtime` (liveness is passed in). `tests/rooms.rs` holds these rules.
 //!
@@ -57,3 +59,4 @@ pub mod runtime;
 pub mod store;
 pub mod sys;
 pub mod trees;
+pub mod trust;

@@ -29,7 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "ops",
         &[
             "registry", "layer", "store", "rootfs", "runtime", "emulate", "monitor", "oci",
-            "config", "host", "owners", "sys", "trees",
+            "config", "host", "owners", "sys", "trees", "trust",
         ],
     ),
     ("registry", &["oci", "config"]),
@@ -56,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trees", &[]),
     ("oci", &[]),
     ("config", &[]),
+    ("trust", &["oci", "config"]),
     ("sys", &[]),
     // The map itself, and the program.
     ("lib", &[]),

@@ -1,5 +1,7 @@
 //! Flags of every verb that brings images in.
 
+use std::path::PathBuf;
+
 use crate::layer::Limits;
 use crate::oci::Platform;
 use crate::ops::{self, IntakeOptions, Keep};
@@ -18,6 +20,9 @@ pub(super) struct IntakeArgs {
         hide_env_values = true
     )]
     pub(super) max_layer_size: Option<u64>,
+    /// Policy of who must have signed an image [default: ~/.config/containers/policy.json, else /etc/containers/policy.json]
+    #[arg(long, value_name = "FILE")]
+    pub(super) signature_policy: Option<PathBuf>,
     /// Keep the compressed layers as well, which run does not need
     #[arg(long, env = "CORACLE_KEEP_BLOBS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new(), num_args = 0, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set)]
     pub(super) keep_blobs: bool,
@@ -49,6 +54,7 @@ impl IntakeArgs {
         Ok(IntakeOptions {
             platform: platform.transpose()?,
             limits,
+            signature_policy: self.signature_policy.clone(),
             keep: if self.keep_blobs {
                 Keep::Blob
             } else {

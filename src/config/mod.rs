@@ -39,6 +39,13 @@ impl<'a> Env<'a> {
             .filter(|p| p.is_absolute())
     }
 
+    /// A file of the user's configuration: below `$XDG_CONFIG_HOME`, else `~/.config`.
+    pub fn in_config(&self, name: &str) -> Option<PathBuf> {
+        let config = self.xdg("XDG_CONFIG_HOME");
+        let config = config.or_else(|| Some(self.home()?.join(".config")))?;
+        Some(config.join(name))
+    }
+
     /// `$HOME`, if it is an absolute path.
     fn home(&self) -> Option<PathBuf> {
         self.xdg("HOME")

@@ -18,6 +18,9 @@ pub enum Error {
     /// A name that is no image name.
     #[error(transparent)]
     Reference(#[from] crate::oci::ReferenceError),
+    /// An image that is not signed as it must be.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::Error),
     /// A platform that is none.
     #[error(transparent)]
     Platform(#[from] crate::oci::PlatformError),
@@ -180,6 +183,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(e) => e.hint(),
+            Self::Trust(e) => e.hint(),
             Self::Runtime(e) => e.hint(),
             Self::NoNamespaces { finding, .. } => Some(match &finding.admin {
                 Some(admin) => format!("an admin can allow it: {admin}"),

@@ -6,8 +6,10 @@ use super::intake::layout::Layout;
 use super::intake::tar_index::Archive;
 use super::intake::{self, IntakeError, Names};
 use super::progress::Progress;
+use super::signatures;
 use crate::oci::Reference;
 use crate::store::{ImageRecord, Store};
+use crate::trust::Image;
 
 pub use super::intake::tar_index::Input;
 
@@ -44,22 +46,33 @@ pub fn load(
 
 fn all(store: &Store, request: &Request, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
     let options = &request.options;
+    let path = match &request.input {
+        Input::Path(path) => Some(path.as_path()),
+        Input::Stdin => None,
+    };
+    let check = |transport| {
+        let image = Image::File { transport, path };
+        signatures::check(image, &[], options, None)
+    };
     let layout = match &request.input {
         Input::Path(path) if path.is_dir() => {
             if !Layout::is_dir_layout(path) {
                 return Err(IntakeError::NoImage { path: path.clone() }.into());
             }
+            check("oci")?;
             Layout::Dir(path.clone())
         }
         input => {
             let archive = Archive::open(store, input, options.limits.max_bytes)?;
             if !Layout::is_in(&archive) {
                 if docker::is_in(&archive) {
+                    check("docker-archive")?;
                     return load_docker(store, archive, options, progress);
                 }
                 let path = archive.path().to_owned();
                 return Err(IntakeError::NoImage { path }.into());
             }
+            check("oci-archive")?;
             Layout::Archive(archive)
         }
     };

@@ -24,6 +24,7 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+mod signatures;
 mod state;
 pub mod tag;
 pub mod tree;

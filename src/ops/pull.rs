@@ -10,10 +10,12 @@ use super::Error;
 use super::intake::{self, Document, Names, Source};
 use super::load::{self, Input};
 use super::progress::Progress;
+use super::signatures;
 use crate::config::{Env, auth::Credentials};
 use crate::oci::{Digest, Platform, Reference};
 use crate::registry;
 use crate::store::{self, ImageRecord, Store};
+use crate::trust::Image;
 
 /// When to ask the registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -243,6 +245,11 @@ impl<'a> Remote<'a> {
         };
         let platform = options.intake.platform.as_ref();
         let chosen = intake::choose(self, document, fetched.media_type.as_deref(), platform)?;
+        // Of the index as well: it says which manifests are its own.
+        let manifests = std::iter::once(&chosen.document).chain(&chosen.index);
+        let manifests: Vec<&Digest> = manifests.map(|d| &d.digest).collect();
+        let image = Image::Docker(self.reference);
+        signatures::check(image, &manifests, &options.intake, Some(&self.client))?;
         let names = Names {
             references: vec![self.reference.clone()],
             repository: Some(self.reference.name()),

@@ -20,6 +20,7 @@ pub(super) mod layout;
 pub(super) mod tar_index;
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use oci_spec::image::{Descriptor, ImageManifest};
 use serde::Deserialize;
@@ -69,6 +70,9 @@ pub struct Options {
     pub jobs: usize,
     /// What stays of a layer's blob once it is unpacked.
     pub keep: Keep,
+    /// Who must have signed an image (containers-policy.json(5)); `None`: what the user's or the machine's
+    /// policy says.
+    pub signature_policy: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -78,6 +82,7 @@ impl Default for Options {
             limits: layer::Limits::default(),
             jobs: JOBS,
             keep: Keep::Nothing,
+            signature_policy: None,
         }
     }
 }
