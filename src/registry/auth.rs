@@ -86,7 +86,9 @@ impl Auth {
             registry: r.registry().to_owned(),
             repository: r.repository().to_owned(),
             had_login: found.login.is_some(),
-            helper: found.notice.map(|Notice::Helper { helper, .. }| helper),
+            helper: found
+                .notice
+                .map(|Notice::Helper { source, .. }| Box::new(source)),
             said,
         }
     }

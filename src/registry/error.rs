@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::config::auth::HelperError;
 use crate::oci::{Digest, MANIFEST_MAX};
 
 /// What a registry said in an error reply is shown up to this many bytes.
@@ -112,8 +113,8 @@ pub enum Error {
         repository: String,
         /// Whether a login was sent, and refused.
         had_login: bool,
-        /// A helper that has the credentials, which we did not ask.
-        helper: Option<String>,
+        /// A helper program that should have given credentials, and did not.
+        helper: Option<Box<HelperError>>,
         /// The registry's words.
         said: Message,
     },
@@ -304,8 +305,8 @@ impl Error {
             }
             Self::HostNotFound { host } => format!("check the spelling of {host:?} and the network"),
             Self::Tls { .. } => "a certificate authority of your site goes into a file named by SSL_CERT_FILE; --tls-verify=false goes without the check".into(),
-            Self::LoginNeeded { helper: Some(helper), .. } => format!(
-                "credentials are with docker-credential-{helper}, which coracle cannot ask yet: put them into the file that REGISTRY_AUTH_FILE names"
+            Self::LoginNeeded { had_login: false, helper: Some(helper), .. } => format!(
+                "the credentials are with a helper, and {helper}"
             ),
             Self::LoginNeeded { had_login: true, .. } => {
                 "the stored credentials were refused: check the name, and log in again".into()

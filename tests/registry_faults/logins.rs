@@ -1,5 +1,10 @@
 //! Tokens and passwords: who gets them, and what happens when they are refused.
 
+use std::path::Path;
+use std::process::Command;
+
+use coracle::config::Env;
+
 use super::*;
 
 /// A registry that wants the bearer token `T`, and the service that hands it out.
@@ -192,16 +197,77 @@ fn token_services_that_give_none() {
     }
 }
 
-#[test]
-fn a_credential_helper_is_mentioned() {
-    let s = Server::start(|_, out| out.reply(401, &[("WWW-Authenticate", "Basic realm=x")], b""));
+/// Credentials that a helper keeps, `docker-credential-vault`, which is this shell script.
+fn kept(s: &Server, dir: &Path, script: &str) -> Credentials {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = dir.join("docker-credential-vault");
+    // A file that was open for writing when another thread forked could not be executed: hence a copy
+    // that another process makes.
+    let draft = dir.join("draft");
+    std::fs::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let copied = Command::new("cp")
+        .arg("-p")
+        .arg(draft)
+        .arg(program)
+        .status();
+    assert!(copied.unwrap().success());
+    let file = dir.join("auth.json");
     let text = format!(r#"{{"credHelpers":{{"{}":"vault"}}}}"#, s.name());
+    std::fs::write(&file, text).unwrap();
+    let get = |name: &str| match name {
+        "PATH" => Some(format!("{}:/usr/bin:/bin", dir.display()).into()),
+        "REGISTRY_AUTH_FILE" => Some(file.clone().into_os_string()),
+        _ => None,
+    };
+    Credentials::load(Env::new(&get)).unwrap()
+}
+
+#[test]
+fn a_credential_helper_gives_the_login() {
+    let s = Server::start(|a, out| match a.header("authorization") {
+        Some(BASIC) => ok_manifest(out),
+        _ => out.reply(401, &[("WWW-Authenticate", "Basic realm=x")], b""),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!(
+        r#"[ "$1 $(cat)" = "get {}" ] && echo '{{"Username":"me","Secret":"s3cret"}}'"#,
+        s.name()
+    );
     let c = Client::new(Options {
-        credentials: Credentials::parse(&text, "auth.json".as_ref()).unwrap(),
+        credentials: kept(&s, dir.path(), &script),
+        ..options()
+    });
+    c.manifest(&image(&s)).unwrap();
+    assert_eq!(c.take_notices(), []);
+}
+
+#[test]
+fn a_credential_helper_gives_an_identity_token() {
+    let s = token_server(|a| a.method == "POST" && a.body.contains("refresh_token=R"));
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"echo '{"Username":"<token>","Secret":"R"}'"#;
+    let c = Client::new(Options {
+        credentials: kept(&s, dir.path(), script),
+        ..options()
+    });
+    c.manifest(&image(&s)).unwrap();
+}
+
+#[test]
+fn a_credential_helper_that_fails_is_mentioned() {
+    let s = Server::start(|_, out| out.reply(401, &[("WWW-Authenticate", "Basic realm=x")], b""));
+    let dir = tempfile::tempdir().unwrap();
+    let c = Client::new(Options {
+        credentials: kept(&s, dir.path(), "echo the vault is locked; exit 1"),
         ..options()
     });
     let e = c.manifest(&image(&s)).unwrap_err();
-    assert!(e.hint().unwrap().contains("docker-credential-vault"));
+    let hint = e.hint().unwrap();
+    assert!(
+        hint.contains("docker-credential-vault failed: the vault is locked"),
+        "{hint}"
+    );
     assert_eq!(c.take_notices().len(), 1);
     assert_eq!(c.take_notices().len(), 0);
 }
