@@ -12,6 +12,7 @@
 //!   endpoint.rs   registry name to URLs (pure)
 //!   transport.rs  one request and its redirects: ureq, TLS roots, proxies, time limits
 //!   reply.rs      head and body of a reply, within limits
+//!   subject.rs    whom we talk to: what tokens and connections depend on
 //! error.rs      everything that can go wrong
 //! ```
 //!
@@ -32,6 +33,7 @@ mod error;
 mod redirect;
 mod reply;
 mod retry;
+mod subject;
 mod transport;
 
 pub use blob::Blob;
