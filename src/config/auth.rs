@@ -7,6 +7,7 @@
 //! (`credsStore`) is asked last. Nothing of an entry is ever shown: `Debug` leaves secrets out.
 
 mod helper;
+mod keep;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -21,6 +22,7 @@ use self::helper::Helpers;
 use super::Env;
 
 pub use helper::HelperError;
+pub use keep::{Keeper, Kept};
 
 /// What docker calls its registry where it keeps logins for it.
 const HUB: &str = "https://index.docker.io/v1/";
@@ -98,6 +100,20 @@ pub enum AuthError {
         /// The key in `auths`.
         key: String,
     },
+    /// A file that cannot be replaced.
+    #[error("cannot write {path:?}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The helper that the file names does not keep or forget a login.
+    #[error(transparent)]
+    Helper(HelperError),
+    /// No variable says where to keep logins.
+    #[error("do not know where to keep logins: HOME is not set")]
+    NoHome,
 }
 
 impl AuthError {
@@ -108,8 +124,14 @@ impl AuthError {
                 Some("REGISTRY_AUTH_FILE names another file".into())
             }
             Self::Json { path, .. } | Self::Entry { path, .. } => {
-                Some(format!("log in again, or remove {path:?}"))
+                Some(format!("mend or remove {path:?}, and log in again"))
             }
+            Self::Write { .. } | Self::NoHome => {
+                Some("--authfile names another file".into())
+            }
+            Self::Helper(_) => Some(
+                "the program is named by credHelpers or credsStore of the file; --authfile names another".into(),
+            ),
         }
     }
 }
@@ -204,28 +226,27 @@ impl Credentials {
         })
     }
 
-    /// Read every file that applies. `$REGISTRY_AUTH_FILE` stands alone when it is set, and must be
-    /// there; else the ones of podman and docker, each of which may be missing.
-    pub fn load(env: Env<'_>) -> Result<Self, AuthError> {
+    /// Read every file that applies. `file`, else `$REGISTRY_AUTH_FILE`, stands alone, and must be
+    /// there; without one the files of podman and docker, each of which may be missing.
+    pub fn load(file: Option<&Path>, env: Env<'_>) -> Result<Self, AuthError> {
         let helpers = Helpers::new(env.get("PATH").unwrap_or_default());
-        if let Some(path) = env.get("REGISTRY_AUTH_FILE").map(PathBuf::from) {
+        let given = file
+            .map(Path::to_owned)
+            .or_else(|| env.get("REGISTRY_AUTH_FILE").map(PathBuf::from));
+        if let Some(path) = given {
             let text = read(&path)?;
             return Ok(Self {
                 helpers,
                 ..Self::parse(&text, &path)?
             });
         }
-        let home = env.home();
-        let in_home = |name: &str| home.as_ref().map(|h| h.join(name));
         let candidates = [
             env.xdg("XDG_RUNTIME_DIR")
                 .map(|d| d.join("containers/auth.json")),
-            env.xdg("XDG_CONFIG_HOME")
-                .or_else(|| in_home(".config"))
-                .map(|d| d.join("containers/auth.json")),
+            env.config_home().map(|d| d.join("containers/auth.json")),
             env.get("DOCKER_CONFIG")
                 .map(PathBuf::from)
-                .or_else(|| in_home(".docker"))
+                .or_else(|| Some(env.home()?.join(".docker")))
                 .map(|d| d.join("config.json")),
         ];
         let mut files = Vec::new();

@@ -39,6 +39,12 @@ impl<'a> Env<'a> {
             .filter(|p| p.is_absolute())
     }
 
+    /// `$XDG_CONFIG_HOME`, else `~/.config`.
+    fn config_home(&self) -> Option<PathBuf> {
+        self.xdg("XDG_CONFIG_HOME")
+            .or_else(|| Some(self.home()?.join(".config")))
+    }
+
     /// `$HOME`, if it is an absolute path.
     fn home(&self) -> Option<PathBuf> {
         self.xdg("HOME")

@@ -2,6 +2,7 @@
 //! prints nothing, and returns a value or an [`Error`]; `cli` turns arguments into the one and the
 //! other into text.
 
+mod access;
 pub mod commit;
 pub mod diff;
 pub mod doctor;
@@ -12,6 +13,7 @@ pub mod images;
 pub mod inspect;
 mod intake;
 pub mod load;
+pub mod login;
 pub mod progress;
 pub mod ps;
 pub mod pull;
@@ -25,9 +27,11 @@ mod written;
 
 use std::path::Path;
 
+pub use access::Access;
 pub use error::Error;
 pub use intake::{IntakeError, Options as IntakeOptions};
 
+pub use crate::config::auth::{Kept, Login};
 pub use crate::store::Keep;
 
 pub(crate) use crate::runtime::{INIT_NAME, init_main};

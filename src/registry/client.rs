@@ -157,6 +157,20 @@ impl Client {
         self.0.auth.take_notices()
     }
 
+    /// A repository of a registry, or the registry as such, by the rules that hold for it.
+    pub(super) fn subject<'a>(&self, registry: &'a str, repository: &'a str) -> Subject<'a> {
+        Subject {
+            registry,
+            repository,
+            verify: self.0.tls_verify,
+        }
+    }
+
+    /// Whether the last reply came for a login or a token.
+    pub(super) fn was_granted(&self, subject: Subject<'_>) -> bool {
+        self.0.auth.cached(subject).is_some()
+    }
+
     pub(super) fn retries(&self) -> u32 {
         self.0.retries
     }

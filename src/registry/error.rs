@@ -118,6 +118,14 @@ pub enum Error {
         /// The registry's words.
         said: Message,
     },
+    /// 401 for a login that was to be checked.
+    #[error("{registry} does not accept the login{said}")]
+    LoginRefused {
+        /// The registry as the user names it.
+        registry: String,
+        /// The registry's words.
+        said: Message,
+    },
     /// 403.
     #[error("{host} denies access to {what}{said}")]
     Denied {
@@ -309,11 +317,12 @@ impl Error {
                 "the credentials are with a helper, and {helper}"
             ),
             Self::LoginNeeded { had_login: true, .. } => {
-                "the stored credentials were refused: check the name, and log in again".into()
+                "the stored credentials were refused: check the name, and `coracle login` again".into()
             }
             Self::LoginNeeded { registry, .. } => format!(
-                "check the name; credentials for {registry} are read from REGISTRY_AUTH_FILE, containers/auth.json or ~/.docker/config.json"
+                "check the name; `coracle login {registry}` keeps a login for it"
             ),
+            Self::LoginRefused { .. } => "check user name and password; some registries want an access token in the password's place".into(),
             Self::RateLimited { wait: Some(wait), .. } => format!(
                 "try again in {} s, or log in: registries allow more to those they know",
                 wait.as_secs()

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! client.rs     one method a request of the API; retries; which scheme; who may see credentials
+//!   login.rs      whether a registry takes a login
 //!   blob.rs       a stream that heals itself: resume, skip, exact length
 //!   auth.rs       cache of what a registry granted; the token service
 //!     challenge.rs  WWW-Authenticate, parsed (pure)
@@ -30,6 +31,7 @@ mod challenge;
 mod client;
 mod endpoint;
 mod error;
+mod login;
 mod redirect;
 mod reply;
 mod retry;

@@ -220,7 +220,7 @@ fn kept(s: &Server, dir: &Path, script: &str) -> Credentials {
         "REGISTRY_AUTH_FILE" => Some(file.clone().into_os_string()),
         _ => None,
     };
-    Credentials::load(Env::new(&get)).unwrap()
+    Credentials::load(None, Env::new(&get)).unwrap()
 }
 
 #[test]
@@ -317,4 +317,55 @@ fn an_identity_token_does_not_follow_a_redirect() {
     for a in away.asked() {
         assert!(!a.body.contains("s3cret") && !a.path.contains("s3cret"));
     }
+}
+
+/// What a registry and its token service make of a login for `path`.
+fn check(s: &Server, path: &str) -> Result<bool, Error> {
+    with_login(s).check_login(&s.name(), path)
+}
+
+#[test]
+fn a_login_is_checked_without_asking_for_a_repository() {
+    let s = Server::start(|a, out| {
+        let host = a.header("host").unwrap();
+        if a.path.starts_with("/token") {
+            return out.reply(200, &[], br#"{"token":"T"}"#);
+        }
+        if a.header("authorization") == Some("Bearer T") {
+            return out.reply(200, &[], b"{}");
+        }
+        let challenge = format!(r#"Bearer realm="http://{host}/token",service="reg""#);
+        out.reply(401, &[("WWW-Authenticate", &challenge)], b"")
+    });
+    assert!(check(&s, "").unwrap());
+    let asked: Vec<_> = s.asked().into_iter().map(|a| a.path).collect();
+    assert_eq!(asked, ["/v2/", "/token?service=reg&account=me", "/v2/"]);
+    // For a part of the repositories the login is the same, and so is the question.
+    assert!(check(&s, "some").unwrap());
+}
+
+#[test]
+fn what_a_registry_says_of_a_login() {
+    let basic = |status: u16| {
+        Server::start(move |a, out| match a.header("authorization") {
+            Some(BASIC) => out.reply(status, &[], b"no \x1b[2J"),
+            _ => out.reply(401, &[("WWW-Authenticate", "Basic realm=x")], b""),
+        })
+    };
+    assert!(check(&basic(200), "").unwrap());
+    let e = check(&basic(401), "").unwrap_err();
+    assert!(matches!(e, Error::LoginRefused { .. }), "{e:?}");
+    assert!(!e.to_string().contains('\x1b') && e.hint().is_some());
+    let e = check(&token_server(|_| false), "").unwrap_err();
+    assert!(matches!(e, Error::LoginRefused { .. }), "{e:?}");
+    // Neither yes nor no.
+    let e = check(&basic(403), "").unwrap_err();
+    assert!(matches!(e, Error::Denied { .. }), "{e:?}");
+    let open = Server::start(|_, out| out.reply(200, &[], b"{}"));
+    assert!(!check(&open, "").unwrap());
+    for a in open.asked() {
+        assert_eq!(a.header("authorization"), None);
+    }
+    let e = check(&Server::start(|_, out| out.reply(404, &[], b"")), "").unwrap_err();
+    assert!(matches!(e, Error::NotFound { .. }), "{e:?}");
 }

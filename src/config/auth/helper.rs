@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Login;
 
@@ -95,6 +95,16 @@ struct Answer {
     secret: Option<String>,
 }
 
+#[derive(Serialize)]
+struct Entry<'a> {
+    #[serde(rename = "ServerURL")]
+    server: &'a str,
+    #[serde(rename = "Username")]
+    user: &'a str,
+    #[serde(rename = "Secret")]
+    secret: &'a str,
+}
+
 impl Helpers {
     pub(super) fn new(path: OsString) -> Self {
         Self {
@@ -109,6 +119,32 @@ impl Helpers {
             Said::Yes(reply) => answer(&reply).ok_or_else(|| HelperError::Answer(program(name))),
             Said::NotFound => Ok(None),
         }
+    }
+
+    /// Give a login to a helper.
+    pub(super) fn store(&self, name: &str, server: &str, login: &Login) -> Result<(), HelperError> {
+        let (user, secret) = match login {
+            Login::Password { user, password } => (user.as_str(), password.as_str()),
+            Login::IdentityToken(token) => (TOKEN_USER, token.as_str()),
+        };
+        let entry = Entry {
+            server,
+            user,
+            secret,
+        };
+        let text = serde_json::to_vec(&entry).map_err(|_| HelperError::Answer(program(name)))?;
+        match self.talk(name, "store", &text)? {
+            Said::Yes(_) => Ok(()),
+            Said::NotFound => Err(HelperError::Answer(program(name))),
+        }
+    }
+
+    /// Make a helper forget a login; whether it had one.
+    pub(super) fn erase(&self, name: &str, server: &str) -> Result<bool, HelperError> {
+        Ok(matches!(
+            self.talk(name, "erase", server.as_bytes())?,
+            Said::Yes(_)
+        ))
     }
 
     fn talk(&self, name: &str, verb: &str, input: &[u8]) -> Result<Said, HelperError> {
@@ -366,5 +402,29 @@ pub(super) mod tests {
         let file = dir.path().join("docker-credential-x");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(missing(dir.path().to_str().unwrap()));
+    }
+
+    #[test]
+    fn logins_are_given_and_taken_back() {
+        let dir = helper("x", r#"cat > "$(dirname "$0")/$1""#);
+        let helpers = Helpers::new(format!("{}:/usr/bin:/bin", dir.path().display()).into());
+        let said = |verb: &str| std::fs::read_to_string(dir.path().join(verb)).unwrap();
+        helpers.store("x", "q.io", &password("u", "p\"")).unwrap();
+        assert_eq!(
+            said("store"),
+            r#"{"ServerURL":"q.io","Username":"u","Secret":"p\""}"#
+        );
+        let token = Login::IdentityToken("T".into());
+        helpers.store("x", "q.io", &token).unwrap();
+        assert!(said("store").contains(r#""Username":"<token>""#));
+        assert_eq!(helpers.erase("x", "q.io"), Ok(true));
+        assert_eq!(said("erase"), "q.io");
+        let none = helper(
+            "x",
+            "echo 'credentials not found in native keychain'; exit 1",
+        );
+        let helpers = Helpers::new(none.path().into());
+        assert_eq!(helpers.erase("x", "q.io"), Ok(false));
+        assert!(helpers.store("x", "q.io", &token).is_err());
     }
 }

@@ -194,7 +194,7 @@ fn files_are_searched_in_order() {
             "REGISTRY_AUTH_FILE" => file.map(|f| tmp.path().join(f).into()),
             _ => None,
         };
-        Credentials::load(Env::new(&get))
+        Credentials::load(None, Env::new(&get))
     };
     assert_eq!(load(None).unwrap().find("q.io", "a"), Found::default());
     put("home/.docker/config.json", "docker");
