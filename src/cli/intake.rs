@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::layer::Limits;
 use crate::oci::Platform;
-use crate::ops::{self, IntakeOptions, Keep};
+use crate::ops::{self, Access, IntakeOptions, Keep};
 
 /// How images are chosen and bounded.
 #[derive(Debug, clap::Args)]
@@ -31,17 +31,28 @@ pub(super) struct IntakeArgs {
 /// How registries are reached.
 #[derive(Debug, clap::Args)]
 pub(super) struct RegistryArgs {
-    /// Require HTTPS with a valid certificate, except from loopback addresses
+    /// Require HTTPS with a valid certificate, except from loopback addresses [default: true]
     #[arg(
         long,
         value_name = "BOOL",
-        default_value_t = true,
         default_missing_value = "true",
         num_args = 0..=1,
         require_equals = true,
         action = clap::ArgAction::Set
     )]
-    pub(super) tls_verify: bool,
+    tls_verify: Option<bool>,
+    /// The one file of logins [default: $REGISTRY_AUTH_FILE, else those of podman and docker]
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+}
+
+impl RegistryArgs {
+    pub(super) fn access(&self) -> Access {
+        Access {
+            tls_verify: self.tls_verify,
+            authfile: self.authfile.clone(),
+        }
+    }
 }
 
 impl IntakeArgs {

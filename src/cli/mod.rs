@@ -18,8 +18,11 @@ mod inspect;
 mod intake;
 mod listing;
 mod load;
+mod login;
+mod logout;
 mod output;
 mod progress;
+mod prompt;
 mod ps;
 mod pull;
 mod report;
@@ -82,6 +85,8 @@ enum Command {
     Import(import::Args),
     Inspect(inspect::Args),
     Load(load::Args),
+    Login(login::Args),
+    Logout(logout::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Rm(rm::Args),
@@ -157,6 +162,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Import(a) => import::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
+        Command::Login(a) => login::exec(global, &a),
+        Command::Logout(a) => logout::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
         Command::Rm(a) => rm::exec(global, &a),

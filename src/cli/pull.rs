@@ -29,7 +29,7 @@ pub(super) struct Args {
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let options = pull::Options {
-        tls_verify: args.registry.tls_verify,
+        access: args.registry.access(),
         intake: args.intake.options()?,
     };
     let origins: Vec<pull::Origin> = args

@@ -283,7 +283,7 @@ fn options(a: Args) -> Result<Options, Failure> {
         sysctls: a.sysctl,
         pull: a.pull,
         pulling: pull::Options {
-            tls_verify: a.registry.tls_verify,
+            access: a.registry.access(),
             intake: a.intake.options()?,
         },
         driver: a.storage_driver,

@@ -137,7 +137,6 @@ const OPTIONS: &[(Reason, &[&str])] = &[
         Reason::NotYet,
         &[
             "--arch",
-            "--authfile",
             "--cert-dir",
             "--chrootdirs",
             "--cidfile",

@@ -2,19 +2,30 @@
 //! part that is read here.
 //!
 //! The files are searched in the order of containers-auth.json(5), and the first one that has
-//! an entry for a repository decides. Within a file the entry with the longest path wins.
-//! Nothing of an entry is ever shown: `Debug` leaves secrets out.
+//! an entry for a repository decides. Within a file the entry with the longest path wins; of one key
+//! the helper program (`credHelpers`) stands before what the file holds, and the file's store
+//! (`credsStore`) is asked last. Nothing of an entry is ever shown: `Debug` leaves secrets out.
 
-use std::collections::BTreeMap;
+mod helper;
+mod keep;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use serde::Deserialize;
 
+use self::helper::Helpers;
 use super::Env;
 
+pub use helper::HelperError;
+pub use keep::{Keeper, Kept};
+
+/// What docker calls its registry where it keeps logins for it.
+const HUB: &str = "https://index.docker.io/v1/";
 /// Larger than any sane file: a limit, so that a wrong path does not fill the memory.
 const FILE_MAX: u64 = 4 << 20;
 
@@ -44,17 +55,15 @@ impl fmt::Debug for Login {
 /// Something in a credentials file that was needed and could not be used. To be shown as a warning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
-    /// The credentials are kept by a helper program.
-    #[error(
-        "the credentials for {registry} are kept by the helper docker-credential-{helper} ({path:?}), which coracle cannot ask yet: going on without them"
-    )]
+    /// The program that keeps the credentials does not give them.
+    #[error("no credentials for {registry} from the helper that {path:?} names: {source}")]
     Helper {
         /// The file that names the helper.
         path: PathBuf,
         /// The registry we wanted credentials for.
         registry: String,
-        /// The helper's name, without `docker-credential-`.
-        helper: String,
+        /// Why.
+        source: HelperError,
     },
 }
 
@@ -91,6 +100,20 @@ pub enum AuthError {
         /// The key in `auths`.
         key: String,
     },
+    /// A file that cannot be replaced.
+    #[error("cannot write {path:?}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The helper that the file names does not keep or forget a login.
+    #[error(transparent)]
+    Helper(HelperError),
+    /// No variable says where to keep logins.
+    #[error("do not know where to keep logins: HOME is not set")]
+    NoHome,
 }
 
 impl AuthError {
@@ -101,15 +124,30 @@ impl AuthError {
                 Some("REGISTRY_AUTH_FILE names another file".into())
             }
             Self::Json { path, .. } | Self::Entry { path, .. } => {
-                Some(format!("log in again, or remove {path:?}"))
+                Some(format!("mend or remove {path:?}, and log in again"))
             }
+            Self::Write { .. } | Self::NoHome => {
+                Some("--authfile names another file".into())
+            }
+            Self::Helper(_) => Some(
+                "the program is named by credHelpers or credsStore of the file; --authfile names another".into(),
+            ),
         }
     }
 }
 
 /// All credentials of a user, by file in the order of search.
 #[derive(Clone, Debug, Default)]
-pub struct Credentials(Vec<AuthFile>);
+pub struct Credentials {
+    files: Vec<AuthFile>,
+    helpers: Helpers,
+    /// What helpers said. A helper may ask its user, so it is asked once; the lock is held meanwhile, so
+    /// that two threads do not ask the same thing.
+    said: Arc<Mutex<HelpersSaid>>,
+}
+
+/// Helper and server, and the helper's answer.
+type HelpersSaid = HashMap<(String, String), Result<Option<Login>, HelperError>>;
 
 /// What [`Credentials::find`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,8 +163,21 @@ pub struct Found {
 struct AuthFile {
     path: PathBuf,
     logins: BTreeMap<String, Login>,
-    /// Helper programs by key; `credsStore` stands here for each key that it keeps.
+    /// Helper programs by key: `credHelpers`, and the store for the keys that it is known to keep.
     helpers: BTreeMap<String, String>,
+    /// `credsStore`: the helper for everything else.
+    store: Option<String>,
+}
+
+/// Where a login may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Candidate<'a> {
+    Login(&'a Login),
+    Helper {
+        file: &'a Path,
+        name: &'a str,
+        key: &'a str,
+    },
 }
 
 #[derive(Deserialize)]
@@ -155,36 +206,47 @@ impl Credentials {
 
     /// One login for one key (`registry` or `registry/path`), as `--creds` gives it.
     pub fn one(key: &str, login: Login) -> Self {
-        Self(vec![AuthFile {
+        let file = AuthFile {
             path: PathBuf::new(),
             logins: BTreeMap::from([(normalize(key), login)]),
             helpers: BTreeMap::new(),
-        }])
+            store: None,
+        };
+        Self {
+            files: vec![file],
+            ..Self::default()
+        }
     }
 
     /// Parse the text of one file. `path` only serves messages.
     pub fn parse(text: &str, path: &Path) -> Result<Self, AuthError> {
-        AuthFile::parse(text, path).map(|f| Self(vec![f]))
+        Ok(Self {
+            files: vec![AuthFile::parse(text, path)?],
+            ..Self::default()
+        })
     }
 
-    /// Read every file that applies. `$REGISTRY_AUTH_FILE` stands alone when it is set, and must be
-    /// there; else the ones of podman and docker, each of which may be missing.
-    pub fn load(env: Env<'_>) -> Result<Self, AuthError> {
-        if let Some(path) = env.get("REGISTRY_AUTH_FILE").map(PathBuf::from) {
+    /// Read every file that applies. `file`, else `$REGISTRY_AUTH_FILE`, stands alone, and must be
+    /// there; without one the files of podman and docker, each of which may be missing.
+    pub fn load(file: Option<&Path>, env: Env<'_>) -> Result<Self, AuthError> {
+        let helpers = Helpers::new(env.get("PATH").unwrap_or_default());
+        let given = file
+            .map(Path::to_owned)
+            .or_else(|| env.get("REGISTRY_AUTH_FILE").map(PathBuf::from));
+        if let Some(path) = given {
             let text = read(&path)?;
-            return Self::parse(&text, &path);
+            return Ok(Self {
+                helpers,
+                ..Self::parse(&text, &path)?
+            });
         }
-        let home = env.home();
-        let in_home = |name: &str| home.as_ref().map(|h| h.join(name));
         let candidates = [
             env.xdg("XDG_RUNTIME_DIR")
                 .map(|d| d.join("containers/auth.json")),
-            env.xdg("XDG_CONFIG_HOME")
-                .or_else(|| in_home(".config"))
-                .map(|d| d.join("containers/auth.json")),
+            env.config_home().map(|d| d.join("containers/auth.json")),
             env.get("DOCKER_CONFIG")
                 .map(PathBuf::from)
-                .or_else(|| in_home(".docker"))
+                .or_else(|| Some(env.home()?.join(".docker")))
                 .map(|d| d.join("config.json")),
         ];
         let mut files = Vec::new();
@@ -203,45 +265,100 @@ impl Credentials {
             };
             files.push(AuthFile::parse(&text, &path)?);
         }
-        Ok(Self(files))
+        Ok(Self {
+            files,
+            helpers,
+            ..Self::default()
+        })
     }
 
     /// The login for a repository: the longest key that is `registry/repository` or a whole-part
-    /// prefix of it.
+    /// prefix of it. Starts helper programs, if files say so.
     pub fn find(&self, registry: &str, repository: &str) -> Found {
         let full = normalize(&format!("{registry}/{repository}"));
-        for file in &self.0 {
-            let mut key = full.as_str();
-            loop {
-                if let Some(login) = file.logins.get(key) {
+        let mut notice = None;
+        for candidate in self.files.iter().flat_map(|f| f.candidates(&full)) {
+            match candidate {
+                Candidate::Login(login) => {
                     return Found {
                         login: Some(login.clone()),
-                        notice: None,
+                        notice,
                     };
                 }
-                if let Some(helper) = file.helpers.get(key) {
-                    return file.helped(registry, helper);
-                }
-                match key.rsplit_once('/') {
-                    Some((shorter, _)) => key = shorter,
-                    None => break,
-                }
+                Candidate::Helper { file, name, key } => match self.ask(name, key) {
+                    Ok(None) => {}
+                    Ok(login) => return Found { login, notice },
+                    Err(source) => {
+                        notice.get_or_insert(Notice::Helper {
+                            path: file.to_owned(),
+                            registry: registry.to_owned(),
+                            source,
+                        });
+                    }
+                },
             }
         }
-        Found::default()
+        Found {
+            login: None,
+            notice,
+        }
+    }
+
+    fn ask(&self, name: &str, key: &str) -> Result<Option<Login>, HelperError> {
+        // A thread that panicked leaves the map whole: every change is one insert.
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        for server in servers(key) {
+            let login = said
+                .entry((name.to_owned(), server.to_owned()))
+                .or_insert_with(|| self.helpers.get(name, server))
+                .clone()?;
+            if login.is_some() {
+                return Ok(login);
+            }
+        }
+        Ok(None)
     }
 }
 
+/// What helpers may call a registry.
+fn servers(key: &str) -> impl Iterator<Item = &str> {
+    (key == "docker.io").then_some(HUB).into_iter().chain([key])
+}
+
+/// `full` and its whole-part prefixes, the longest first.
+fn prefixes(full: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(full), |key| Some(key.rsplit_once('/')?.0))
+}
+
 impl AuthFile {
+    /// In the order in which they are to be tried. `full` is normalized.
+    fn candidates<'a>(&'a self, full: &'a str) -> impl Iterator<Item = Candidate<'a>> {
+        let helper = |(name, key): (&'a String, &'a str)| Candidate::Helper {
+            file: &self.path,
+            name,
+            key,
+        };
+        let by_key = prefixes(full).flat_map(move |key| {
+            let kept = self.helpers.get(key).map(|name| helper((name, key)));
+            kept.into_iter()
+                .chain(self.logins.get(key).map(Candidate::Login))
+        });
+        let host = full.split('/').next().unwrap_or_default();
+        by_key.chain(self.store.iter().map(move |name| helper((name, host))))
+    }
+
     fn parse(text: &str, path: &Path) -> Result<Self, AuthError> {
         let raw: Raw = serde_json::from_str(text).map_err(|source| AuthError::Json {
             path: path.to_owned(),
             source,
         })?;
+        let store = raw.store.filter(|s| !s.is_empty());
         let mut logins = BTreeMap::new();
         let mut helpers: BTreeMap<_, _> = raw
             .helpers
             .into_iter()
+            // An empty name takes the helper away.
+            .filter(|(_, v)| !v.is_empty())
             .map(|(k, v)| (normalize(&k), v))
             .collect();
         for (key, entry) in raw.auths {
@@ -249,12 +366,13 @@ impl AuthFile {
                 path: path.to_owned(),
                 key: key.clone(),
             })?;
-            match (login, &raw.store) {
+            match (login, &store) {
                 (Some(login), _) => {
                     logins.insert(normalize(&key), login);
                 }
-                // `docker login` leaves an empty entry behind for what it gave to the store.
-                (None, Some(store)) if !store.is_empty() => {
+                // `docker login` leaves an empty entry behind for what it gave to the store: the only
+                // trace of a key that is longer than a host.
+                (None, Some(store)) => {
                     helpers
                         .entry(normalize(&key))
                         .or_insert_with(|| store.clone());
@@ -266,18 +384,8 @@ impl AuthFile {
             path: path.to_owned(),
             logins,
             helpers,
+            store,
         })
-    }
-
-    fn helped(&self, registry: &str, helper: &str) -> Found {
-        Found {
-            login: None,
-            notice: Some(Notice::Helper {
-                path: self.path.clone(),
-                registry: registry.to_owned(),
-                helper: helper.to_owned(),
-            }),
-        }
     }
 }
 

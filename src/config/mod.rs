@@ -39,11 +39,10 @@ impl<'a> Env<'a> {
             .filter(|p| p.is_absolute())
     }
 
-    /// A file of the user's configuration: below `$XDG_CONFIG_HOME`, else `~/.config`.
-    pub fn in_config(&self, name: &str) -> Option<PathBuf> {
-        let config = self.xdg("XDG_CONFIG_HOME");
-        let config = config.or_else(|| Some(self.home()?.join(".config")))?;
-        Some(config.join(name))
+    /// `$XDG_CONFIG_HOME`, else `~/.config`.
+    pub fn config_home(&self) -> Option<PathBuf> {
+        self.xdg("XDG_CONFIG_HOME")
+            .or_else(|| Some(self.home()?.join(".config")))
     }
 
     /// `$HOME`, if it is an absolute path.

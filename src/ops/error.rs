@@ -36,6 +36,9 @@ pub enum Error {
     /// Credentials that cannot be read.
     #[error(transparent)]
     Auth(#[from] crate::config::auth::AuthError),
+    /// A login that is none, or is not there.
+    #[error(transparent)]
+    Login(#[from] super::login::LoginError),
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -170,6 +173,14 @@ impl Error {
         }
     }
 
+    /// Whether a registry did not accept a login.
+    pub fn is_refused_login(&self) -> bool {
+        matches!(
+            self,
+            Self::Registry(crate::registry::Error::LoginRefused { .. })
+        )
+    }
+
     /// The exit code for this error when it ends the program (docker-run(1), "Exit status").
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -198,6 +209,7 @@ impl Error {
             Self::NoGroups(_) => Some("`coracle doctor` tells why".to_owned()),
             Self::Dirs(e) => e.hint(),
             Self::Auth(e) => e.hint(),
+            Self::Login(e) => e.hint(),
             Self::Registry(e) => e.hint(),
             Self::Layer(e) => e.hint(),
             Self::Intake(e) => e.hint(),

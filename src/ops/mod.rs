@@ -2,6 +2,7 @@
 //! prints nothing, and returns a value or an [`Error`]; `cli` turns arguments into the one and the
 //! other into text.
 
+mod access;
 pub mod check;
 pub mod commit;
 pub mod diff;
@@ -15,6 +16,7 @@ pub mod import;
 pub mod inspect;
 mod intake;
 pub mod load;
+pub mod login;
 mod made;
 pub mod progress;
 pub mod prune;
@@ -33,9 +35,11 @@ mod written;
 
 use std::path::Path;
 
+pub use access::Access;
 pub use error::Error;
 pub use intake::{IntakeError, Options as IntakeOptions};
 
+pub use crate::config::auth::{Kept, Login};
 pub use crate::store::Keep;
 
 pub(crate) use crate::runtime::{INIT_NAME, init_main};

@@ -6,12 +6,11 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::Error;
 use super::intake::{self, Document, Names, Source};
 use super::load::{self, Input};
 use super::progress::Progress;
 use super::signatures;
-use crate::config::{Env, auth::Credentials};
+use super::{Access, Error};
 use crate::oci::{Digest, Platform, Reference};
 use crate::registry;
 use crate::store::{self, ImageRecord, Store};
@@ -32,21 +31,12 @@ pub enum PullPolicy {
 }
 
 /// How to pull.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Check certificates, and speak plain http with loopback addresses only.
-    pub tls_verify: bool,
+    /// How registries are reached.
+    pub access: Access,
     /// Platform, limits, parallel layers.
     pub intake: intake::Options,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            tls_verify: true,
-            intake: intake::Options::default(),
-        }
-    }
 }
 
 /// Where to pull from: containers-transports(5), as far as it concerns pulling.
@@ -220,13 +210,8 @@ impl<'a> Remote<'a> {
         options: &Options,
         progress: &'a dyn Progress,
     ) -> Result<Self, Error> {
-        let client = registry::Client::new(registry::Options {
-            tls_verify: options.tls_verify,
-            credentials: Credentials::load(Env::process())?,
-            ..registry::Options::default()
-        });
         Ok(Self {
-            client,
+            client: options.access.client()?,
             reference,
             progress,
         })

@@ -15,9 +15,9 @@ use super::challenge::{self, Challenge};
 use super::endpoint::Scheme;
 use super::error::{Error, Message, SHOWN_MAX, shorten};
 use super::reply::Reply;
+use super::subject::{Key, Subject};
 use super::transport::{Call, Transport, host_of, without_query};
 use crate::config::auth::{Credentials, Login, Notice};
-use crate::oci::Reference;
 
 /// Tokens are some kilobytes; a longer one would not fit into the head of a request.
 const TOKEN_MAX: usize = 32 << 10;
@@ -34,7 +34,7 @@ const CLIENT_ID: &str = "coracle";
 #[derive(Debug)]
 pub(super) struct Auth {
     credentials: Credentials,
-    grants: Mutex<HashMap<(String, String), Grant>>,
+    grants: Mutex<HashMap<Key, Grant>>,
     notices: Mutex<Vec<Notice>>,
 }
 
@@ -60,9 +60,9 @@ impl Auth {
     }
 
     /// The header that served this repository last, while it is good.
-    pub(super) fn cached(&self, r: &Reference) -> Option<HeaderValue> {
+    pub(super) fn cached(&self, s: Subject<'_>) -> Option<HeaderValue> {
         let mut grants = lock(&self.grants);
-        let key = key(r);
+        let key = s.key();
         let grant = grants.get(&key)?;
         if grant.until.is_some_and(|t| t <= Instant::now()) {
             grants.remove(&key);
@@ -72,21 +72,24 @@ impl Auth {
     }
 
     /// The registry refused this header. Another thread may have put a better one there already.
-    pub(super) fn forget(&self, r: &Reference, header: &HeaderValue) {
+    pub(super) fn forget(&self, s: Subject<'_>, header: &HeaderValue) {
         let mut grants = lock(&self.grants);
-        if grants.get(&key(r)).is_some_and(|g| g.header == *header) {
-            grants.remove(&key(r));
+        let key = s.key();
+        if grants.get(&key).is_some_and(|g| g.header == *header) {
+            grants.remove(&key);
         }
     }
 
     /// The error for a 401.
-    pub(super) fn login_needed(&self, r: &Reference, said: Message) -> Error {
-        let found = self.credentials.find(r.registry(), r.repository());
+    pub(super) fn login_needed(&self, s: Subject<'_>, said: Message) -> Error {
+        let found = self.credentials.find(s.registry, s.repository);
         Error::LoginNeeded {
-            registry: r.registry().to_owned(),
-            repository: r.repository().to_owned(),
+            registry: s.registry.to_owned(),
+            repository: s.shown(),
             had_login: found.login.is_some(),
-            helper: found.notice.map(|Notice::Helper { helper, .. }| helper),
+            helper: found
+                .notice
+                .map(|Notice::Helper { source, .. }| Box::new(source)),
             said,
         }
     }
@@ -95,11 +98,11 @@ impl Auth {
     pub(super) fn answer(
         &self,
         transport: &Transport,
-        r: &Reference,
+        s: Subject<'_>,
         scheme: Scheme,
         mut reply: Reply,
     ) -> Result<HeaderValue, Error> {
-        let found = self.credentials.find(r.registry(), r.repository());
+        let found = self.credentials.find(s.registry, s.repository);
         if let Some(notice) = found.notice {
             let mut notices = lock(&self.notices);
             if !notices.contains(&notice) {
@@ -117,21 +120,24 @@ impl Auth {
                 }),
                 login,
             ) => {
-                let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", r.repository()));
-                let realm = realm_uri(r, scheme, &realm, &reply)?;
+                let scope = scope.unwrap_or_else(|| match s.repository {
+                    "" => String::new(),
+                    repository => format!("repository:{repository}:pull"),
+                });
+                let realm = realm_uri(s, scheme, &realm, &reply)?;
                 let ask = Ask {
                     realm,
                     service: service.as_deref(),
                     scope: &scope,
                     login: login.as_ref(),
                 };
-                self.token(transport, r, &ask)?
+                self.token(transport, s, &ask)?
             }
             (Some(Challenge::Basic), Some(Login::Password { user, password })) => Grant {
                 header: basic(&user, &password),
                 until: None,
             },
-            (Some(Challenge::Basic), _) => return Err(self.login_needed(r, said)),
+            (Some(Challenge::Basic), _) => return Err(self.login_needed(s, said)),
             (None, _) => match reply.header(header::WWW_AUTHENTICATE) {
                 Some(challenge) => {
                     return Err(Error::Challenge {
@@ -139,22 +145,22 @@ impl Auth {
                         challenge: shorten(challenge, SHOWN_MAX),
                     });
                 }
-                None => return Err(self.login_needed(r, said)),
+                None => return Err(self.login_needed(s, said)),
             },
         };
         let header = grant.header.clone();
-        lock(&self.grants).insert(key(r), grant);
+        lock(&self.grants).insert(s.key(), grant);
         Ok(header)
     }
 
-    fn token(&self, transport: &Transport, r: &Reference, ask: &Ask<'_>) -> Result<Grant, Error> {
-        let mut reply = ask.send(transport)?;
+    fn token(&self, transport: &Transport, s: Subject<'_>, ask: &Ask<'_>) -> Result<Grant, Error> {
+        let mut reply = ask.send(transport, s)?;
         let host = reply.host.clone();
         match reply.status() {
             200..=299 => {}
             401 | 403 => {
                 let said = Message::of_body(&reply.words());
-                return Err(self.login_needed(r, said));
+                return Err(self.login_needed(s, said));
             }
             _ => return Err(super::client::refusal(reply, "a token")),
         }
@@ -177,7 +183,7 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    fn send(&self, transport: &Transport) -> Result<Reply, Error> {
+    fn send(&self, transport: &Transport, s: Subject<'_>) -> Result<Reply, Error> {
         let mut query = String::new();
         if let Some(service) = self.service {
             push_pair(&mut query, "service", service);
@@ -193,7 +199,7 @@ impl Ask<'_> {
                 push_pair(&mut query, "refresh_token", token);
                 transport.follow(Call {
                     form: Some(&query),
-                    ..Call::get(self.realm.clone())
+                    ..Call::get(self.realm.clone(), s)
                 })
             }
             Some(Login::Password { user, password }) => {
@@ -201,10 +207,10 @@ impl Ask<'_> {
                 let header = basic(user, password);
                 transport.follow(Call {
                     authorization: Some(&header),
-                    ..Call::get(self.with_query(&query)?)
+                    ..Call::get(self.with_query(&query)?, s)
                 })
             }
-            None => transport.follow(Call::get(self.with_query(&query)?)),
+            None => transport.follow(Call::get(self.with_query(&query)?, s)),
         }
     }
 
@@ -225,7 +231,7 @@ impl Ask<'_> {
 
 /// The token service's URL. It gets credentials, so it must be https, unless the registry itself is
 /// spoken to in plain http (it is on a loopback address, or the user allowed it).
-fn realm_uri(r: &Reference, scheme: Scheme, realm: &str, reply: &Reply) -> Result<Uri, Error> {
+fn realm_uri(s: Subject<'_>, scheme: Scheme, realm: &str, reply: &Reply) -> Result<Uri, Error> {
     let bad = || reply.bad_header("www-authenticate");
     let uri: Uri = realm.parse().map_err(|_| bad())?;
     if uri.authority().is_none() || host_of(&uri).contains('@') {
@@ -235,7 +241,7 @@ fn realm_uri(r: &Reference, scheme: Scheme, realm: &str, reply: &Reply) -> Resul
         Some("https") => Ok(uri),
         Some("http") if scheme == Scheme::Http => Ok(uri),
         Some("http") => Err(Error::RealmNotHttps {
-            registry: r.registry().to_owned(),
+            registry: s.registry.to_owned(),
             realm: without_query(realm),
         }),
         _ => Err(bad()),
@@ -297,10 +303,6 @@ fn push_pair(out: &mut String, name: &str, value: &str) {
             out.push_str(&base16ct::upper::encode_string(&[b]));
         }
     }
-}
-
-fn key(r: &Reference) -> (String, String) {
-    (r.registry().to_owned(), r.repository().to_owned())
 }
 
 /// A thread that panicked leaves the map whole: every change is one insert or one remove.

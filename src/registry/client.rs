@@ -8,10 +8,11 @@ use ureq::http::{Uri, header};
 
 use super::auth::Auth;
 use super::blob::Blob;
-use super::endpoint::{Endpoint, Scheme};
+use super::endpoint::{self, Endpoint, Scheme};
 use super::error::{Error, Message};
 use super::reply::Reply;
 use super::retry::{Backoff, retry_after};
+use super::subject::Subject;
 use super::transport::{Call, Settings, Transport};
 use crate::config::auth::{Credentials, Notice};
 use crate::oci::{Digest, DigestError, Digester, MANIFEST_MAX, Reference, media};
@@ -61,8 +62,8 @@ struct Inner {
     auth: Auth,
     tls_verify: bool,
     retries: u32,
-    /// What a registry was found to speak.
-    schemes: Mutex<HashMap<String, Scheme>>,
+    /// What a registry was found to speak, with and without a check of certificates.
+    schemes: Mutex<HashMap<(String, bool), Scheme>>,
 }
 
 /// A manifest as it came. The digest is that of the bytes.
@@ -94,6 +95,19 @@ impl Want<'_> {
     }
 }
 
+/// A request of the API, as it is before it is known how the registry is spoken to.
+#[derive(Clone, Debug)]
+pub(super) struct Get<'a> {
+    pub(super) subject: Subject<'a>,
+    /// Path and query.
+    pub(super) path: String,
+    pub(super) accept: Option<String>,
+    /// First byte wanted.
+    pub(super) from: u64,
+    /// For messages.
+    pub(super) what: String,
+}
+
 impl Client {
     /// A client. Does nothing yet: no file is read and nothing is sent.
     pub fn new(options: Options) -> Self {
@@ -105,7 +119,6 @@ impl Client {
             .collect();
         Self(Arc::new(Inner {
             transport: Transport::new(Settings {
-                tls_verify: options.tls_verify,
                 connect_timeout: options.connect_timeout,
                 stall_timeout: options.stall_timeout,
                 user_agent,
@@ -142,6 +155,20 @@ impl Client {
     /// warnings.
     pub fn take_notices(&self) -> Vec<Notice> {
         self.0.auth.take_notices()
+    }
+
+    /// A repository of a registry, or the registry as such, by the rules that hold for it.
+    pub(super) fn subject<'a>(&self, registry: &'a str, repository: &'a str) -> Subject<'a> {
+        Subject {
+            registry,
+            repository,
+            verify: self.0.tls_verify,
+        }
+    }
+
+    /// Whether the last reply came for a login or a token.
+    pub(super) fn was_granted(&self, subject: Subject<'_>) -> bool {
+        self.0.auth.cached(subject).is_some()
     }
 
     pub(super) fn retries(&self) -> u32 {
@@ -191,26 +218,43 @@ impl Client {
         })
     }
 
+    /// Ask for a part of an image: see [`Client::get`].
+    pub(super) fn ask(&self, r: &Reference, want: Want<'_>) -> Result<Reply, Error> {
+        let (path, accept, from) = match want {
+            Want::Manifest => (endpoint::manifest(r), Some(media::ACCEPT.join(", ")), 0),
+            Want::Blob(d, from) => (endpoint::blob(r, d), None, from),
+        };
+        self.get(&Get {
+            subject: Subject::of(r, self.0.tls_verify),
+            path,
+            accept,
+            from,
+            what: want.describe(r),
+        })
+    }
+
     /// Ask once, in the scheme that the registry speaks: the reply has any status but a 401 that a
     /// login could change.
-    pub(super) fn ask(&self, r: &Reference, want: Want<'_>) -> Result<Reply, Error> {
-        let endpoint = Endpoint::of(r.registry());
-        let known = lock(&self.0.schemes).get(r.registry()).copied();
+    pub(super) fn get(&self, get: &Get<'_>) -> Result<Reply, Error> {
+        let subject = get.subject;
+        let endpoint = Endpoint::of(subject.registry);
+        let key = (subject.registry.to_owned(), subject.verify);
+        let known = lock(&self.0.schemes).get(&key).copied();
         let schemes = match &known {
             Some(s) => std::slice::from_ref(s),
-            None => endpoint.schemes(self.0.tls_verify),
+            None => endpoint.schemes(subject.verify),
         };
         let mut first: Option<Error> = None;
         for (i, &scheme) in schemes.iter().enumerate() {
             let last = i + 1 == schemes.len();
-            match self.ask_via(&endpoint, scheme, r, want) {
+            match self.get_via(&endpoint, scheme, get) {
                 // How a TLS server tells a client of plain http.
                 Ok(reply) if !last && reply.status() == 400 => {
-                    first = Some(refusal(reply, &want.describe(r)));
+                    first = Some(refusal(reply, &get.what));
                 }
                 Ok(reply) => {
                     if known.is_none() {
-                        lock(&self.0.schemes).insert(r.registry().to_owned(), scheme);
+                        lock(&self.0.schemes).insert(key, scheme);
                     }
                     return Ok(reply);
                 }
@@ -230,47 +274,35 @@ impl Client {
         })
     }
 
-    fn ask_via(
-        &self,
-        endpoint: &Endpoint,
-        scheme: Scheme,
-        r: &Reference,
-        want: Want<'_>,
-    ) -> Result<Reply, Error> {
+    fn get_via(&self, endpoint: &Endpoint, scheme: Scheme, get: &Get<'_>) -> Result<Reply, Error> {
         let Inner {
             transport, auth, ..
         } = &*self.0;
-        let accept = media::ACCEPT.join(", ");
-        let url = match want {
-            Want::Manifest => endpoint.manifest(scheme, r),
-            Want::Blob(d, _) => endpoint.blob(scheme, r, d),
-        };
+        let subject = get.subject;
+        let url = endpoint.url(scheme, &get.path);
         let uri: Uri = url.parse().map_err(|_| Error::Url { url })?;
         let call = |authorization| {
             transport.follow(Call {
-                accept: matches!(want, Want::Manifest).then_some(accept.as_str()),
+                accept: get.accept.as_deref(),
                 authorization,
-                from: match want {
-                    Want::Blob(_, from) if from > 0 => Some(from),
-                    _ => None,
-                },
-                ..Call::get(uri.clone())
+                from: (get.from > 0).then_some(get.from),
+                ..Call::get(uri.clone(), subject)
             })
         };
-        let cached = auth.cached(r);
+        let cached = auth.cached(subject);
         let reply = call(cached.as_ref())?;
         // A stranger that we were sent to may not ask for our credentials.
         if reply.status() != 401 || !reply.home {
             return Ok(reply);
         }
         if let Some(old) = &cached {
-            auth.forget(r, old);
+            auth.forget(subject, old);
         }
-        let fresh = auth.answer(transport, r, scheme, reply)?;
+        let fresh = auth.answer(transport, subject, scheme, reply)?;
         let mut reply = call(Some(&fresh))?;
         if reply.status() == 401 && reply.home {
-            auth.forget(r, &fresh);
-            return Err(auth.login_needed(r, Message::of_body(&reply.words())));
+            auth.forget(subject, &fresh);
+            return Err(auth.login_needed(subject, Message::of_body(&reply.words())));
         }
         Ok(reply)
     }

@@ -54,25 +54,22 @@ impl Endpoint {
         }
     }
 
-    /// URL of a manifest.
-    pub(super) fn manifest(&self, scheme: Scheme, r: &Reference) -> String {
-        self.url(scheme, r, "manifests", &r.version())
+    /// URL of a path, which begins with a slash.
+    pub(super) fn url(&self, scheme: Scheme, path: &str) -> String {
+        format!("{}://{}{path}", scheme.name(), self.authority)
     }
+}
 
-    /// URL of a blob.
-    pub(super) fn blob(&self, scheme: Scheme, r: &Reference, d: &Digest) -> String {
-        self.url(scheme, r, "blobs", &d.to_string())
-    }
+// Nothing needs escaping in paths: the grammar of a reference and of a digest leaves only URL characters.
 
-    // Nothing needs escaping: the grammar of a reference and of a digest leaves only URL characters.
-    fn url(&self, scheme: Scheme, r: &Reference, kind: &str, id: &str) -> String {
-        format!(
-            "{}://{}/v2/{}/{kind}/{id}",
-            scheme.name(),
-            self.authority,
-            r.repository()
-        )
-    }
+/// Path of a manifest.
+pub(super) fn manifest(r: &Reference) -> String {
+    format!("/v2/{}/manifests/{}", r.repository(), r.version())
+}
+
+/// Path of a blob.
+pub(super) fn blob(r: &Reference, d: &Digest) -> String {
+    format!("/v2/{}/blobs/{d}", r.repository())
 }
 
 /// `localhost`, 127.0.0.0/8 or ::1, with or without a port.
@@ -125,12 +122,12 @@ mod tests {
         let r: Reference = "debian:12".parse().unwrap();
         let e = Endpoint::of(r.registry());
         assert_eq!(
-            e.manifest(Scheme::Https, &r),
+            e.url(Scheme::Https, &manifest(&r)),
             "https://registry-1.docker.io/v2/library/debian/manifests/12"
         );
         let d = Digest::of(b"");
         assert_eq!(
-            Endpoint::of("[::1]:5000").blob(Scheme::Http, &r, &d),
+            Endpoint::of("[::1]:5000").url(Scheme::Http, &blob(&r, &d)),
             format!("http://[::1]:5000/v2/library/debian/blobs/{d}")
         );
     }

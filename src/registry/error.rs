@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::config::auth::HelperError;
 use crate::oci::{Digest, MANIFEST_MAX};
 
 /// What a registry said in an error reply is shown up to this many bytes.
@@ -112,8 +113,16 @@ pub enum Error {
         repository: String,
         /// Whether a login was sent, and refused.
         had_login: bool,
-        /// A helper that has the credentials, which we did not ask.
-        helper: Option<String>,
+        /// A helper program that should have given credentials, and did not.
+        helper: Option<Box<HelperError>>,
+        /// The registry's words.
+        said: Message,
+    },
+    /// 401 for a login that was to be checked.
+    #[error("{registry} does not accept the login{said}")]
+    LoginRefused {
+        /// The registry as the user names it.
+        registry: String,
         /// The registry's words.
         said: Message,
     },
@@ -304,15 +313,16 @@ impl Error {
             }
             Self::HostNotFound { host } => format!("check the spelling of {host:?} and the network"),
             Self::Tls { .. } => "a certificate authority of your site goes into a file named by SSL_CERT_FILE; --tls-verify=false goes without the check".into(),
-            Self::LoginNeeded { helper: Some(helper), .. } => format!(
-                "credentials are with docker-credential-{helper}, which coracle cannot ask yet: put them into the file that REGISTRY_AUTH_FILE names"
+            Self::LoginNeeded { had_login: false, helper: Some(helper), .. } => format!(
+                "the credentials are with a helper, and {helper}"
             ),
             Self::LoginNeeded { had_login: true, .. } => {
-                "the stored credentials were refused: check the name, and log in again".into()
+                "the stored credentials were refused: check the name, and `coracle login` again".into()
             }
             Self::LoginNeeded { registry, .. } => format!(
-                "check the name; credentials for {registry} are read from REGISTRY_AUTH_FILE, containers/auth.json or ~/.docker/config.json"
+                "check the name; `coracle login {registry}` keeps a login for it"
             ),
+            Self::LoginRefused { .. } => "check user name and password; some registries want an access token in the password's place".into(),
             Self::RateLimited { wait: Some(wait), .. } => format!(
                 "try again in {} s, or log in: registries allow more to those they know",
                 wait.as_secs()

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! client.rs     one method a request of the API; retries; which scheme; who may see credentials
+//!   login.rs      whether a registry takes a login
 //!   blob.rs       a stream that heals itself: resume, skip, exact length
 //!   auth.rs       cache of what a registry granted; the token service
 //!     challenge.rs  WWW-Authenticate, parsed (pure)
@@ -12,6 +13,7 @@
 //!   endpoint.rs   registry name to URLs (pure)
 //!   transport.rs  one request and its redirects: ureq, TLS roots, proxies, time limits
 //!   reply.rs      head and body of a reply, within limits
+//!   subject.rs    whom we talk to: what tokens and connections depend on
 //! error.rs      everything that can go wrong
 //! ```
 //!
@@ -29,9 +31,11 @@ mod challenge;
 mod client;
 mod endpoint;
 mod error;
+mod login;
 mod redirect;
 mod reply;
 mod retry;
+mod subject;
 mod transport;
 
 pub use blob::Blob;

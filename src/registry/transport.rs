@@ -1,8 +1,9 @@
 //! One request, its reply, and the redirects between them. Everything that `ureq` is asked to do is
 //! asked here: time limits, TLS, proxies, and what its errors mean.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ureq::http::{HeaderValue, Method, Request, Uri, header};
@@ -13,6 +14,7 @@ use super::endpoint::is_loopback;
 use super::error::{Error, SHOWN_MAX, shorten};
 use super::redirect;
 use super::reply::Reply;
+use super::subject::Subject;
 
 /// A reply's head may have this many bytes (signed URLs and cookies are long).
 const HEAD_MAX: usize = 64 << 10;
@@ -28,27 +30,35 @@ const IDLE_PER_HOST: usize = 8;
 /// The part of the options that concerns a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) tls_verify: bool,
     pub(super) connect_timeout: Duration,
     pub(super) stall_timeout: Duration,
     pub(super) user_agent: String,
 }
 
-/// Connections. Each kind of agent is made when the first request needs it: the one for https reads
-/// a few hundred certificates.
+/// Connections. Each kind of agent is made when the first request needs it, and so are the system's
+/// certificates read, a few hundred.
 #[derive(Debug)]
 pub(super) struct Transport {
     settings: Settings,
-    plain: OnceLock<Agent>,
-    plain_loopback: OnceLock<Agent>,
-    tls: OnceLock<Agent>,
-    tls_loopback: OnceLock<Agent>,
+    agents: Mutex<HashMap<Kind, Agent>>,
+    /// The system's certificate authorities.
+    roots: OnceLock<RootCerts>,
+}
+
+/// What connections of one agent have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    loopback: bool,
+    /// `None` for plain http, else whether certificates are checked.
+    tls: Option<bool>,
 }
 
 /// One request.
 #[derive(Clone, Debug)]
 pub(super) struct Call<'a> {
     pub(super) uri: Uri,
+    /// On whose behalf; not always the host that is asked.
+    pub(super) subject: Subject<'a>,
     pub(super) accept: Option<&'a str>,
     pub(super) authorization: Option<&'a HeaderValue>,
     /// First byte wanted, if not the first of all.
@@ -57,11 +67,12 @@ pub(super) struct Call<'a> {
     pub(super) form: Option<&'a str>,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// A GET of this URL, with nothing else.
-    pub(super) fn get(uri: Uri) -> Self {
+    pub(super) fn get(uri: Uri, subject: Subject<'a>) -> Self {
         Self {
             uri,
+            subject,
             accept: None,
             authorization: None,
             from: None,
@@ -74,10 +85,8 @@ impl Transport {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            plain: OnceLock::new(),
-            plain_loopback: OnceLock::new(),
-            tls: OnceLock::new(),
-            tls_loopback: OnceLock::new(),
+            agents: Mutex::default(),
+            roots: OnceLock::new(),
         }
     }
 
@@ -149,7 +158,10 @@ impl Transport {
         if call.form.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
-        let agent = self.agent(tls, &host);
+        let agent = self.agent(Kind {
+            loopback: is_loopback(&host),
+            tls: tls.then_some(call.subject.verify),
+        });
         let sent = match call.form {
             Some(form) => request
                 .body(form)
@@ -173,18 +185,23 @@ impl Transport {
     }
 
     /// A loopback address is never asked for through a proxy: the proxy's loopback is not ours.
-    fn agent(&self, tls: bool, host: &str) -> &Agent {
-        let loopback = is_loopback(host);
-        let cell = match (tls, loopback) {
-            (false, false) => &self.plain,
-            (false, true) => &self.plain_loopback,
-            (true, false) => &self.tls,
-            (true, true) => &self.tls_loopback,
-        };
-        cell.get_or_init(|| {
-            let s = &self.settings;
-            agent(s, !loopback, tls.then(|| tls_config(s.tls_verify)))
-        })
+    fn agent(&self, kind: Kind) -> Agent {
+        // A thread that panicked leaves the map whole: every change is one insert.
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = agents.entry(kind).or_insert_with(|| {
+            let tls = kind.tls.map(|verify| self.tls_config(verify));
+            agent(&self.settings, !kind.loopback, tls)
+        });
+        made.clone()
+    }
+
+    fn tls_config(&self, verify: bool) -> TlsConfig {
+        let builder = TlsConfig::builder();
+        match verify {
+            true => builder.root_certs(self.roots.get_or_init(system_roots).clone()),
+            false => builder.disable_verification(true),
+        }
+        .build()
     }
 }
 
@@ -218,26 +235,20 @@ fn agent(s: &Settings, proxy: bool, tls: Option<TlsConfig>) -> Agent {
 
 /// The system's certificate authorities, so that a site's own are accepted; Mozilla's list where the
 /// system has none.
-fn tls_config(verify: bool) -> TlsConfig {
-    let builder = TlsConfig::builder();
-    if !verify {
-        return builder.disable_verification(true).build();
-    }
+fn system_roots() -> RootCerts {
     let native = rustls_native_certs::load_native_certs();
     for e in &native.errors {
         log::debug!("certificate authorities: {e}");
     }
     if native.certs.is_empty() {
-        return builder.root_certs(RootCerts::WebPki).build();
+        return RootCerts::WebPki;
     }
     let certs: Vec<Certificate<'static>> = native
         .certs
         .iter()
         .map(|c| Certificate::from_der(c).to_owned())
         .collect();
-    builder
-        .root_certs(RootCerts::Specific(certs.into()))
-        .build()
+    RootCerts::Specific(certs.into())
 }
 
 /// What an error of ureq means to us.
@@ -309,19 +320,23 @@ mod tests {
     #[test]
     fn plain_http_sets_up_no_tls() {
         let t = Transport::new(Settings {
-            tls_verify: true,
             connect_timeout: Duration::from_secs(1),
             stall_timeout: Duration::from_secs(1),
             user_agent: "x".into(),
         });
+        let subject = Subject {
+            registry: "127.0.0.1:0",
+            repository: "x",
+            verify: true,
+        };
         // A port that nobody can listen on.
-        let call = Call::get(Uri::from_static("http://127.0.0.1:0/"));
+        let call = Call::get(Uri::from_static("http://127.0.0.1:0/"), subject);
         assert!(t.follow(call).is_err());
-        assert!(t.plain_loopback.get().is_some());
-        assert!(t.tls.get().is_none() && t.tls_loopback.get().is_none());
-        let call = Call::get(Uri::from_static("https://127.0.0.1:0/"));
+        assert_eq!(t.agents.lock().unwrap().len(), 1);
+        assert!(t.roots.get().is_none());
+        let call = Call::get(Uri::from_static("https://127.0.0.1:0/"), subject);
         assert!(t.follow(call).is_err());
-        assert!(t.tls_loopback.get().is_some());
+        assert!(t.roots.get().is_some());
     }
 
     #[test]

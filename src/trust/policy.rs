@@ -252,7 +252,7 @@ impl Policy {
     /// The one that the user names, else the user's own, else the machine's. `None`: there is none, and then
     /// nothing is asked for, as with docker.
     pub fn load(named: Option<&Path>, env: Env<'_>) -> Result<Option<Self>, Error> {
-        let own = env.in_config("containers/policy.json");
+        let own = env.config_home().map(|d| d.join("containers/policy.json"));
         let candidates = match named {
             Some(path) => vec![path.to_owned()],
             None => own.into_iter().chain([SYSTEM.into()]).collect(),

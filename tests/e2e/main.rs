@@ -43,6 +43,7 @@ mod identity_packages;
 mod identity_sockets;
 mod images;
 mod leaks;
+mod login;
 mod nested;
 mod ps_rm;
 mod pull_policy;
@@ -95,6 +96,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("identity_sockets", identity_sockets::TESTS, false),
     ("images", images::TESTS, false),
     ("leaks", leaks::TESTS, false),
+    ("login", login::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),

@@ -22,15 +22,15 @@ suite!(
     callers_terminal_stays_outside,
 );
 
-struct Session {
-    transcript: String,
-    code: i64,
-    restored: bool,
+pub struct Session {
+    pub transcript: String,
+    pub code: i64,
+    pub restored: bool,
 }
 
 /// Run a command on a terminal of 30 × 90; see terminal.py for the steps.
 #[track_caller]
-fn on_terminal(e: &Env, cmd: &Cmd, steps: Value) -> Session {
+pub fn on_terminal(e: &Env, cmd: &Cmd, steps: Value) -> Session {
     let out = Cmd::host(["python3", "-"])
         .stdin(include_str!("terminal.py"))
         .args(["30", "90"])

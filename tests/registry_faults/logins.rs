@@ -1,5 +1,10 @@
 //! Tokens and passwords: who gets them, and what happens when they are refused.
 
+use std::path::Path;
+use std::process::Command;
+
+use coracle::config::Env;
+
 use super::*;
 
 /// A registry that wants the bearer token `T`, and the service that hands it out.
@@ -192,16 +197,77 @@ fn token_services_that_give_none() {
     }
 }
 
-#[test]
-fn a_credential_helper_is_mentioned() {
-    let s = Server::start(|_, out| out.reply(401, &[("WWW-Authenticate", "Basic realm=x")], b""));
+/// Credentials that a helper keeps, `docker-credential-vault`, which is this shell script.
+fn kept(s: &Server, dir: &Path, script: &str) -> Credentials {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = dir.join("docker-credential-vault");
+    // A file that was open for writing when another thread forked could not be executed: hence a copy
+    // that another process makes.
+    let draft = dir.join("draft");
+    std::fs::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let copied = Command::new("cp")
+        .arg("-p")
+        .arg(draft)
+        .arg(program)
+        .status();
+    assert!(copied.unwrap().success());
+    let file = dir.join("auth.json");
     let text = format!(r#"{{"credHelpers":{{"{}":"vault"}}}}"#, s.name());
+    std::fs::write(&file, text).unwrap();
+    let get = |name: &str| match name {
+        "PATH" => Some(format!("{}:/usr/bin:/bin", dir.display()).into()),
+        "REGISTRY_AUTH_FILE" => Some(file.clone().into_os_string()),
+        _ => None,
+    };
+    Credentials::load(None, Env::new(&get)).unwrap()
+}
+
+#[test]
+fn a_credential_helper_gives_the_login() {
+    let s = Server::start(|a, out| match a.header("authorization") {
+        Some(BASIC) => ok_manifest(out),
+        _ => out.reply(401, &[("WWW-Authenticate", "Basic realm=x")], b""),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!(
+        r#"[ "$1 $(cat)" = "get {}" ] && echo '{{"Username":"me","Secret":"s3cret"}}'"#,
+        s.name()
+    );
     let c = Client::new(Options {
-        credentials: Credentials::parse(&text, "auth.json".as_ref()).unwrap(),
+        credentials: kept(&s, dir.path(), &script),
+        ..options()
+    });
+    c.manifest(&image(&s)).unwrap();
+    assert_eq!(c.take_notices(), []);
+}
+
+#[test]
+fn a_credential_helper_gives_an_identity_token() {
+    let s = token_server(|a| a.method == "POST" && a.body.contains("refresh_token=R"));
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"echo '{"Username":"<token>","Secret":"R"}'"#;
+    let c = Client::new(Options {
+        credentials: kept(&s, dir.path(), script),
+        ..options()
+    });
+    c.manifest(&image(&s)).unwrap();
+}
+
+#[test]
+fn a_credential_helper_that_fails_is_mentioned() {
+    let s = Server::start(|_, out| out.reply(401, &[("WWW-Authenticate", "Basic realm=x")], b""));
+    let dir = tempfile::tempdir().unwrap();
+    let c = Client::new(Options {
+        credentials: kept(&s, dir.path(), "echo the vault is locked; exit 1"),
         ..options()
     });
     let e = c.manifest(&image(&s)).unwrap_err();
-    assert!(e.hint().unwrap().contains("docker-credential-vault"));
+    let hint = e.hint().unwrap();
+    assert!(
+        hint.contains("docker-credential-vault failed: the vault is locked"),
+        "{hint}"
+    );
     assert_eq!(c.take_notices().len(), 1);
     assert_eq!(c.take_notices().len(), 0);
 }
@@ -251,4 +317,55 @@ fn an_identity_token_does_not_follow_a_redirect() {
     for a in away.asked() {
         assert!(!a.body.contains("s3cret") && !a.path.contains("s3cret"));
     }
+}
+
+/// What a registry and its token service make of a login for `path`.
+fn check(s: &Server, path: &str) -> Result<bool, Error> {
+    with_login(s).check_login(&s.name(), path)
+}
+
+#[test]
+fn a_login_is_checked_without_asking_for_a_repository() {
+    let s = Server::start(|a, out| {
+        let host = a.header("host").unwrap();
+        if a.path.starts_with("/token") {
+            return out.reply(200, &[], br#"{"token":"T"}"#);
+        }
+        if a.header("authorization") == Some("Bearer T") {
+            return out.reply(200, &[], b"{}");
+        }
+        let challenge = format!(r#"Bearer realm="http://{host}/token",service="reg""#);
+        out.reply(401, &[("WWW-Authenticate", &challenge)], b"")
+    });
+    assert!(check(&s, "").unwrap());
+    let asked: Vec<_> = s.asked().into_iter().map(|a| a.path).collect();
+    assert_eq!(asked, ["/v2/", "/token?service=reg&account=me", "/v2/"]);
+    // For a part of the repositories the login is the same, and so is the question.
+    assert!(check(&s, "some").unwrap());
+}
+
+#[test]
+fn what_a_registry_says_of_a_login() {
+    let basic = |status: u16| {
+        Server::start(move |a, out| match a.header("authorization") {
+            Some(BASIC) => out.reply(status, &[], b"no \x1b[2J"),
+            _ => out.reply(401, &[("WWW-Authenticate", "Basic realm=x")], b""),
+        })
+    };
+    assert!(check(&basic(200), "").unwrap());
+    let e = check(&basic(401), "").unwrap_err();
+    assert!(matches!(e, Error::LoginRefused { .. }), "{e:?}");
+    assert!(!e.to_string().contains('\x1b') && e.hint().is_some());
+    let e = check(&token_server(|_| false), "").unwrap_err();
+    assert!(matches!(e, Error::LoginRefused { .. }), "{e:?}");
+    // Neither yes nor no.
+    let e = check(&basic(403), "").unwrap_err();
+    assert!(matches!(e, Error::Denied { .. }), "{e:?}");
+    let open = Server::start(|_, out| out.reply(200, &[], b"{}"));
+    assert!(!check(&open, "").unwrap());
+    for a in open.asked() {
+        assert_eq!(a.header("authorization"), None);
+    }
+    let e = check(&Server::start(|_, out| out.reply(404, &[], b"")), "").unwrap_err();
+    assert!(matches!(e, Error::NotFound { .. }), "{e:?}");
 }

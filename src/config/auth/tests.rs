@@ -58,21 +58,80 @@ fn the_longest_path_wins() {
     );
 }
 
+/// Credentials with the helpers of a directory.
+fn with_helpers(text: &str, dir: &Path) -> Credentials {
+    Credentials {
+        helpers: Helpers::new(dir.into()),
+        ..parse(text).unwrap()
+    }
+}
+
+/// Gives `ASKED@SERVER` as the user name, but for servers that begin with `no`; logs each question.
+const SCRIPT: &str = r#"read -r s; echo "$s" >> "$0.log"
+case $s in no*) echo "credentials not found in native keychain"; exit 1;; esac
+printf '{"Username":"helped@%s","Secret":"p"}' "$s""#;
+
 #[test]
-fn helpers_are_reported_and_not_passed_over() {
-    let c = parse(r#"{"auths":{"q.io":{}},"credHelpers":{"q.io":"gcloud"}}"#).unwrap();
+fn helpers_are_asked_in_the_order_of_keys() {
+    let dir = helper::tests::helper("x", SCRIPT);
+    let auth = b64("inline:p");
+    let inline = format!(r#"{{"auth":"{auth}"}}"#);
+    let c = with_helpers(
+        &format!(
+            r#"{{"auths":{{"q.io/a":{inline},"q.io":{inline},"r.io":{inline},"r.io/n":{{}}}},
+               "credHelpers":{{"q.io":"x","docker.io":"x","off.io":""}},"credsStore":"x"}}"#
+        ),
+        dir.path(),
+    );
+    for (registry, repository, want) in [
+        // The longest key wins; of one key, the helper.
+        ("q.io", "a/b", "inline"),
+        ("q.io", "b", "helped@q.io"),
+        (
+            "docker.io",
+            "library/x",
+            "helped@https://index.docker.io/v1/",
+        ),
+        // The store: what it is known to keep, and all that nothing else has.
+        ("r.io", "n/x", "helped@r.io/n"),
+        ("r.io", "m/x", "inline"),
+        ("off.io", "a", "helped@off.io"),
+    ] {
+        let found = c.find(registry, repository);
+        assert_eq!(user(&found), Some(want), "{registry}/{repository}");
+        assert_eq!(found.notice, None);
+    }
+    // No login is no fault, and is asked for once.
+    for _ in 0..3 {
+        assert_eq!(c.find("no.io", "a"), Found::default());
+    }
+    let log = std::fs::read_to_string(dir.path().join("docker-credential-x.log")).unwrap();
+    assert_eq!(log.matches("no.io\n").count(), 1, "{log}");
+}
+
+#[test]
+fn a_helper_that_fails_is_told_and_passed_over() {
+    let dir = helper::tests::helper("x", "echo the vault is locked; exit 1");
+    let auth = b64("inline:p");
+    let c = with_helpers(
+        &format!(
+            r#"{{"auths":{{"q.io":{{"auth":"{auth}"}}}},"credHelpers":{{"q.io":"x","r.io":"../x"}}}}"#
+        ),
+        dir.path(),
+    );
+    let found = c.find("q.io", "a");
+    assert_eq!(user(&found), Some("inline"));
+    let said = found.notice.unwrap().to_string();
+    assert!(
+        said.contains("q.io") && said.contains("the vault is locked"),
+        "{said}"
+    );
+    let found = c.find("r.io", "a");
+    assert_eq!(found.login, None);
     assert!(matches!(
-        c.find("q.io", "a").notice,
-        Some(Notice::Helper { helper, .. }) if helper == "gcloud"
+        found.notice,
+        Some(Notice::Helper { source: HelperError::Name(name), .. }) if name == "../x"
     ));
-    assert_eq!(c.find("other.io", "a"), Found::default());
-    let c = parse(r#"{"auths":{"q.io":{}},"credsStore":"secretservice"}"#).unwrap();
-    assert!(matches!(
-        c.find("q.io", "a").notice,
-        Some(Notice::Helper { helper, .. }) if helper == "secretservice"
-    ));
-    // Nobody ever logged in there: nothing is missing.
-    assert_eq!(c.find("other.io", "a"), Found::default());
 }
 
 #[test]
@@ -135,7 +194,7 @@ fn files_are_searched_in_order() {
             "REGISTRY_AUTH_FILE" => file.map(|f| tmp.path().join(f).into()),
             _ => None,
         };
-        Credentials::load(Env::new(&get))
+        Credentials::load(None, Env::new(&get))
     };
     assert_eq!(load(None).unwrap().find("q.io", "a"), Found::default());
     put("home/.docker/config.json", "docker");

@@ -5,6 +5,7 @@ mod cmd;
 mod env;
 mod evil;
 mod machine;
+mod registry;
 pub mod skips;
 mod tarball;
 pub mod walk;
@@ -13,6 +14,7 @@ pub use cmd::{Cmd, Output, Proc};
 pub use env::{Done, Env, Feature, Runtime, Skip};
 pub use evil::{Evil, Reply, Then};
 pub use machine::{Machine, closed_port, enter_own_mount_namespace, layout};
+pub use registry::{Registry, USER};
 pub use tarball::{Image, Tar, digest, gzip};
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,0 +1,35 @@
+//! How registries are reached: what the command line says of it, and the client that follows from that and
+//! from the user's configuration.
+
+use std::path::PathBuf;
+
+use super::Error;
+use crate::config::Env;
+use crate::config::auth::Credentials;
+use crate::registry::{self, Client};
+
+/// What the command line says. Nothing is read before a client is made.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Check certificates, and speak plain http with loopback addresses only; `None` if nothing is said.
+    pub tls_verify: Option<bool>,
+    /// The one file to read logins from.
+    pub authfile: Option<PathBuf>,
+}
+
+impl Access {
+    /// A client with the user's logins.
+    pub(super) fn client(&self) -> Result<Client, Error> {
+        let credentials = Credentials::load(self.authfile.as_deref(), Env::process())?;
+        self.client_with(credentials)
+    }
+
+    /// A client with these logins.
+    pub(super) fn client_with(&self, credentials: Credentials) -> Result<Client, Error> {
+        Ok(Client::new(registry::Options {
+            tls_verify: self.tls_verify.unwrap_or(true),
+            credentials,
+            ..registry::Options::default()
+        }))
+    }
+}
