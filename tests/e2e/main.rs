@@ -57,6 +57,7 @@ mod run_security;
 mod run_signals;
 mod run_tty;
 mod save_export;
+mod signatures;
 mod storage_drivers;
 mod unpack_vs_umoci;
 
@@ -110,6 +111,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("run_signals", run_signals::TESTS, true),
     ("run_tty", run_tty::TESTS, true),
     ("save_export", save_export::TESTS, false),
+    ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
 ];
