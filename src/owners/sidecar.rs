@@ -24,7 +24,7 @@
 //! **Of a container**: a journal, never sealed, of lines that are appended with one write(2) each as
 //! things happen, so that a killed writer costs at most the line it was at. Keyed by inode: programs
 //! rename what they have just made and given away (dpkg does so with every file). By path only where the
-//! file system has no numbers that last, and in a copy of the image, whose records come from layers.
+//! file system has no numbers that last.
 
 mod write;
 
@@ -114,17 +114,28 @@ impl Owners {
         all.any(|r| r.xattrs.iter().any(|(n, _)| n == name))
     }
 
+    /// The names of all xattrs of all records, as often as they come.
+    pub fn xattr_names(&self) -> impl Iterator<Item = &[u8]> {
+        let all = self.paths.values().chain(self.nodes.values().map(|n| &n.1));
+        all.flat_map(|r| r.xattrs.iter().map(|(name, _)| name.as_slice()))
+    }
+
     /// The record of `path`, if there is one.
     pub fn get(&self, path: &[u8]) -> Option<&Record> {
         self.paths.get(path)
     }
 
-    /// The record of the inode `node`, which is at `path`; else that of the path. Where the file system
-    /// has no times of birth, an inode counts only where it was.
-    pub fn of(&self, path: &[u8], node: Node) -> Option<&Record> {
+    /// The record of the inode `node`, which is at `path`. Where the file system has no times of birth, an
+    /// inode counts only where it was.
+    pub fn of_node(&self, path: &[u8], node: Node) -> Option<&Record> {
         let known = self.nodes.get(&node);
         let same = known.filter(|(at, _)| node.birth != 0 || at == path);
-        same.map(|(_, record)| record).or_else(|| self.get(path))
+        same.map(|(_, record)| record)
+    }
+
+    /// The same, or else that of the path.
+    pub fn of(&self, path: &[u8], node: Node) -> Option<&Record> {
+        self.of_node(path, node).or_else(|| self.get(path))
     }
 
     /// All records that have a path for a key, in the order of their paths.
