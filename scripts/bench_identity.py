@@ -31,8 +31,8 @@ ENV = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # `work`, None where it cannot. `limit`: the promise, CPU against real ids.
 Workload = collections.namedtuple("Workload", "name image prepare work times one_id limit")
 
-UNTAR = "cd /root; tar -xf /work/tree.tar"
-UNTAR_AS_ROOT = "cd /root; tar -oxf /work/tree.tar"
+UNTAR = "cd /root; tar -xf /mnt/files/tree.tar"
+UNTAR_AS_ROOT = "cd /root; tar -oxf /mnt/files/tree.tar"
 REPOSITORY = (f"{UNTAR_AS_ROOT}; cd tree; git init -q; git add -A; git -c user.name=b -c user.email=b@b commit -qm b; "
               "sleep 0.1; git status >/dev/null")
 STATUS = "for i in $(seq 20); do git status >/dev/null; done"
@@ -46,12 +46,12 @@ WORKLOADS = [
     Workload(f"chown -R {FILES} files", IMAGE, UNTAR_AS_ROOT, CHOWN, 6, None, 4.0),
 ]
 APT = ("printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; "
-       "mkdir -p /var/cache/apt/archives/partial /var/lib/apt/lists; cp -r /work/apt/lists /var/lib/apt/; "
-       "cp /work/apt/archives/*.deb /var/cache/apt/archives/; export DEBIAN_FRONTEND=noninteractive; "
+       "mkdir -p /var/cache/apt/archives/partial /var/lib/apt/lists; cp -r /mnt/files/apt/lists /var/lib/apt/; "
+       "cp /mnt/files/apt/archives/*.deb /var/cache/apt/archives/; export DEBIAN_FRONTEND=noninteractive; "
        f"apt-get -y --no-install-recommends --no-download install {PACKAGES} >/tmp/log 2>&1 || {{ tail /tmp/log >&2; exit 1; }}")
 FETCH = ("exec >/tmp/log 2>&1; apt-get update && ls /var/lib/apt/lists/*Packages* && "
          f"apt-get -y --download-only --no-install-recommends install {PACKAGES} && "
-         "cp -r /var/lib/apt/lists /var/cache/apt/archives /work/apt/")
+         "cp -r /var/lib/apt/lists /var/cache/apt/archives /mnt/files/apt/")
 
 # LOWER DIRECTORY WORK PROGRAM...: the program on a fresh overlay, with what a container has in /proc and /dev.
 REAL = """set -e
@@ -59,12 +59,12 @@ lower=$1 dir=$2 work=$3; shift 3
 mkdir $dir $dir/upper $dir/work $dir/root
 mount -t overlay -o lowerdir=$lower,upperdir=$dir/upper,workdir=$dir/work overlay $dir/root
 cd $dir/root
-mkdir -p proc dev work
+mkdir -p proc dev mnt/files
 mount -t proc proc proc; mount -t tmpfs tmpfs dev
 for d in null zero random urandom full tty; do : >dev/$d; mount --bind /dev/$d dev/$d; done
 mkdir dev/pts dev/shm; mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
-mount --bind $work work
+mount --bind $work mnt/files
 exec env -i """ + ENV + """ HOME=/root chroot . "$@"
 """
 
@@ -135,7 +135,7 @@ class Identity:
     def command(self, mode, image, script):
         """(user, argv) of `script`."""
         self.runs += 1
-        asked = ["/work/notify"] if mode.endswith("asked") else []
+        asked = ["/mnt/files/notify"] if mode.endswith("asked") else []
         program = [*asked, "sh", "-c", script]
         if mode.startswith("real"):
             argv = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "sh", self.script, self.lowers[image],
@@ -143,7 +143,7 @@ class Identity:
             return self.root, argv
         identity = "full" if mode == "coracle" else "off"
         return self.bench.user, self.bench.coracle_command(
-            "run", "--identity", identity, "--network", "none", "-v", f"{self.work}:/work", self.names[image], *program)
+            "run", "--identity", identity, "--network", "none", "-v", f"{self.work}:/mnt/files", self.names[image], *program)
 
     def costs(self, load, rounds):
         """Interleaved rounds. mode → list of (with the work, without it), each (wall ms, CPU ms)."""
@@ -184,7 +184,7 @@ class Identity:
 
     def fetch(self):
         """The packages, once; returns why there are none."""
-        argv = self.bench.coracle_command("run", "--rm", "--network", "host", "-v", f"{self.work}:/work", self.names[PLAIN_IMAGE],
+        argv = self.bench.coracle_command("run", "--rm", "--network", "host", "-v", f"{self.work}:/mnt/files", self.names[PLAIN_IMAGE],
                                           "sh", "-c", FETCH)
         if self.bench.user.run(argv, capture_output=True).returncode:
             return "the packages cannot be fetched from here"

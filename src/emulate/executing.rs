@@ -27,6 +27,7 @@ use super::caller::{Caller, decimal_path};
 use super::creds::table::{Looks, Tag};
 use super::creds::{Cred, Executable, FileCaps};
 use super::ownership::Object;
+use crate::owners::CAPABILITY;
 
 pub(super) const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 
@@ -152,9 +153,13 @@ pub(super) fn executable(world: &World, cred: &Cred, object: &Object) -> Executa
     // Root has them all anyway.
     let caps = match cred.uid.effective {
         0 => None,
-        _ => rustix::fs::getxattr(object.name().as_cstr(), c"security.capability", &mut caps)
-            .ok()
-            .and_then(|n| FileCaps::parse(&caps[..n])),
+        _ => match rustix::fs::getxattr(object.name().as_cstr(), CAPABILITY, &mut caps) {
+            Ok(n) => FileCaps::parse(&caps[..n]),
+            Err(_) => world
+                .ownership
+                .capability(object)
+                .and_then(|value| FileCaps::parse(&value)),
+        },
     };
     let plain = Executable::default();
     if (mode & SET_ID == 0 && caps.is_none()) || !honoured(object) {

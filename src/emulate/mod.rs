@@ -49,7 +49,6 @@
 //! since no filter sees whether a control buffer is given.
 
 mod access;
-mod acl;
 mod caller;
 pub mod creds;
 mod executing;

@@ -4,12 +4,14 @@
 //! sockets and devices of the host, is in the container's records ([`View`]) if it is on its root file
 //! system, and else in memory: what is on a tmpfs or a devpts does not outlive the container either.
 
-use std::collections::HashMap;
+mod inherited;
+
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +19,9 @@ use rustix::fs::{AtFlags, FileType as Kind, Mode, OFlags, Statx, StatxFlags, Xat
 use rustix::io::Errno;
 
 use super::access;
-use super::acl;
 use super::creds::{Cred, cap};
 use super::resolve::{self, FdName, Last, Place};
-use crate::owners::{FileType, Node, Owner, Record, View, XATTR};
+use crate::owners::{CAPABILITY, FileType, Node, Owner, Record, View, XATTR, acl};
 
 /// More than any value of [`XATTR`].
 const VALUE_MAX: usize = 128;
@@ -88,6 +89,8 @@ pub(super) struct Ownership {
     quiet: AtomicBool,
     /// A directory with a recorded default ACL was seen: the exception, too.
     hands_down: AtomicBool,
+    /// Names of attributes that records of the image have, beyond those that always may be recorded.
+    attributes: OnceLock<HashSet<Vec<u8>>>,
     root: Place,
     volumes: Option<Volumes>,
     expected: Mutex<Vec<Expected>>,
@@ -99,6 +102,8 @@ struct Expected {
     name: Vec<u8>,
     uid: u32,
     gid: u32,
+    /// A record is about its name.
+    anew: bool,
     since: Instant,
 }
 
@@ -130,6 +135,7 @@ impl Ownership {
             memory: Mutex::default(),
             quiet: AtomicBool::new(quiet),
             hands_down: AtomicBool::new(hands_down),
+            attributes: OnceLock::new(),
             root,
             volumes,
             expected: Mutex::default(),
@@ -137,7 +143,7 @@ impl Ownership {
     }
 
     /// A socket of this name will be there soon, and is then somebody's.
-    pub(super) fn expect(&self, dir: Object, name: &[u8], uid: u32, gid: u32) {
+    pub(super) fn expect(&self, dir: Object, name: &[u8], uid: u32, gid: u32, anew: bool) {
         let mut expected = lock(&self.expected);
         if expected.len() >= EXPECTED_MAX {
             expected.remove(0);
@@ -147,6 +153,7 @@ impl Ownership {
             name: name.to_vec(),
             uid,
             gid,
+            anew,
             since: Instant::now(),
         });
         self.quiet.store(false, Ordering::Relaxed);
@@ -174,6 +181,9 @@ impl Ownership {
                         device: None,
                         recorded: false,
                     };
+                    if e.anew {
+                        let _ = self.disinherit(&object);
+                    }
                     // Where it cannot be recorded it belongs to root, as the kernel says.
                     let _ = self.give(&object, before, e.uid, e.gid);
                 }
@@ -290,11 +300,23 @@ impl Ownership {
         let links = object.stat.stx_nlink > 1 && object.kind() != Kind::Directory;
         let node = Node::of(&object.stat);
         let path = object.path()?;
-        lock(&self.view).get(&path, node, links).ok()?.cloned()
+        let view = lock(&self.view);
+        let record = view.get(&path, node, links).ok()?;
+        record.map(std::borrow::Cow::into_owned)
     }
 
     /// Change the record beside its inode.
     pub(super) fn set_record(&self, object: &Object, record: Record) -> Result<(), Errno> {
+        self.set_record_moving(object, record, None)
+    }
+
+    /// The same of a file that is about to be elsewhere.
+    fn set_record_moving(
+        &self,
+        object: &Object,
+        mut record: Record,
+        to: Option<Vec<u8>>,
+    ) -> Result<(), Errno> {
         if record.xattrs.iter().any(|(name, _)| name == acl::DEFAULT) {
             self.hands_down.store(true, Ordering::Relaxed);
         }
@@ -302,7 +324,16 @@ impl Ownership {
             let copy = copied_up(object)?;
             let path = copy.path().ok_or(Errno::NOENT)?;
             let node = Some(Node::of(&copy.stat)).filter(|n| n.birth != 0 || !copy.carries());
-            let set = lock(&self.view).set(&path, node, record);
+            for (_, value) in record
+                .xattrs
+                .extract_if(.., |(name, _)| name == CAPABILITY.as_bytes())
+            {
+                // Where the next write takes it away, which a record of its own would outlive.
+                let (name, any) = (copy.name(), XattrFlags::empty());
+                let _ = rustix::fs::setxattr(name.as_cstr(), CAPABILITY, &value, any);
+            }
+            let to = to.as_ref().unwrap_or(&path);
+            let set = lock(&self.view).set_moving(&path, to, node, record);
             set.map_err(|e| match e {
                 crate::owners::Error::Sidecar { source, .. } => {
                     Errno::from_io_error(&source).unwrap_or(Errno::IO)
@@ -321,22 +352,6 @@ impl Ownership {
         }
         self.quiet.store(false, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// The kernel will copy it up, if it has not, and knows nothing of its record.
-    pub(super) fn take_along(&self, object: Object) {
-        if object.carries() || !self.on_root(&object) {
-            return;
-        }
-        let Some(record) = self.record(&object) else {
-            return;
-        };
-        if let Ok(copy) = copied_up(&object)
-            && Node::of(&copy.stat) != Node::of(&object.stat)
-        {
-            // Where it cannot be recorded it belongs to root, as the kernel says.
-            let _ = self.set_record(&copy, record);
-        }
     }
 
     /// Record an ACL and a default ACL of a new file.

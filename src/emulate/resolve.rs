@@ -156,6 +156,20 @@ impl Caller<'_> {
         self.walk(dirfd, path, last, None)
     }
 
+    /// A directory, by a way that its caller restricts (openat2(2)). Not where the caller's paths are not ours.
+    pub(super) fn open_restricted(
+        &self,
+        dirfd: i32,
+        path: &[u8],
+        resolve: ResolveFlags,
+    ) -> Result<OwnedFd, Errno> {
+        if !self.sees_what_we_see() {
+            return Err(Errno::XDEV);
+        }
+        let from = self.open(dirfd, b"", Last::Follow)?;
+        openat2(from, path, PATH | OFlags::DIRECTORY, Mode::empty(), resolve)
+    }
+
     /// The same, by way of directories that `cred` may search.
     pub(super) fn open_as(
         &self,

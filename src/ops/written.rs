@@ -10,6 +10,8 @@ use crate::owners;
 use crate::store::{ContainerEntry, Hold, ImageRecord, OWNERS, Store};
 use crate::sys::{fork, userns};
 
+/// Annotation of a container without emulated identities, whose value says what there is in their place.
+pub(super) const UNWATCHED_ANNOTATION: &str = "io.coracle.identity";
 /// The copy that a container has of its image where there is no overlay.
 pub(super) const ROOTFS: &str = "rootfs";
 
@@ -47,9 +49,13 @@ impl Written {
             }
             Err(_) => (entry.upper(), How::Over),
         };
+        let mut tree = Tree::container(dir, entry.owners());
+        if matches!(how, How::Over) && watched(store, &entry)? {
+            tree = tree.over(&below);
+        }
         Ok(Self {
             name: name.to_owned(),
-            tree: Tree::container(dir, entry.owners()),
+            tree,
             hold,
             entry,
             image,
@@ -89,6 +95,17 @@ impl Written {
             false => Err(Error::RemovedMeanwhile(self.name.clone())),
         }
     }
+}
+
+/// Whether a supervisor told what was new in a container from what overlay copied.
+fn watched(store: &Store, entry: &ContainerEntry) -> Result<bool, Error> {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        #[serde(default)]
+        annotations: std::collections::HashMap<String, String>,
+    }
+    let config: Option<Config> = store.containers().config(entry)?;
+    Ok(config.is_some_and(|c| !c.annotations.contains_key(UNWATCHED_ANNOTATION)))
 }
 
 /// The tree `copy` has just been made from an image's layers: let the container's sidecar say what theirs

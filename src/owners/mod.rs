@@ -24,6 +24,7 @@
 //!
 //! [`View`] answers that for a running container: see there for the rules of overlay.
 
+pub mod acl;
 mod record;
 pub mod sidecar;
 mod view;
@@ -34,6 +35,9 @@ use std::path::{Path, PathBuf};
 pub use record::{FileType, Node, Owner, Record};
 pub use sidecar::{Journal, Owners, Writer};
 pub use view::{Layer, View};
+
+/// The extended attribute that holds the capabilities of a program. Writing to a file takes it away.
+pub const CAPABILITY: &str = "security.capability";
 
 /// The extended attribute that holds an owner.
 pub const XATTR: &str = "user.containers.override_stat";

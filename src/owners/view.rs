@@ -18,14 +18,19 @@
 //!
 //! Whiteouts need no look: what one hides does not exist, so nobody asks for it.
 //!
-//! A file that is copied up loses its layer's record, unless whoever copies it up ([`View::set`]) takes it
-//! along: at chown(2), rename(2), link(2), and utimensat(2) of a symlink. Not so at chmod(2) and
-//! utimensat(2) of a fifo or socket of a layer, whose owner then becomes 0:0; and at a write to a regular
-//! file, which has its owner on it but loses what only a record can say (an ACL with users that the kernel
-//! does not know, `trusted.*`).
+//! The same holds for any other file of the container: without a record of its own it is what overlay
+//! made of the layers' file at its path, whose record it has, if that is of the same type. Nobody is told
+//! when that happens (chmod(2), utimensat(2), opening to write). **So whoever makes something new, or puts
+//! something else, where a record is about a path ([`View::knows_path`]) gives it a record of its own**, be
+//! it one that says nothing ([`View::set`]); and what leaves its path takes its record along. Where nobody
+//! watched over that, a view of the container's tree has to do without the layers.
+//!
+//! Of what real root would see, one attribute ends earlier: a write takes the capabilities of a program away.
+//! No mark tells of a write, but the content does; a copy that differs from its original has none. A record
+//! of the container itself never holds capabilities: there the inode does, and the kernel sees to it.
 //!
 //! A hard-linked file is recorded under its first name only, and found by any, if the question says
-//! that there are several.
+//! that there are several. Of a copy, which has but one name, only the first one is.
 //!
 //! # Cost
 //!
@@ -33,9 +38,13 @@
 //! lines. A path that no sidecar mentions, nearly every one, then costs a look into a table for each
 //! layer and no system call.
 
+mod copied;
+
+use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -44,7 +53,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, StatxFlags, fstat, openat, st
 use rustix::io::Errno;
 
 use super::sidecar::Journal;
-use super::{Error, Node, Owners, Record};
+use super::{Error, Node, Owner, Owners, Record};
 use crate::trees;
 
 /// A tree and the sidecar beside it.
@@ -74,6 +83,8 @@ struct Loaded {
     layers: Vec<Owners>,
     /// Inode numbers of files in layers that have several names and a record; made when asked for.
     links: OnceCell<Vec<HashMap<u64, Vec<u8>>>>,
+    /// Hashes of the last components of all paths with a record; made when asked for.
+    names: OnceCell<HashSet<u64>>,
 }
 
 impl View {
@@ -91,27 +102,60 @@ impl View {
     /// Is there no record at all? Then no question needs to be asked.
     pub fn is_empty(&self) -> Result<bool, Error> {
         let loaded = self.loaded()?;
-        // Directories that a tar does not list are the rule, and tell nothing.
-        let telling = |o: &Owners| {
-            o.iter()
-                .any(|(_, r)| r.owner.is_some() || !r.xattrs.is_empty())
-        };
-        Ok(loaded.upper.is_empty() && !loaded.layers.iter().any(telling))
+        Ok(loaded.upper.is_empty() && loaded.layers.iter().all(|o| telling(o).next().is_none()))
     }
 
-    /// Does any record have this xattr?
+    /// Does any record have this xattr? Looks at all of them.
     pub fn has_xattr(&self, name: &[u8]) -> Result<bool, Error> {
         let loaded = self.loaded()?;
         let mut all = std::iter::once(&loaded.upper).chain(&loaded.layers);
         Ok(all.any(|owners| owners.has_xattr(name)))
     }
 
+    /// May a record be about a path that ends in this name? Costs no system call, and says no of nearly
+    /// all: for those who make files, to whom [`View::knows_path`] would be too dear.
+    pub fn knows_name(&self, name: &[u8]) -> Result<bool, Error> {
+        let loaded = self.loaded()?;
+        let names = loaded.names.get_or_init(|| {
+            let all = std::iter::once(&loaded.upper).chain(&loaded.layers);
+            all.flat_map(telling).map(|path| hash(last(path))).collect()
+        });
+        Ok(names.contains(&hash(name)))
+    }
+
+    /// Is a record about this path, be it one that does not show?
+    pub fn knows_path(&self, path: &[u8]) -> Result<bool, Error> {
+        let loaded = self.loaded()?;
+        let mut all = std::iter::once(&loaded.upper).chain(&loaded.layers);
+        Ok(all.any(|owners| owners.get(path).is_some()))
+    }
+
+    /// Has this inode, which is at `path`, a record of the container's own?
+    pub fn is_own(&self, path: &[u8], node: Node) -> Result<bool, Error> {
+        Ok(self.loaded()?.upper.of_node(path, node).is_some())
+    }
+
+    /// Names of xattrs that records had when they were read.
+    pub fn xattr_names(&self) -> Result<HashSet<Vec<u8>>, Error> {
+        let loaded = self.loaded()?;
+        let all = std::iter::once(&loaded.upper).chain(&loaded.layers);
+        Ok(all
+            .flat_map(Owners::xattr_names)
+            .map(<[u8]>::to_vec)
+            .collect())
+    }
+
     /// The record of the file at `path` (relative to the root, which is empty), whose inode is `node`.
     /// `links`: it has several names and is no directory.
-    pub fn get(&self, path: &[u8], node: Node, links: bool) -> Result<Option<&Record>, Error> {
+    pub fn get(
+        &self,
+        path: &[u8],
+        node: Node,
+        links: bool,
+    ) -> Result<Option<Cow<'_, Record>>, Error> {
         let loaded = self.loaded()?;
         if let Some(record) = loaded.upper.of(path, node) {
-            return Ok(Some(record));
+            return Ok(Some(Cow::Borrowed(record)));
         }
         let by_path = loaded
             .layers
@@ -121,35 +165,61 @@ impl View {
         if !by_path && !by_link()? {
             return Ok(None);
         }
-        if let Some(stat) = self.upper.look(path)?
-            && (!is_dir(&stat) || self.upper.is_opaque(path)?)
-        {
-            return Ok(None);
+        match self.upper.look(path)? {
+            // The root is nobody's copy, and cannot be another one.
+            Some(stat) if !path.is_empty() => self.copied(loaded, path, &stat),
+            _ => Ok(self.below(loaded, path)?.map(Cow::Borrowed)),
         }
-        self.below(loaded, path)
     }
 
     /// The record of what shows of the layers alone.
     fn below<'a>(&self, loaded: &'a Loaded, path: &[u8]) -> Result<Option<&'a Record>, Error> {
-        for (i, (layer, owners)) in self.layers.iter().zip(&loaded.layers).enumerate() {
+        for (i, layer) in self.layers.iter().enumerate() {
             let Some(stat) = layer.look(path)? else {
                 continue;
             };
-            let mut record = owners.get(path);
-            if record.is_none() && stat.st_nlink > 1 && !is_dir(&stat) {
-                let first = self.linked(loaded)?[i].get(&stat.st_ino);
-                record = first.and_then(|path| owners.get(path));
-            }
-            return Ok(record);
+            return self.in_layer(loaded, i, path, &stat);
         }
         Ok(None)
     }
 
+    /// What the sidecar of a layer says of a file of its tree.
+    fn in_layer<'a>(
+        &self,
+        loaded: &'a Loaded,
+        layer: usize,
+        path: &[u8],
+        stat: &Stat,
+    ) -> Result<Option<&'a Record>, Error> {
+        let owners = &loaded.layers[layer];
+        let record = owners.get(path);
+        if record.is_some() || stat.st_nlink < 2 || is_dir(stat) {
+            return Ok(record);
+        }
+        let first = self.linked(loaded)?[layer].get(&stat.st_ino);
+        Ok(first.and_then(|path| owners.get(path)))
+    }
+
     /// Record what is to be known of a file of the upper directory, in memory and on disk, in place of what
     /// was. `node` is the inode after it was copied up; without one (a file system that has no numbers
-    /// that last) the path counts. For the root's ownership of what a layer gives to another, the
-    /// owner 0:0 is a record too.
+    /// that last) the path counts. A record that says nothing is one, too: of a file that is not what a
+    /// layer has there.
     pub fn set(&mut self, path: &[u8], node: Option<Node>, record: Record) -> Result<(), Error> {
+        self.set_moving(path, path, node, record)
+    }
+
+    /// The same of a file that is about to get another name.
+    pub fn set_moving(
+        &mut self,
+        path: &[u8],
+        to: &[u8],
+        node: Option<Node>,
+        mut record: Record,
+    ) -> Result<(), Error> {
+        if node.is_none() && record == Record::default() {
+            // Without an inode, the path says so.
+            record.owner = Some(ROOT);
+        }
         let sound = self.loaded()?.sound;
         let journal = match &mut self.journal {
             Some(journal) => journal,
@@ -162,9 +232,12 @@ impl View {
             None => None,
         };
         for node in [Some(node), at_rest.map(Some)].into_iter().flatten() {
-            journal.set(path, node, &record)?;
+            journal.set(to, node, &record)?;
             if let Some(loaded) = self.loaded.get_mut() {
-                loaded.upper.set(path, node, record.clone());
+                loaded.upper.set(to, node, record.clone());
+                if node.is_none() {
+                    loaded.names.take();
+                }
             }
         }
         Ok(())
@@ -191,14 +264,15 @@ impl View {
             };
             let failed = || self.upper.failed(path);
             let stat = fstat(&file).map_err(failed())?;
-            if carries(&stat) {
-                journal.set(path, None, record)?;
+            let node = Node::of_fd(&file).map_err(failed())?;
+            let record = copied::with_capabilities_on(&file, record);
+            if node.birth != 0 || !carries(&stat) {
+                journal.set(path, Some(node), &record)?;
+            } else {
+                journal.set(path, None, &record)?;
                 if stat.st_nlink > 1 && !is_dir(&stat) {
                     links.insert(stat.st_ino, record);
                 }
-            } else {
-                let node = Node::of_fd(&file).map_err(failed())?;
-                journal.set(path, Some(node), record)?;
             }
         }
         self.settle_links(&links, &mut journal)
@@ -207,7 +281,7 @@ impl View {
     /// Only one name of a file has a record in a layer; in the copy each gets it.
     fn settle_links(
         &self,
-        links: &HashMap<u64, &Record>,
+        links: &HashMap<u64, Cow<'_, Record>>,
         journal: &mut Journal,
     ) -> Result<(), Error> {
         let mut todo = match links.is_empty() {
@@ -246,6 +320,7 @@ impl View {
             sound,
             layers: layers.collect::<Result<_, _>>()?,
             links: OnceCell::new(),
+            names: OnceCell::new(),
         };
         Ok(self.loaded.get_or_init(|| loaded))
     }
@@ -264,8 +339,35 @@ impl View {
     }
 }
 
-/// Whether an inode takes user xattrs, and so its owner; then its number may change while its name does
-/// not (overlay shows that of the layer from which it was copied up), and records are by path.
+/// Nobody's.
+const ROOT: Owner = Owner {
+    uid: 0,
+    gid: 0,
+    mode: 0,
+    file_type: super::FileType::File,
+};
+
+/// Paths whose records say something: that a tar does not list a directory is the rule, and says nothing.
+fn telling(owners: &Owners) -> impl Iterator<Item = &[u8]> {
+    let telling = owners
+        .iter()
+        .filter(|(_, r)| r.owner.is_some() || !r.xattrs.is_empty());
+    telling.map(|(path, _)| path)
+}
+
+/// The last component of a path.
+fn last(path: &[u8]) -> &[u8] {
+    path.rsplit(|b| *b == b'/').next().unwrap_or_default()
+}
+
+fn hash(name: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether an inode takes user xattrs, and so its owner: without a time of birth its number may be that of
+/// another by the time of the next question.
 fn carries(stat: &Stat) -> bool {
     let file_type = rustix::fs::FileType::from_raw_mode(stat.st_mode);
     file_type.is_file() || file_type.is_dir()
@@ -301,22 +403,6 @@ impl Layer {
         let fd = self.open(path, OFlags::PATH)?;
         fd.map(|fd| fstat(fd).map_err(self.failed(path)))
             .transpose()
-    }
-
-    /// Whether a directory hides what lower layers have in it.
-    fn is_opaque(&self, path: &[u8]) -> Result<bool, Error> {
-        // fgetxattr(2) takes no O_PATH descriptor, and the directory's mode may forbid another. By name it
-        // is no less exact: nothing is a link on the way in a layer, and in what a container writes the
-        // worst that a race can do is another answer.
-        let name = self.tree.join(OsStr::from_bytes(path));
-        let mut value = [0u8; 8];
-        match rustix::fs::lgetxattr(name, c"user.overlay.opaque", &mut value) {
-            Ok(n) => Ok(value.get(..n) == Some(b"y")),
-            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE | Errno::NOENT | Errno::NOTDIR) => {
-                Ok(false)
-            }
-            Err(e) => Err(self.failed(path)(e)),
-        }
     }
 
     fn failed(&self, path: &[u8]) -> impl FnOnce(Errno) -> Error {

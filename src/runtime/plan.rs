@@ -1,6 +1,8 @@
 //! From an OCI runtime configuration to a [`Plan`]: pure data, every decision made, so that the child
 //! only has to carry it out. Nothing here makes a system call.
 
+mod sysctl;
+
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
@@ -279,7 +281,7 @@ impl Plan {
         };
         let sysctl = linux.sysctl().iter().flatten();
         let sysctl = sysctl
-            .map(|(k, v)| Ok((sysctl_path(k, namespaces)?, v.clone())))
+            .map(|(k, v)| Ok((sysctl::path(k, namespaces)?, v.clone())))
             .collect::<Result<Vec<_>, PlanError>>()?;
         let paths = |v: &Option<Vec<String>>| v.iter().flatten().map(PathBuf::from).collect();
         Ok(Self {
@@ -423,45 +425,6 @@ fn devices(list: Option<&[oci_spec::runtime::LinuxDevice]>) -> Result<Vec<Device
         .collect()
 }
 
-/// The file of a sysctl, if it belongs to a namespace that the container has of its own.
-fn sysctl_path(name: &str, namespaces: u64) -> Result<String, PlanError> {
-    let has = |flag: i32| namespaces & flag as u64 != 0;
-    let refuse = || PlanError::Sysctl(name.to_owned());
-    // Dots separate, and a slash may stand for a dot inside a part (sysctl(8)).
-    let path = match name.find(['.', '/']) {
-        Some(i) if name.as_bytes()[i] == b'.' => name
-            .chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                c => c,
-            })
-            .collect(),
-        _ => name.to_owned(),
-    };
-    if path
-        .split('/')
-        .any(|part| part.is_empty() || part == ".." || part == ".")
-    {
-        return Err(refuse());
-    }
-    let allowed = match path.split_once('/') {
-        Some(("net", _)) => has(libc::CLONE_NEWNET),
-        Some(("fs", rest)) => rest.starts_with("mqueue/") && has(libc::CLONE_NEWIPC),
-        Some(("user", _)) => has(libc::CLONE_NEWUSER),
-        Some(("kernel", rest)) => match rest {
-            "hostname" | "domainname" => has(libc::CLONE_NEWUTS),
-            "msgmax" | "msgmnb" | "msgmni" | "sem" | "shmall" | "shmmax" | "shmmni"
-            | "shm_rmid_forced" | "auto_msgmni" | "sem_next_id" | "msg_next_id" | "shm_next_id" => {
-                has(libc::CLONE_NEWIPC)
-            }
-            _ => false,
-        },
-        _ => false,
-    };
-    if allowed { Ok(path) } else { Err(refuse()) }
-}
-
 fn rlimit_number(t: PosixRlimitType) -> u32 {
     let n = match t {
         PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
@@ -484,40 +447,4 @@ fn rlimit_number(t: PosixRlimitType) -> u32 {
     #[allow(clippy::unnecessary_cast, reason = "a signed number with musl")]
     let n = n as u32;
     n
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sysctls_of_own_namespaces_only() {
-        let net = libc::CLONE_NEWNET as u64;
-        let ipc = libc::CLONE_NEWIPC as u64;
-        assert_eq!(
-            sysctl_path("net.ipv4.ip_forward", net).unwrap(),
-            "net/ipv4/ip_forward"
-        );
-        assert_eq!(
-            sysctl_path("net.ipv4.conf.eth0/1.rp_filter", net).unwrap(),
-            "net/ipv4/conf/eth0.1/rp_filter"
-        );
-        assert_eq!(
-            sysctl_path("net/ipv4/ip_forward", net).unwrap(),
-            "net/ipv4/ip_forward"
-        );
-        for (name, ns) in [
-            ("net.ipv4.ip_forward", ipc),
-            ("kernel.core_pattern", net | ipc),
-            ("vm.swappiness", !0),
-            ("kernel.shmmax", net),
-            ("net/../kernel/core_pattern", net),
-            ("net..x", net),
-            ("", !0),
-            ("net", net),
-            ("fs.file-max", !0),
-        ] {
-            assert!(sysctl_path(name, ns).is_err(), "{name}");
-        }
-    }
 }

@@ -9,10 +9,12 @@
 //! The trees are hostile. Nothing here follows a symlink or opens anything but directories, and the files
 //! that may carry a mark.
 
+mod beneath;
 mod merge;
 mod scratch;
 mod size;
 
+pub use beneath::beneath;
 pub use merge::{Failed, Merged, Name, merge};
 pub use scratch::clear_scratch;
 pub use size::size;

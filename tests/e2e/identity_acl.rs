@@ -6,6 +6,8 @@ use crate::harness::{Done, Env};
 suite!(
     a_directory_hands_its_default_acl_down,
     an_acl_stays_with_its_file,
+    an_acl_that_is_removed_stays_away,
+    a_mode_after_an_acl_is_the_one_that_goes_out,
 );
 
 /// ACLs as attributes, and back as text.
@@ -126,5 +128,88 @@ os.setxattr('later', A, pack('u:6 U33:7 g:4 m:7 o:0')); open('later', 'a').write
         run("e", "localhost/more", &third),
         format!("{later}{moved}\n")
     );
+    Ok(())
+}
+
+/// As setfacl -b and -k do it: the default ACL goes, the other becomes what the mode says, or goes.
+fn an_acl_that_is_removed_stays_away(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let first = format!(
+        "{ACLS}
+os.mkdir('/a'); os.chdir('/a'); acl = pack('u:7 U33:7 g:5 m:7 o:5')
+for n in ('bare', 'used', 'kept', 'least'): os.mkdir(n); os.setxattr(n, A, acl); os.setxattr(n, D, acl); open(n + '/f', 'w')
+for n in ('file', 'wrote'): open(n, 'w'); os.setxattr(n, A, acl)"
+    );
+    let second = format!(
+        "{ACLS}os.chdir('/a')
+open('used/new', 'w'); open('kept/new', 'w'); open('wrote', 'w').write('x')
+for n in ('bare', 'used', 'file', 'wrote'):
+    os.removexattr(n, A)
+    if os.path.isdir(n): os.removexattr(n, D); os.removexattr(n + '/f', A)
+os.setxattr('least', A, pack('u:7 g:5 o:5')); os.setxattr('least', D, pack('u:7 g:5 o:5'))
+for n in ('bare', 'used', 'least'): open(n + '/later', 'w')"
+    );
+    let show = format!(
+        "{ACLS}os.chdir('/a')
+for n in ('bare', 'bare/f', 'bare/later', 'used', 'used/later', 'kept', 'kept/f', 'kept/new', 'least', 'least/later', 'file', 'wrote'): show(n)"
+    );
+    let (acl, file) = ("u:7 U33:7 g:5 m:7 o:5", "u:6 U33:7 g:5 m:6 o:4");
+    let plain = "u:7 g:5 o:5";
+    let want = format!(
+        "bare 0o775 0 0 | - | -\nbare/f 0o664 0 0 | - | -\nbare/later 0o644 0 0 | - | -\n\
+         used 0o775 0 0 | - | -\nused/later 0o644 0 0 | - | -\n\
+         kept 0o775 0 0 | {acl} | {acl}\nkept/f 0o664 0 0 | {file} | -\nkept/new 0o664 0 0 | {file} | -\n\
+         least 0o755 0 0 | - | {plain}\nleast/later 0o644 0 0 | - | -\nfile 0o775 0 0 | - | -\nwrote 0o775 0 0 | - | -\n"
+    );
+    for driver in ["overlay", "copy"] {
+        let run = |name: &str, image: &str, script: &str| {
+            let name = format!("{name}-{driver}");
+            let run = own.cmd([
+                "run",
+                "--network=none",
+                "--storage-driver",
+                driver,
+                "--name",
+                &name,
+            ]);
+            run.args([image, "python3", "-c", script]).ok().out()
+        };
+        run("a", &own.image("python"), &first);
+        own.cmd(["commit", "-q", &format!("a-{driver}"), "localhost/acls"])
+            .ok();
+        let second = format!("{second}\n{show}");
+        assert_eq!(run("b", "localhost/acls", &second), want, "{driver}");
+        own.cmd(["commit", "-q", &format!("b-{driver}"), "localhost/more"])
+            .ok();
+        assert_eq!(
+            run("c", "localhost/more", &show),
+            want,
+            "{driver}, committed"
+        );
+    }
+    Ok(())
+}
+
+/// chmod(2) changes the ACL, of which the record knows nothing.
+fn a_mode_after_an_acl_is_the_one_that_goes_out(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let script = format!(
+        "{ACLS}open('/f', 'w'); os.setxattr('/f', A, pack('u:7 U33:7 g:5 m:7 o:5')); os.chmod('/f', 0o640)"
+    );
+    let run = own
+        .cmd(["run", "--network=none", "--name=a"])
+        .arg(own.image("python"));
+    run.args(["python3", "-c", &script]).ok();
+    let tar = own.dir.join("a.tar");
+    own.cmd(["export", "-o"]).arg(&tar).arg("a").ok();
+    let show = "import sys, tarfile
+m = tarfile.open(sys.argv[1]).getmember('f')
+v = m.pax_headers['SCHILY.xattr.system.posix_acl_access'].encode('utf-8', 'surrogateescape')
+print(oct(m.mode), [v[i + 2] for i in range(4, len(v), 8)])";
+    let out = crate::harness::Cmd::host(["python3", "-c", show])
+        .arg(&tar)
+        .ok()
+        .out();
+    assert_eq!(out, "0o640 [6, 7, 5, 4, 0]\n");
     Ok(())
 }

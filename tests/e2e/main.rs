@@ -85,6 +85,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("identity", identity::calls::TESTS, false),
     ("identity", identity::distributions::TESTS, false),
     ("identity", identity::hostile::TESTS, false),
+    ("identity", identity::i386::TESTS, false),
     ("identity", identity::modes::TESTS, false),
     ("identity", identity::owners::TESTS, false),
     ("identity", identity::races::TESTS, false),

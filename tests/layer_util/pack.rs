@@ -67,7 +67,8 @@ pub(crate) fn nasty() -> Vec<u8> {
         .hard_link("d/ping", "zz-ping")
         .hard_link("null-too", "null")
         .pax(&[("SCHILY.xattr.system.posix_acl_access", acl)])
-        .add(owned(b'0', "acl").size(1), b"x")
+        // Of the mode that it says, as an inode with it would have.
+        .add(owned(b'0', "acl").mode(0o755).size(1), b"x")
         .pax(&[
             ("SCHILY.xattr.user.kept", b"1"),
             ("SCHILY.xattr.user.overlay.opaque", b"y"),

@@ -80,6 +80,9 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
     if !object.carries() || object.mode() & 0o6000 != 0 {
         object = Object::new(object.fd)?;
     }
+    if object.kind() == Kind::RegularFile {
+        c.world.ownership.drop_capability(&object)?;
+    }
     let pick = |new: u32, old: u32| if new == KEEP { old } else { new };
     c.world.ownership.give(
         &object,
@@ -106,8 +109,9 @@ fn quickly(
             return None;
         }
         // Nothing is recorded, and nothing is to be: the kernel can do it. What takes no attribute has
-        // none either, but may have a record.
-        let nothing = c.world.ownership.is_quiet() || plain(name, last).is_some();
+        // none either, but may have a record; a program may have capabilities in one.
+        let usual = |(file_type, mode)| file_type == FileType::Dir || mode & 0o111 == 0;
+        let nothing = c.world.ownership.is_quiet() || plain(name, last).is_some_and(usual);
         return nothing.then_some(Reply::Continue);
     }
     if uid == KEEP || gid == KEEP {

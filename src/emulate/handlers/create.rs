@@ -5,19 +5,19 @@
 //! know of. Devices become empty files that say what they stand for.
 //! open(2), mkdir(2), mknod(2), symlink(2), acl(5).
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, getxattr, openat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, getxattr, openat, statx};
 use rustix::io::Errno;
 
 use super::{DONE, Reply, Result, Scratch};
+use crate::emulate::access;
 use crate::emulate::caller::{Caller, PathBuffer};
 use crate::emulate::creds::{Cred, cap};
 use crate::emulate::ownership::{self, Belongs, Object};
 use crate::emulate::resolve::{AT_FDCWD, Last, split};
 use crate::emulate::rules::Op;
-use crate::emulate::{access, acl};
-use crate::owners::{FileType, Owner};
+use crate::owners::{FileType, Owner, acl};
 use crate::sys::notify;
 
 const S_ISGID: u32 = libc::S_ISGID;
@@ -29,12 +29,16 @@ struct Wanted {
     path: usize,
     mode: u32,
     kind: Kind,
+    /// How the path may lead there, of openat2(2).
+    resolve: ResolveFlags,
 }
 
 /// What a new file gets that its maker does not say.
 struct Given {
     uid: u32,
     gid: u32,
+    /// A record is about its path, and not about this file.
+    anew: bool,
     /// A recorded default ACL of the directory.
     acl: Option<Vec<u8>>,
 }
@@ -84,7 +88,9 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
     let is_device = matches!(wanted.kind, Kind::Device(_));
     let ownership = &c.world.ownership;
     let plain = ownership.defaults_are_plain();
-    if is_root && !is_device && plain && !ownership.hands_down() {
+    let may_inherit = ownership.may_inherit(name);
+    let usual = is_root && plain && !is_device && !may_inherit && wanted.resolve.is_empty();
+    if usual && !ownership.hands_down() {
         // The usual case: nothing is handed down.
         if let Some(name) = c.name(wanted.dirfd, dir, &mut scratch.name) {
             match statx(CWD, name, AtFlags::empty(), StatxFlags::MODE) {
@@ -93,14 +99,17 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
             }
         }
     }
-    let Ok(parent) = c
-        .open(wanted.dirfd, dir, Last::Follow)
-        .and_then(Object::new)
-    else {
+    let parent = if wanted.resolve.is_empty() {
+        c.open(wanted.dirfd, dir, Last::Follow)
+    } else {
+        c.open_restricted(wanted.dirfd, dir, wanted.resolve)
+    };
+    let Ok(parent) = parent.and_then(Object::new) else {
         return Ok(Reply::Continue);
     };
     let above = ownership.of(&parent);
-    let given = given(c, cred, &wanted, &parent, above);
+    let mut given = given(c, cred, &wanted, &parent, above);
+    given.anew = may_inherit && ownership.would_inherit(&parent, name);
     if given.is_nothing() && !is_device && plain {
         return Ok(Reply::Continue);
     }
@@ -152,9 +161,10 @@ fn wanted(c: &Caller<'_>) -> std::result::Result<Option<Wanted>, Errno> {
             path,
             mode: mode & 0o7777,
             kind,
+            resolve: ResolveFlags::empty(),
         })
     };
-    let open = |dirfd, path, flags: u32, mode| {
+    let open = |dirfd, path, flags: u32, mode, resolve| {
         let kind = if flags & libc::O_TMPFILE as u32 == libc::O_TMPFILE as u32 {
             Kind::Nameless(flags)
         } else {
@@ -166,6 +176,7 @@ fn wanted(c: &Caller<'_>) -> std::result::Result<Option<Wanted>, Errno> {
             path,
             mode: mode & 0o7777,
             kind,
+            resolve,
         })
     };
     let simple = |dirfd, path, mode, kind| {
@@ -174,17 +185,19 @@ fn wanted(c: &Caller<'_>) -> std::result::Result<Option<Wanted>, Errno> {
             path,
             mode,
             kind,
+            resolve: ResolveFlags::empty(),
         })
     };
+    let any = ResolveFlags::empty();
     Ok(match c.call.op {
-        Op::Open => open(AT_FDCWD, 0, c.word(1), c.word(2)),
-        Op::Openat => open(c.int(0), 1, c.word(2), c.word(3)),
+        Op::Open => open(AT_FDCWD, 0, c.word(1), c.word(2), any),
+        Op::Openat => open(c.int(0), 1, c.word(2), c.word(3), any),
         Op::Creat => {
             let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
-            open(AT_FDCWD, 0, flags as u32, c.word(1))
+            open(AT_FDCWD, 0, flags as u32, c.word(1), any)
         }
         Op::Openat2 => {
-            // struct open_how: flags, mode, resolve. Special ways to resolve are the kernel's business.
+            // struct open_how: flags, mode, resolve.
             let mut how = [0u8; 24];
             if c.read(c.arg(2), &mut how).is_err() {
                 return Ok(None);
@@ -194,9 +207,12 @@ fn wanted(c: &Caller<'_>) -> std::result::Result<Option<Wanted>, Errno> {
                 word.copy_from_slice(&how[8 * i..8 * i + 8]);
                 u64::from_ne_bytes(word)
             };
-            match (u32::try_from(field(0)), field(2)) {
-                (Ok(flags), 0) => open(c.int(0), 1, flags, field(1) as u32),
-                _ => None,
+            match u32::try_from(field(0)) {
+                Ok(flags) => {
+                    let resolve = ResolveFlags::from_bits_retain(field(2));
+                    open(c.int(0), 1, flags, field(1) as u32, resolve)
+                }
+                Err(_) => None,
             }
         }
         Op::Mkdir => simple(AT_FDCWD, 0, c.word(1) & 0o1777, Kind::Dir),
@@ -211,7 +227,7 @@ fn wanted(c: &Caller<'_>) -> std::result::Result<Option<Wanted>, Errno> {
 
 impl Given {
     fn is_nothing(&self) -> bool {
-        (self.uid, self.gid) == (0, 0) && self.acl.is_none()
+        (self.uid, self.gid) == (0, 0) && self.acl.is_none() && !self.anew
     }
 }
 
@@ -226,6 +242,7 @@ fn given(c: &Caller<'_>, cred: &Cred, wanted: &Wanted, parent: &Object, above: B
             cred.gid.fs
         },
         acl: inherits.then(|| ownership.default_acl(parent)).flatten(),
+        anew: false,
     }
 }
 
@@ -256,9 +273,18 @@ fn rights(
 }
 
 fn make(c: &Caller<'_>, wanted: &Wanted, parent: &Object, name: &[u8], given: Given) -> Result {
-    let Given { uid, gid, acl } = given;
+    let Given {
+        uid,
+        gid,
+        acl,
+        anew,
+    } = given;
     let rights = rights(c, wanted, parent, acl)?;
     let mode = rights.mode;
+    let anew = |made: &Object| match anew {
+        true => c.world.ownership.disinherit(made),
+        false => Ok(()),
+    };
     let mut target = PathBuffer::new();
     if let Kind::Symlink(at) = wanted.kind {
         c.path(at, &mut target)?;
@@ -269,7 +295,11 @@ fn make(c: &Caller<'_>, wanted: &Wanted, parent: &Object, name: &[u8], given: Gi
             let flags = OFlags::from_bits_retain(flags);
             let own = OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             return match openat(&parent.fd, name, flags | own, mode) {
-                Ok(file) => hand_over(c, file, flags, rights, uid, gid),
+                Ok(file) => {
+                    let made = Object::new(file)?;
+                    anew(&made)?;
+                    hand_over(c, made, flags, rights, uid, gid)
+                }
                 // Somebody was faster: now it is an ordinary open.
                 Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => Ok(Reply::Continue),
                 Err(e) => Err(e),
@@ -290,7 +320,9 @@ fn make(c: &Caller<'_>, wanted: &Wanted, parent: &Object, name: &[u8], given: Gi
                 let _ = rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty());
                 return Err(Errno::PERM);
             }
-            hand_down(c, &Object::new(file)?, rights)?;
+            let made = Object::new(file)?;
+            anew(&made)?;
+            hand_down(c, &made, rights)?;
             return Ok(DONE);
         }
         Kind::Dir => rustix::fs::mkdirat(&parent.fd, name, mode)?,
@@ -307,6 +339,7 @@ fn make(c: &Caller<'_>, wanted: &Wanted, parent: &Object, name: &[u8], given: Gi
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = Object::new(openat(&parent.fd, name, flags, Mode::empty())?)?;
+    anew(&made)?;
     give_new(c, &made, uid, gid)?;
     hand_down(c, &made, rights)?;
     Ok(DONE)
@@ -333,13 +366,12 @@ fn give_new(c: &Caller<'_>, made: &Object, uid: u32, gid: u32) -> std::result::R
 
 fn hand_over(
     c: &Caller<'_>,
-    file: OwnedFd,
+    made: Object,
     flags: OFlags,
     rights: Rights,
     uid: u32,
     gid: u32,
 ) -> Result {
-    let made = Object::new(file)?;
     give_new(c, &made, uid, gid)?;
     hand_down(c, &made, rights)?;
     let cloexec = flags.contains(OFlags::CLOEXEC);
@@ -354,10 +386,12 @@ fn hand_over(
 
 /// `O_TMPFILE`: the path is that of a directory.
 fn nameless(c: &Caller<'_>, cred: &Cred, wanted: &Wanted, flags: u32, path: &[u8]) -> Result {
-    let Ok(dir) = c
-        .open(wanted.dirfd, path, Last::Follow)
-        .and_then(Object::new)
-    else {
+    let dir = if wanted.resolve.is_empty() {
+        c.open(wanted.dirfd, path, Last::Follow)
+    } else {
+        c.open_restricted(wanted.dirfd, path, wanted.resolve)
+    };
+    let Ok(dir) = dir.and_then(Object::new) else {
         return Ok(Reply::Continue);
     };
     let above = c.world.ownership.of(&dir);
@@ -374,11 +408,11 @@ fn nameless(c: &Caller<'_>, cred: &Cred, wanted: &Wanted, flags: u32, path: &[u8
     ) {
         return Err(Errno::ACCESS);
     }
-    let Given { uid, gid, acl } = given;
+    let Given { uid, gid, acl, .. } = given;
     let rights = rights(c, wanted, &dir, acl)?;
     c.still_waits()?;
     let flags = OFlags::from_bits_retain(flags);
     let own = flags | OFlags::CLOEXEC;
     let file = openat(CWD, dir.name().as_cstr(), own, rights.mode)?;
-    hand_over(c, file, flags, rights, uid, gid)
+    hand_over(c, Object::new(file)?, flags, rights, uid, gid)
 }

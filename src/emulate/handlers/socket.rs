@@ -159,7 +159,10 @@ pub(super) fn bind(c: &Caller<'_>) -> Result {
     let (uid, gid) = (cred.uid.fs, cred.gid.fs);
     let mut address = [0u8; 110];
     let length = address.len().min(c.word(2) as usize);
-    if (uid, gid) == (0, 0) || length < 4 || c.read(c.arg(1), &mut address[..length]).is_err() {
+    let ownership = &c.world.ownership;
+    let is_root = (uid, gid) == (0, 0);
+    let usual = is_root && ownership.is_quiet();
+    if usual || length < 4 || c.read(c.arg(1), &mut address[..length]).is_err() {
         return Ok(Reply::Continue);
     }
     let (family, path) = address[..length].split_at(2);
@@ -169,6 +172,10 @@ pub(super) fn bind(c: &Caller<'_>) -> Result {
     let Some((dir, name)) = split(path).filter(|_| is_unix) else {
         return Ok(Reply::Continue);
     };
+    let may_inherit = ownership.may_inherit(name);
+    if is_root && !may_inherit {
+        return Ok(Reply::Continue);
+    }
     let dir = if dir.is_empty() { b"." } else { dir };
     let parent = c.open(AT_FDCWD, dir, Last::Follow).and_then(Object::new);
     // What is there already stays whose it is: the kernel will refuse.
@@ -184,7 +191,8 @@ pub(super) fn bind(c: &Caller<'_>) -> Result {
     if let Ok(parent) = parent
         && !is_there(&parent)
     {
-        c.world.ownership.expect(parent, name, uid, gid);
+        let anew = may_inherit && ownership.would_inherit(&parent, name);
+        ownership.expect(parent, name, uid, gid, anew);
     }
     Ok(Reply::Continue)
 }

@@ -9,13 +9,12 @@ use rustix::fs::{CWD, Mode, XattrFlags};
 use rustix::io::Errno;
 
 use super::{DONE, Reply, Result, Scratch};
-use crate::emulate::acl;
 use crate::emulate::caller::{Caller, PathBuffer};
 use crate::emulate::creds::cap;
 use crate::emulate::ownership::Object;
 use crate::emulate::resolve::{AT_FDCWD, Last};
 use crate::emulate::rules::Op;
-use crate::owners::{Record, XATTR};
+use crate::owners::{CAPABILITY, Record, XATTR, acl};
 
 /// Largest value, and largest list (limits.h).
 const SIZE_MAX: usize = 65536;
@@ -36,6 +35,8 @@ enum Class {
     Native,
     /// Ours, and hidden.
     Hidden,
+    /// Needs CAP_SETFCAP. The kernel's, but those of the image are recorded.
+    Capability,
     /// Needs CAP_SYS_ADMIN.
     Admin,
     /// An ACL.
@@ -45,7 +46,7 @@ enum Class {
 fn class(name: &[u8]) -> Class {
     match name {
         _ if name == XATTR.as_bytes() => Class::Hidden,
-        b"security.capability" => Class::Native,
+        _ if name == CAPABILITY.as_bytes() => Class::Capability,
         acl::ACCESS | acl::DEFAULT => Class::Acl,
         _ if name.starts_with(b"trusted.") || name.starts_with(b"security.") => Class::Admin,
         _ => Class::Native,
@@ -79,14 +80,13 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         match (verb, kind) {
             (Verb::Get | Verb::Remove, Class::Hidden) => return Err(Errno::NODATA),
             (Verb::Set, Class::Hidden) => return Err(Errno::PERM),
-            (Verb::Set | Verb::Remove, Class::Native) if name == b"security.capability" => {
-                return if c.cred().can(cap::SETFCAP) {
-                    Ok(Reply::Continue)
-                } else {
-                    Err(Errno::PERM)
-                };
+            (Verb::Set | Verb::Remove, Class::Capability) if !c.cred().can(cap::SETFCAP) => {
+                return Err(Errno::PERM);
             }
-            (_, Class::Native) => return Ok(Reply::Continue),
+            // What a layer could not put on an inode is recorded under any name.
+            (_, Class::Native | Class::Capability) if !c.world.ownership.may_record(&name) => {
+                return Ok(Reply::Continue);
+            }
             (Verb::Get | Verb::Remove, _) if quiet => return Ok(Reply::Continue),
             _ => {}
         }
@@ -177,6 +177,7 @@ fn may(c: &Caller<'_>, object: &Object, name: &[u8]) -> std::result::Result<(), 
     let cred = c.cred();
     let allowed = match class(name) {
         Class::Admin => cred.can(cap::SYS_ADMIN),
+        Class::Capability => cred.can(cap::SETFCAP),
         _ => cred.can(cap::FOWNER) || c.world.ownership.of(object).uid == cred.uid.fs,
     };
     if allowed { Ok(()) } else { Err(Errno::PERM) }
@@ -195,6 +196,20 @@ fn remove(c: &Caller<'_>, object: &Object, name: &[u8]) -> Result {
     Ok(DONE)
 }
 
+/// Capabilities go on the inode, also in place of recorded ones.
+fn set_capability(c: &Caller<'_>, object: &Object, name: &[u8], value: &[u8]) -> Result {
+    if c.world.ownership.capability(object).is_none() {
+        return Ok(Reply::Continue);
+    }
+    if c.word(4) & XattrFlags::CREATE.bits() != 0 {
+        return Err(Errno::EXIST);
+    }
+    c.still_waits()?;
+    rustix::fs::setxattr(object.name().as_cstr(), name, value, XattrFlags::empty())?;
+    c.world.ownership.drop_capability(object)?;
+    Ok(DONE)
+}
+
 fn set(c: &Caller<'_>, object: &Object, name: &[u8]) -> Result {
     let size = usize::try_from(c.arg(3)).unwrap_or(usize::MAX);
     if size > SIZE_MAX {
@@ -207,14 +222,19 @@ fn set(c: &Caller<'_>, object: &Object, name: &[u8]) -> Result {
     }
     let mut value = vec![0; size];
     c.read(c.arg(2), &mut value)?;
-    if class(name) == Class::Acl && !acl::names_strangers(&value) {
-        // The kernel takes it, and a recorded one is over.
-        let _ = remove(c, object, name);
-        return Ok(Reply::Continue);
-    }
-    may(c, object, name)?;
     let mut record = recorded(c, object);
     let known = record.xattrs.iter_mut().find(|(n, _)| n == name);
+    match class(name) {
+        Class::Acl if !acl::names_strangers(&value) => {
+            // The kernel takes it, and a recorded one is over.
+            let _ = remove(c, object, name);
+            return Ok(Reply::Continue);
+        }
+        Class::Capability => return set_capability(c, object, name, &value),
+        Class::Native if known.is_none() => return Ok(Reply::Continue),
+        _ => {}
+    }
+    may(c, object, name)?;
     match (known.is_some(), flags) {
         (true, f) if f & create != 0 => return Err(Errno::EXIST),
         (false, f) if f & replace != 0 => return Err(Errno::NODATA),
@@ -252,7 +272,7 @@ mod tests {
         for (name, want) in [
             (&b"user.x"[..], Class::Native),
             (b"user.containers.override_stat", Class::Hidden),
-            (b"security.capability", Class::Native),
+            (b"security.capability", Class::Capability),
             (b"security.selinux", Class::Admin),
             (b"trusted.overlay.x", Class::Admin),
             (acl::ACCESS, Class::Acl),

@@ -9,12 +9,12 @@ use rustix::io::Errno;
 use super::archive::{PAX_MAX, Xattrs, pax_size};
 use super::tree::Opened;
 use super::{Error, Note, Notes, Refusal};
-use crate::owners::{self, Owner};
+use crate::owners::{self, Owner, acl};
 
 /// The kernel's limits for the list of names and for a value (xattr(7)).
 const XATTR_MAX: usize = 64 << 10;
-const CAPABILITY: &[u8] = b"security.capability";
-const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+const CAPABILITY: &[u8] = owners::CAPABILITY.as_bytes();
+const ACLS: [&[u8]; 2] = [acl::ACCESS, acl::DEFAULT];
 /// Prefix under which overlay keeps what a container calls `user.overlay.NAME`.
 const ESCAPED: &[u8] = b"user.overlay.overlay.";
 
@@ -60,10 +60,16 @@ impl Reader {
         let mut owner = None;
         self.inode(file, path, stat, &mut attrs, &mut owner)?;
         if let Some(record) = tree.record(path, file, stat)? {
-            owner = record.owner.or(owner);
+            // The inode's is the younger one: a record has it only where the inode could not.
+            owner = owner.or(record.owner);
             for (name, value) in &record.xattrs {
+                let value = match name.as_slice() {
+                    // A later chmod(2) is not in the record; a layer has seen none.
+                    acl::ACCESS if tree.is_container() => acl::with_mode(value, stat.st_mode),
+                    _ => value.clone(),
+                };
                 attrs.xattrs.retain(|(n, _)| n != name);
-                attrs.xattrs.push((name.clone(), value.clone()));
+                attrs.xattrs.push((name.clone(), value));
             }
         }
         if let Some(owner) = owner {

@@ -12,7 +12,7 @@
 //! | several names of one inode | the first is the file, the others are hard links to it |
 //! | `security.capability` with our root (version 3) | the same for everybody's root (version 2) |
 //! | `system.posix_acl_*`, `user.*` but overlay's and ours | the same, ids as the container sees them |
-//! | xattrs of the sidecar | the same |
+//! | xattrs of the sidecar | the same, ACLs with the mode bits of the inode |
 //! | whiteouts in any form that [`super`] lists | `.wh.NAME`, empty, of 1970, before the other entries |
 //! | `user.overlay.opaque` | `.wh..wh..opq`, empty, first in the directory |
 //! | holes of a mebibyte or more in total | a sparse file (GNU 1.0, which Go, GNU tar and libarchive read) |

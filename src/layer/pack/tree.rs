@@ -1,15 +1,17 @@
 //! A tree on disk, and what its sidecar says about a file of it.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use rustix::fs::{CWD, Mode, OFlags, Stat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, openat};
+use rustix::io::Errno;
 
 use super::Error;
-use crate::owners::{Node, Owners, Record};
+use crate::owners::{self, Layer, Node, Owners, Record, View};
 
 /// A directory and the sidecar beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Tree {
     dir: PathBuf,
     sidecar: Option<PathBuf>,
     kind: Kind,
+    /// Of what its files may be copies, the topmost first.
+    copied_from: Vec<Layer>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,7 @@ impl Tree {
             dir,
             sidecar: Some(sidecar),
             kind: Kind::Layer,
+            copied_from: Vec::new(),
         }
     }
 
@@ -41,7 +46,21 @@ impl Tree {
             dir,
             sidecar: Some(sidecar),
             kind: Kind::Container,
+            copied_from: Vec::new(),
         }
+    }
+
+    /// What a container wrote over some layers, the topmost first, while a supervisor watched over what is
+    /// new in it: the rest has the records of the layers ([`View`]).
+    pub fn over(mut self, layers: &[Self]) -> Self {
+        let layer = |tree: &Self| {
+            Some(Layer {
+                tree: tree.dir.clone(),
+                sidecar: tree.sidecar.clone()?,
+            })
+        };
+        self.copied_from = layers.iter().filter_map(layer).collect();
+        self
     }
 
     /// A directory without a sidecar.
@@ -50,6 +69,7 @@ impl Tree {
             dir,
             sidecar: None,
             kind: Kind::Container,
+            copied_from: Vec::new(),
         }
     }
 
@@ -58,14 +78,25 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, &self.dir, flags, Mode::empty())
             .map_err(Error::sys("open", self.dir.as_os_str().as_bytes()))?;
-        let owners = match (&self.sidecar, self.kind) {
-            (Some(sidecar), Kind::Layer) => Owners::read(sidecar)?,
-            (Some(sidecar), Kind::Container) => Owners::read_journal(sidecar)?.0,
-            (None, _) => Owners::default(),
+        let records = match (&self.sidecar, self.kind) {
+            (Some(sidecar), Kind::Layer) => Records::Layer(Owners::read(sidecar)?),
+            (Some(sidecar), Kind::Container) => {
+                let upper = Layer {
+                    tree: self.dir.clone(),
+                    sidecar: sidecar.clone(),
+                };
+                let view = View::new(self.copied_from.clone(), upper);
+                // Reads them.
+                match view.is_empty()? {
+                    true => Records::None,
+                    false => Records::Container(Box::new(view)),
+                }
+            }
+            (None, _) => Records::None,
         };
         Ok(Opened {
             root,
-            owners,
+            records,
             kind: self.kind,
             first_names: OnceCell::new(),
         })
@@ -76,9 +107,16 @@ impl Tree {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) root: OwnedFd,
-    owners: Owners,
+    records: Records,
     kind: Kind,
     first_names: OnceCell<HashMap<u64, Vec<u8>>>,
+}
+
+#[derive(Debug)]
+enum Records {
+    Layer(Owners),
+    Container(Box<View>),
+    None,
 }
 
 impl Opened {
@@ -93,29 +131,38 @@ impl Opened {
         path: &[u8],
         file: impl AsFd,
         stat: &Stat,
-    ) -> Result<Option<&Record>, Error> {
-        if self.owners.is_empty() {
-            return Ok(None);
-        }
-        if self.kind == Kind::Container {
-            let node = Node::of_fd(file).map_err(Error::sys("statx", path))?;
-            return Ok(self.owners.of(path, node));
-        }
-        let record = self.owners.get(path);
-        let is_dir = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
-        if record.is_some() || stat.st_nlink < 2 || is_dir {
-            return Ok(record);
+    ) -> Result<Option<Cow<'_, Record>>, Error> {
+        let is_dir = FileType::from_raw_mode(stat.st_mode).is_dir();
+        let linked = stat.st_nlink > 1 && !is_dir;
+        let owners = match &self.records {
+            Records::None => return Ok(None),
+            Records::Layer(owners) => owners,
+            Records::Container(view) => {
+                let node = Node::of_fd(file).map_err(Error::sys("statx", path))?;
+                return view.get(path, node, linked).map_err(|e| match e {
+                    owners::Error::Lookup { path, source, .. } => Error::Sys {
+                        call: "openat2".to_owned(),
+                        path,
+                        source: Errno::from_io_error(&source).unwrap_or(Errno::IO),
+                    },
+                    e => e.into(),
+                });
+            }
+        };
+        let record = owners.get(path);
+        if record.is_some() || !linked {
+            return Ok(record.map(Cow::Borrowed));
         }
         // Recorded under the name that came first in the tar.
         let names = match self.first_names.get() {
             Some(names) => names,
             None => {
-                let names = self.owners.first_names(&self.root);
+                let names = owners.first_names(&self.root);
                 let names = names.map_err(Error::sys("openat2", path))?;
                 self.first_names.get_or_init(|| names)
             }
         };
         let first = names.get(&stat.st_ino);
-        Ok(first.and_then(|path| self.owners.get(path)))
+        Ok(first.and_then(|path| owners.get(path)).map(Cow::Borrowed))
     }
 }

@@ -29,6 +29,7 @@ use self::spec::Facts;
 use self::user::Ids;
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
+use super::written::UNWATCHED_ANNOTATION;
 use super::{Error, LABELS_ANNOTATION, state};
 use crate::host;
 use crate::monitor::{self, Ended, Signals};
@@ -300,7 +301,7 @@ impl Prepared<'_> {
             caps: self.caps,
             rootfs: &self.target,
             cgroup2: is_cgroup2(),
-            annotations: annotations(o, source)?,
+            annotations: annotations(o, source, choice)?,
         };
         Ok(Written {
             spec: spec::build(o, facts)?,
@@ -391,7 +392,11 @@ fn working_directory(o: &Options, image: &ImageDefaults) -> PathBuf {
 
 /// Ours beside the user's: the image, which the store reads; labels and stop signal, which later verbs
 /// show and use.
-fn annotations(o: &Options, source: &Source) -> Result<HashMap<String, String>, Error> {
+fn annotations(
+    o: &Options,
+    source: &Source,
+    choice: IdentityChoice,
+) -> Result<HashMap<String, String>, Error> {
     let json = |e: serde_json::Error| Error::Spec(e.to_string());
     let mut all: HashMap<String, String> = o.annotations.iter().cloned().collect();
     let labels: std::collections::BTreeMap<_, _> = source
@@ -404,6 +409,14 @@ fn annotations(o: &Options, source: &Source) -> Result<HashMap<String, String>, 
     if !labels.is_empty() {
         let labels = serde_json::to_string(&labels).map_err(json)?;
         all.insert(LABELS_ANNOTATION.to_owned(), labels);
+    }
+    let unwatched = match choice {
+        IdentityChoice::Full | IdentityChoice::Strict => None,
+        IdentityChoice::Ids => Some("ids"),
+        IdentityChoice::Off => Some("off"),
+    };
+    if let Some(mode) = unwatched {
+        all.insert(UNWATCHED_ANNOTATION.to_owned(), mode.to_owned());
     }
     if let Some(image) = &source.image {
         let image = serde_json::to_string(image).map_err(json)?;

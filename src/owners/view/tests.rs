@@ -84,9 +84,95 @@ fn a_record_counts_for_the_tree_beside_it() {
     assert_eq!(uid(&view, "low", low, false), Some(1));
     assert_eq!(uid(&view, "both", both, false), Some(2));
     assert_eq!(uid(&view, "plain", plain, false), None);
+}
+
+#[test]
+fn a_copy_has_the_record_of_what_it_is_a_copy_of() {
+    let place = Place::new(|[_, low]| {
+        for path in ["a", "typed", "d/a", "hidden/a", "opaque/a"] {
+            low.own(path.as_bytes(), &owned(1).owner.unwrap()).unwrap();
+        }
+    });
+    let at = |path: &str| place.0.path().join(path);
+    for dir in [
+        "1/d",
+        "up/d",
+        "1/hidden",
+        "up/hidden",
+        "1/opaque",
+        "up/opaque",
+    ] {
+        fs::create_dir(at(dir)).unwrap();
+    }
+    for path in [
+        "1/a",
+        "1/typed",
+        "1/d/a",
+        "1/hidden/a",
+        "1/opaque/a",
+        "up/d/a",
+        "up/hidden/a",
+        "up/opaque/a",
+    ] {
+        place.link(path);
+    }
+    let mark = |path: &str, name: &str| {
+        rustix::fs::setxattr(at(path), name, b"y", XattrFlags::empty()).unwrap();
+    };
+    // A layer between them has no such directory, and another one is in the container.
+    fs::write(at("0/.wh.hidden"), "").unwrap();
+    mark("up/opaque", "user.overlay.opaque");
+    fs::write(at("up/typed"), "").unwrap();
+    let mut view = place.view();
+    let copy = place.link("up/a");
+    assert_eq!(uid(&view, "a", copy, false), Some(1));
+    for (path, want) in [
+        ("d/a", Some(1)),
+        ("hidden/a", None),
+        ("opaque/a", None),
+        ("typed", None),
+    ] {
+        let node = place.node(at(&format!("up/{path}")));
+        assert_eq!(uid(&view, path, node, false), want, "{path}");
+    }
+    for (name, knows) in [("a", true), ("typed", true), ("d", false), ("x", false)] {
+        assert_eq!(view.knows_name(name.as_bytes()).unwrap(), knows, "{name}");
+    }
+    assert!(view.knows_path(b"d/a").unwrap() && !view.knows_path(b"d/typed").unwrap());
     // Replaced in the container, after the view has looked at it.
-    let new = place.link("up/low");
-    assert_eq!(uid(&view, "low", new, false), None);
+    let new = place.link("up/a");
+    view.set(b"a", Some(new), Record::default()).unwrap();
+    for view in [&view, &place.view()] {
+        assert!(view.is_own(b"a", new).unwrap());
+        assert_eq!(uid(view, "a", new, false), None);
+    }
+    // Where inodes tell nothing, the path does, for what is there from now on.
+    view.set(b"d/a", None, Record::default()).unwrap();
+    for view in [&view, &place.view()] {
+        assert_eq!(uid(view, "d/a", place.node(at("up/d/a")), false), Some(0));
+    }
+}
+
+#[test]
+fn capabilities_end_with_the_content_that_they_were_given_to() {
+    let place = Place::new(|[_, low]| {
+        low.xattr(b"f", b"security.capability", b"c").unwrap();
+        low.xattr(b"f", b"trusted.x", b"x").unwrap();
+    });
+    let at = |path: &str| place.0.path().join(path);
+    let names = |content: &str| -> Vec<String> {
+        fs::write(at("up/f"), content).unwrap();
+        let view = place.view();
+        let record = view.get(b"f", place.node(at("up/f")), false).unwrap();
+        let xattrs = record.unwrap().into_owned().xattrs;
+        let names = xattrs.into_iter().map(|(n, _)| n);
+        names.map(|n| String::from_utf8(n).unwrap()).collect()
+    };
+    fs::write(at("1/f"), "content").unwrap();
+    assert_eq!(names("content"), ["security.capability", "trusted.x"]);
+    for other in ["contenT", "conten", "", "content+"] {
+        assert_eq!(names(other), ["trusted.x"], "{other}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod archives;
 pub mod calls;
 pub mod distributions;
 pub mod hostile;
+pub mod i386;
 pub mod modes;
 pub mod owners;
 pub mod races;

@@ -1,9 +1,10 @@
 //! POSIX ACLs, in the form of the attributes that hold them: a version, then entries of tag, permissions
 //! and id. acl(5), linux/posix_acl_xattr.h. Pure.
 
-/// Attribute of the ACL of a file, and of what is made in a directory.
-pub(super) const ACCESS: &[u8] = b"system.posix_acl_access";
-pub(super) const DEFAULT: &[u8] = b"system.posix_acl_default";
+/// Attribute of the ACL of a file.
+pub const ACCESS: &[u8] = b"system.posix_acl_access";
+/// Attribute of the ACL of what is made in a directory.
+pub const DEFAULT: &[u8] = b"system.posix_acl_default";
 
 const VERSION: u32 = 2;
 const USER_OBJ: u16 = 0x01;
@@ -28,13 +29,13 @@ fn entries(value: &[u8]) -> Option<impl Iterator<Item = (u16, u16, u32)> + '_> {
 }
 
 /// Whether it is about users or groups other than 0. What is no ACL is for the kernel to refuse.
-pub(super) fn names_strangers(value: &[u8]) -> bool {
+pub fn names_strangers(value: &[u8]) -> bool {
     entries(value)
         .is_some_and(|mut all| all.any(|(tag, _, id)| matches!(tag, USER | GROUP) && id != 0))
 }
 
 /// The permission bits of a file with it: its mask takes the place of the group's.
-pub(super) fn mode(value: &[u8]) -> Option<u32> {
+pub fn mode(value: &[u8]) -> Option<u32> {
     let (mut user, mut group, mut mask, mut other) = (None, None, None, None);
     for (tag, bits, _) in entries(value)? {
         let slot = match tag {
@@ -51,7 +52,7 @@ pub(super) fn mode(value: &[u8]) -> Option<u32> {
 }
 
 /// A later chmod(2) changes the entries that the mode stands for.
-pub(super) fn with_mode(value: &[u8], mode: u32) -> Vec<u8> {
+pub fn with_mode(value: &[u8], mode: u32) -> Vec<u8> {
     let mut out = value.to_vec();
     let masked = entries(value).is_some_and(|mut all| all.any(|(tag, ..)| tag == MASK));
     let Some(rest) = out.get_mut(4..) else {
@@ -72,7 +73,7 @@ pub(super) fn with_mode(value: &[u8], mode: u32) -> Vec<u8> {
 
 /// What a new file in a directory with this default ACL gets, where its maker asks for `mode`: its
 /// permission bits, and its ACL unless that says no more than they. acl(5), "Object creation and default ACLs".
-pub(super) fn inherit(value: &[u8], mode: u32) -> Option<(u32, Option<Vec<u8>>)> {
+pub fn inherit(value: &[u8], mode: u32) -> Option<(u32, Option<Vec<u8>>)> {
     let bits = self::mode(value)? & mode & 0o777;
     let more = entries(value)?.any(|(tag, ..)| matches!(tag, USER | GROUP | MASK));
     Some((bits, more.then(|| with_mode(value, bits))))
