@@ -12,6 +12,7 @@ pub mod images;
 pub mod inspect;
 mod intake;
 pub mod load;
+mod outgoing;
 pub mod progress;
 pub mod ps;
 pub mod pull;
