@@ -11,7 +11,7 @@ use tar::Header;
 use super::header::{checksum_ok, decimal, number, pax_time};
 use super::name::path_buf;
 use super::stream::{BLOCK, Tar, padding};
-use super::{Error, Limits, pax, sparse};
+use super::{Error, Limits, pax, recipe, sparse};
 
 /// Most xattrs of one entry. Real ones have a handful; a megabyte of header could hold 50,000, and
 /// each is compared with all before it.
@@ -97,11 +97,16 @@ impl<'a> Entries<'a> {
     }
 
     /// At most `max` bytes of the current entry's data, at least one; `max` is not 0 and not more
-    /// than [`Entries::left`].
+    /// than [`Entries::left`]. The recipe knows where the caller puts them.
     pub(super) fn data(&mut self, max: u64) -> Result<&[u8], Error> {
-        let chunk = self.tar.chunk(max.min(self.left))?;
+        let chunk = self.tar.content(max.min(self.left))?;
         self.left -= chunk.len() as u64;
         Ok(chunk)
+    }
+
+    /// What is recorded of the tar, if anything is.
+    pub(super) fn recipe(&mut self) -> Option<&mut recipe::Writer> {
+        self.tar.recipe.as_mut()
     }
 
     /// The next entry; `None` after the last.
@@ -304,9 +309,11 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Read the stream to its end.
-    pub(super) fn finish(&mut self) -> Result<(crate::oci::Digest, u64), Error> {
-        self.tar.finish()
+    /// Read the stream to its end, and complete its recipe. Also says whether there is one.
+    pub(super) fn finish(&mut self) -> Result<(crate::oci::Digest, u64, bool), Error> {
+        let (diff_id, bytes) = self.tar.finish()?;
+        let recorded = self.tar.recipe.take().map(recipe::Writer::finish);
+        Ok((diff_id, bytes, recorded.transpose()?.unwrap_or(false)))
     }
 }
 

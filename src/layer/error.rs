@@ -135,6 +135,15 @@ pub enum Error {
     /// The sidecar could not be written or read.
     #[error(transparent)]
     Owners(#[from] owners::Error),
+    /// What the tar has beside its files could not be recorded. The path is absolute.
+    #[error("cannot write {}", path.display())]
+    Recipe {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Some of a tree could not be removed; everything else was.
     #[error("{total} entries could not be removed, the first is {path:?}")]
     Remove {
@@ -168,6 +177,7 @@ impl Error {
             Self::Owners(
                 owners::Error::Sidecar { source, .. } | owners::Error::Lookup { source, .. },
             ) => Errno::from_io_error(source),
+            Self::Recipe { source, .. } => Errno::from_io_error(source),
             _ => None,
         }
     }

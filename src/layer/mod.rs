@@ -1,4 +1,4 @@
-//! Tar streams to directories: safe unpack, decompression, removal.
+//! Tar streams to directories and back: safe unpack, decompression, the same tar again, removal.
 //!
 //! [`apply`] turns one compressed layer blob into one directory, as an ordinary user and without any
 //! namespace, in one pass: a thread reads and inflates into recycled buffers, the caller's thread
@@ -42,6 +42,8 @@
 //!
 //! Used by `ops` (pull, load) and `store` (removal). Uses `oci` for digests only.
 
+mod attic;
+mod compress;
 mod dirs;
 mod entry;
 mod error;
@@ -51,6 +53,8 @@ mod metadata;
 mod name;
 pub mod pack;
 mod pax;
+mod rebuild;
+mod recipe;
 mod remove;
 mod sparse;
 mod stream;
@@ -60,8 +64,12 @@ mod whiteout;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use compress::{Compression, Sink, Sums};
 pub use error::Error;
+pub use rebuild::{Error as RebuildError, rebuild};
+pub use recipe::Recipe;
 pub use remove::remove_tree;
 
 use crate::oci::Digest;
@@ -106,6 +114,8 @@ pub struct Applied {
     pub size: u64,
     /// Length of the tar in bytes.
     pub tar_bytes: u64,
+    /// Whether a recipe was written: the tree and it make the same tar again.
+    pub recorded: bool,
 }
 
 /// Unpack a layer blob (gzip, zstd or plain tar, told by its first bytes) in `dest`, an open empty
@@ -121,7 +131,7 @@ pub fn apply(
     limits: &Limits,
 ) -> Result<Applied, Error> {
     inflate::pipeline(blob, inflate::BUFFER, limits.max_bytes, |tar| {
-        unpack::unpack(tar, dest, sidecar, limits)
+        unpack::unpack(tar, dest, sidecar, None, limits)
     })
 }
 
@@ -133,4 +143,24 @@ pub fn diff_id(blob: impl Read + Send, limits: &Limits) -> Result<Digest, Error>
     inflate::pipeline(blob, inflate::BUFFER, limits.max_bytes, |tar| {
         tar.finish().map(|(digest, _)| digest)
     })
+}
+/// As [`apply`], and write down in `recipe`, whose file and directory are new, what the tar has beside the content of
+/// its files.
+pub fn apply_recorded(
+    blob: impl Read + Send,
+    dest: BorrowedFd<'_>,
+    sidecar: &Path,
+    recipe: &Recipe,
+    limits: &Limits,
+) -> Result<Applied, Error> {
+    inflate::pipeline(blob, inflate::BUFFER, limits.max_bytes, |tar| {
+        unpack::unpack(tar, dest, sidecar, Some(recipe), limits)
+    })
+}
+
+/// Held from the making of a pipe until the fork after it: a child that another thread forks in between would
+/// hold the pipe open.
+fn fork_alone() -> MutexGuard<'static, ()> {
+    static FORK: Mutex<()> = Mutex::new(());
+    FORK.lock().unwrap_or_else(PoisonError::into_inner)
 }

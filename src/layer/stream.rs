@@ -1,9 +1,10 @@
-//! The inflated tar as a stream of blocks and slices, hashed on the way.
+//! The inflated tar as a stream of blocks and slices, hashed on the way, and recorded if somebody asked for it.
 
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::Error;
 use super::inflate::Filled;
+use super::recipe;
 use crate::oci::{Algorithm, Digest, Digester};
 
 /// A tar block.
@@ -20,6 +21,8 @@ pub(super) struct Tar {
     received: u64,
     max_bytes: u64,
     hash: Digester,
+    /// Gets all bytes but those that [`Tar::content`] hands out.
+    pub(super) recipe: Option<recipe::Writer>,
 }
 
 impl Tar {
@@ -33,6 +36,7 @@ impl Tar {
             received: 0,
             max_bytes,
             hash: Digester::new(Algorithm::Sha256),
+            recipe: None,
         }
     }
 
@@ -77,11 +81,27 @@ impl Tar {
             return Err(self.truncated());
         }
         self.pos += BLOCK;
+        self.record(self.pos - BLOCK)?;
         Ok(Some(&self.buf[self.pos - BLOCK..self.pos]))
+    }
+
+    /// What was consumed of the buffer since `from` is in no file.
+    fn record(&mut self, from: usize) -> Result<(), Error> {
+        match &mut self.recipe {
+            Some(recipe) => recipe.inline(&self.buf[from..self.pos]),
+            None => Ok(()),
+        }
     }
 
     /// Between 1 and `max` bytes of the stream; `max` is not 0.
     pub(super) fn chunk(&mut self, max: u64) -> Result<&[u8], Error> {
+        let len = self.content(max)?.len();
+        self.record(self.pos - len)?;
+        Ok(&self.buf[self.pos - len..self.pos])
+    }
+
+    /// The same for what the caller writes to a file, and has told the recipe of.
+    pub(super) fn content(&mut self, max: u64) -> Result<&[u8], Error> {
         if !self.fill()? {
             return Err(self.truncated());
         }
@@ -113,7 +133,8 @@ impl Tar {
     /// Read to the end. Returns the digest and length of the whole stream.
     pub(super) fn finish(&mut self) -> Result<(Digest, u64), Error> {
         while self.fill()? {
-            self.pos = self.len;
+            let from = std::mem::replace(&mut self.pos, self.len);
+            self.record(from)?;
         }
         Ok((self.hash.clone().finish(), self.received))
     }

@@ -15,12 +15,13 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
+use super::attic::Attic;
 use super::dirs::{Dirs, Slot, mtime_only};
 use super::entry::{Entries, Entry, Kind};
 use super::metadata::{Metadata, owner_of};
-use super::name::{Meaning, clean, join, meaning, path_buf, split};
+use super::name::{Meaning, clean, is_within, join, meaning, path_buf, split};
 use super::stream::Tar;
-use super::{Applied, Error, Limits, remove_tree, sparse};
+use super::{Applied, Error, Limits, Recipe, recipe, remove_tree, sparse};
 use crate::owners;
 
 /// Unpack a whole tar.
@@ -28,13 +29,18 @@ pub(super) fn unpack(
     tar: &mut Tar,
     dest: BorrowedFd<'_>,
     sidecar: &Path,
+    recipe: Option<&Recipe>,
     limits: &Limits,
 ) -> Result<Applied, Error> {
     let umask = probe_umask(dest)?;
+    tar.recipe = recipe
+        .map(|r| recipe::Writer::create(&r.file))
+        .transpose()?;
     let mut unpacker = Unpacker {
         entries: Entries::new(tar, limits),
         dirs: Dirs::new(dest, limits.max_path)?,
         metadata: Metadata::new(owners::Writer::create(sidecar)?),
+        attic: recipe.map(|r| Attic::new(&r.replaced)),
         limits,
         umask,
         root_listed: false,
@@ -73,6 +79,8 @@ struct Unpacker<'a> {
     entries: Entries<'a>,
     dirs: Dirs,
     metadata: Metadata,
+    /// Where what the tar replaces goes, if a recipe is written.
+    attic: Option<Attic>,
     limits: &'a Limits,
     umask: u32,
     root_listed: bool,
@@ -90,7 +98,7 @@ struct Place<'a> {
 
 /// What was there before.
 #[derive(PartialEq, Eq)]
-enum Before {
+pub(super) enum Before {
     Nothing,
     /// A whiteout, or anything else that hid what lower layers have under this name.
     Hiding,
@@ -98,7 +106,7 @@ enum Before {
 
 impl Unpacker<'_> {
     fn finish(mut self) -> Result<Applied, Error> {
-        let (diff_id, tar_bytes) = self.entries.finish()?;
+        let (diff_id, tar_bytes, recorded) = self.entries.finish()?;
         if !self.root_listed {
             self.metadata.sidecar.implied(b"")?;
         }
@@ -109,6 +117,7 @@ impl Unpacker<'_> {
             entries: self.count,
             size: self.size,
             tar_bytes,
+            recorded,
         })
     }
 
@@ -184,6 +193,11 @@ impl Unpacker<'_> {
         self.dirs.forget(&place.path);
         self.metadata.sidecar.gone(&place.path)?;
         let dir = self.dirs.fd(place.dir);
+        if let (Some(attic), Some(recipe)) = (&mut self.attic, self.entries.recipe())
+            && let Some(before) = attic.keep(recipe, dir, place.name, &place.path)?
+        {
+            return Ok(before);
+        }
         match unlinkat(dir, place.name, AtFlags::empty()) {
             Ok(()) => Ok(Before::Hiding),
             Err(Errno::ISDIR | Errno::PERM) => {
@@ -231,6 +245,12 @@ impl Unpacker<'_> {
     }
 
     fn write_all(&mut self, fd: &OwnedFd, path: &[u8]) -> Result<(), Error> {
+        let len = self.entries.left();
+        if len > 0
+            && let Some(recipe) = self.entries.recipe()
+        {
+            recipe.file(path, 0, len)?;
+        }
         while self.entries.left() > 0 {
             let mut chunk = self.entries.data(u64::MAX)?;
             self.size += chunk.len() as u64;
@@ -247,7 +267,12 @@ impl Unpacker<'_> {
 
     fn write_sparse(&mut self, fd: &OwnedFd, path: &[u8], map: &sparse::Map) -> Result<(), Error> {
         ftruncate(fd, map.real_size).map_err(Error::sys("ftruncate", path))?;
-        for &(mut offset, mut len) in &map.extents {
+        for (i, &(mut offset, mut len)) in map.extents.iter().enumerate() {
+            match (i, self.entries.recipe()) {
+                (0, Some(recipe)) => recipe.file(path, offset, len)?,
+                (_, Some(recipe)) => recipe.more(offset, len)?,
+                (_, None) => {}
+            }
             while len > 0 {
                 let mut chunk = self.entries.data(len)?;
                 len -= chunk.len() as u64;
@@ -394,7 +419,8 @@ impl Unpacker<'_> {
             Ok(None) | Err(Error::NotADirectory { .. }) => return Err(missing()),
             Err(e) => return Err(e),
         };
-        if join(self.dirs.path(from), target_name) == place.path {
+        // Its own target, or what goes when it comes.
+        if is_within(&join(self.dirs.path(from), target_name), &place.path) {
             return Err(missing());
         }
         // A descriptor of its own: looking up the link's directory again, because the lookup above

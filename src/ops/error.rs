@@ -60,6 +60,9 @@ pub enum Error {
     /// Files that cannot be packed.
     #[error(transparent)]
     Pack(#[from] crate::layer::pack::Error),
+    /// A layer's tar that cannot be made again.
+    #[error(transparent)]
+    Rebuild(#[from] crate::layer::RebuildError),
     /// A sidecar.
     #[error(transparent)]
     Owners(#[from] crate::owners::Error),
@@ -78,6 +81,9 @@ pub enum Error {
     /// Docker's manifest has no type for a layer of the base image.
     #[error("a layer of the image is compressed with zstd, which docker's format does not have")]
     DockerZstd,
+    /// A format that holds one image.
+    #[error("--format {0} holds one image")]
+    OneImage(&'static str),
     /// A stream that failed below all of them.
     #[error("cannot read the data")]
     Stream(#[source] io::Error),
@@ -216,6 +222,7 @@ impl Error {
             Self::Remove(e) => e.hint(),
             Self::RemoveContainer(e) => e.hint(),
             Self::Pack(e) => e.hint(),
+            Self::Rebuild(e) => e.hint(),
             Self::NoImageBelow(_) => Some("its files are in that directory: use tar(1)".to_owned()),
             Self::DockerZstd => Some("use --format oci".to_owned()),
             _ => None,

@@ -18,6 +18,7 @@ mod intake;
 pub mod load;
 pub mod login;
 mod made;
+mod outgoing;
 pub mod progress;
 pub mod prune;
 pub mod ps;

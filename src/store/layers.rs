@@ -16,6 +16,8 @@ use crate::oci::Digest;
 const DIFF: &str = "diff";
 const OWNERS: &str = "owners";
 const INFO: &str = "info.json";
+const TAR: &str = "tar";
+const REPLACED: &str = "replaced";
 
 /// View of the store's layers.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +36,18 @@ pub struct LayerInfo {
     pub entries: u64,
     /// Bytes of the plain tar.
     pub tar_bytes: u64,
+    /// The blob that it was unpacked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Packed>,
+}
+
+/// A layer's blob, as far as it helps to make the same one again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
+    /// Its digest.
+    pub blob: Digest,
+    /// Its first bytes in hex: they tell what compressed it.
+    pub head: String,
 }
 
 impl Layers<'_> {
@@ -50,6 +64,14 @@ impl Layers<'_> {
     /// The sidecar that `layer` wrote: owners and all that the tree cannot hold.
     pub fn owners(&self, diff_id: &Digest) -> PathBuf {
         self.path(diff_id).join(OWNERS)
+    }
+
+    /// What its tar has beside its files, in the form that `layer` gives it, and the directory of what the tar
+    /// itself replaced; `None` for a layer that has none, being older or of our own making.
+    pub fn recipe(&self, diff_id: &Digest) -> Option<(PathBuf, PathBuf)> {
+        let path = self.path(diff_id);
+        let file = path.join(TAR);
+        (rustix::fs::stat(&file).is_ok()).then(|| (file, path.join(REPLACED)))
     }
 
     /// Sizes of a layer; `None` when it is not there.
@@ -102,6 +124,12 @@ impl LayerDraft {
     /// Where the sidecar belongs.
     pub fn sidecar(&self) -> PathBuf {
         self.draft.path().join(OWNERS)
+    }
+
+    /// Where the recipe of its tar belongs, and what the tar itself replaces: [`Layers::recipe`].
+    pub fn recipe(&self) -> (PathBuf, PathBuf) {
+        let path = self.draft.path();
+        (path.join(TAR), path.join(REPLACED))
     }
 
     /// Make it visible, if it is what it was meant to be: `info.diff_id` is what unpacking computed.

@@ -13,6 +13,8 @@
 //!   layers/HEX/                  HEX of the diff_id; immutable, published by rename
 //!     diff/                      the tree
 //!     owners                     sidecar of `layer`: owners, devices, xattrs that the tree cannot hold
+//!     tar                        recipe of `layer`: with the tree it makes the same tar again
+//!     replaced/N                 what the tar has and the tree not, where it replaces its own files
 //!     info.json                  sizes
 //!   images/tag-HEX.json          one image name; HEX = sha256 of the name; atomic rename
 //!   images/id-HEX.json           an image that lost its last name; HEX = its id
@@ -78,7 +80,7 @@ pub use error::Error;
 pub use gc::{Collected, Lease};
 pub use hold::Hold;
 pub use images::{ImageLayer, ImageRecord, Images};
-pub use layers::{LayerDraft, LayerInfo, Layers};
+pub use layers::{LayerDraft, LayerInfo, Layers, Packed};
 pub use lock::Guard;
 
 use crate::oci::Digest;

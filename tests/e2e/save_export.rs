@@ -19,6 +19,11 @@ suite!(
     a_saved_image_is_the_one_that_was_pulled,
     an_exported_container_is_its_image,
     kept_blobs_are_saved_as_they_are,
+    several_images_in_one_archive,
+    a_docker_directory,
+    layers_without_a_recipe_are_packed_anew,
+    a_changed_layer_is_not_saved,
+    what_coracle_compressed_is_saved_with_its_digests,
 );
 
 const CAPABILITY: &[u8] = b"\x01\0\0\x02\0 \0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -320,14 +325,22 @@ fn whole_tree(root: &Path) -> Vec<String> {
     lines
 }
 
-/// Fourteen layers of all that is nasty, none of whose blobs was kept: all are packed anew.
+/// Fourteen layers of all that is nasty, none of whose blobs was kept: each tar is what it was, and so is the id.
 fn a_saved_image_is_the_one_that_was_pulled(e: &Env) -> Done {
     peers(e)?;
     let own = e.with_own_store();
     let image = own.image("nasty14-gzip");
     let archive = own.dir.join("saved.tar");
     let saved = own.cmd(["save", "-o"]).arg(&archive).arg(&image).ok();
-    saved.err_has("were packed anew");
+    assert_eq!(saved.err(), "");
+    let id = own.cmd(["images", "-q", "--no-trunc", &image]).ok().out();
+    let other = own.with_root(own.dir.join("other"));
+    other.cmd(["load", "-q", "-i"]).arg(&archive).ok();
+    assert_eq!(other.cmd(["images", "-q", "--no-trunc"]).ok().out(), id);
+    // The archive is the same each time.
+    let again = own.dir.join("again.tar");
+    own.cmd(["save", "-o"]).arg(&again).arg(&image).ok();
+    assert!(std::fs::read(&archive).unwrap() == std::fs::read(&again).unwrap());
     let original = own.dir.join("original");
     Cmd::host(["umoci", "unpack", "--image"])
         .arg(format!("{}:latest", e.layout("nasty14-gzip").display()))
@@ -433,5 +446,191 @@ fn kept_blobs_are_saved_as_they_are(e: &Env) -> Done {
     let third = own.with_root(own.dir.join("third"));
     third.cmd(["load"]).arg(&dir).ok().out_has(&name);
     assert_eq!(id(&own), id(&third));
+    Ok(())
+}
+
+fn digests(own: &Env) -> String {
+    let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
+    let mut lines: Vec<String> = own
+        .cmd(["images", "--no-trunc", "--format", format])
+        .ok()
+        .out()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+fn several_images_in_one_archive(e: &Env) -> Done {
+    e.need(Feature::Program("skopeo"))?;
+    let own = e.with_own_store();
+    let (a, b) = (own.image("nasty14-gzip"), own.image("busybox"));
+    own.cmd(["tag", &b, "example.com/second:name"]).ok();
+    let archive = own.dir.join("all.tar");
+    own.cmd(["save", "-m", "-o"])
+        .arg(&archive)
+        .args([&a, &b, "example.com/second:name"])
+        .ok();
+    // As an OCI archive, and by docker's manifest alone: all names, and the same ids.
+    let other = own.with_root(own.dir.join("other"));
+    other.cmd(["load", "-i"]).arg(&archive).ok();
+    assert_eq!(digests(&own), digests(&other));
+    let docker = own.dir.join("docker");
+    std::fs::create_dir(&docker).unwrap();
+    Cmd::host(["tar", "-C"])
+        .arg(&docker)
+        .arg("-xf")
+        .arg(&archive)
+        .ok();
+    std::fs::remove_file(docker.join("index.json")).unwrap();
+    let repacked = own.dir.join("docker.tar");
+    Cmd::host(["tar", "-C"])
+        .arg(&docker)
+        .arg("-cf")
+        .arg(&repacked)
+        .arg(".")
+        .ok();
+    let third = own.with_root(own.dir.join("third"));
+    third.cmd(["load", "-i"]).arg(&repacked).ok();
+    assert_eq!(digests(&own), digests(&third));
+    third
+        .run_name(&["--pull=never"], "example.com/second:name", &["echo", "x"])
+        .ok()
+        .out_is("x\n");
+    // One layer more than once in the archive would be a waste, a blob too few an error.
+    let names = Cmd::host(["tar", "-tf"]).arg(&archive).ok().out();
+    let mut blobs: Vec<&str> = names
+        .lines()
+        .filter(|l| l.starts_with("blobs/sha256/"))
+        .collect();
+    let all = blobs.len();
+    blobs.sort_unstable();
+    blobs.dedup();
+    assert_eq!(all, blobs.len(), "{names}");
+    for name in [&a, "example.com/second:name"] {
+        Cmd::host(["skopeo", "--insecure-policy", "copy", "--quiet"])
+            .arg(format!("docker-archive:{}:{name}", archive.display()))
+            .arg(format!("dir:{}", own.subdir("skopeo").display()))
+            .limit(120)
+            .ok();
+    }
+    // Formats of one image say so.
+    own.cmd(["save", "--format", "docker-dir", "-o"])
+        .arg(own.dir.join("one"))
+        .args([&a, &b])
+        .run()
+        .fails_with(125, "one image");
+    own.cmd(["save", "-o"])
+        .arg(own.dir.join("x.tar"))
+        .args([&a, "no-such-image"])
+        .run()
+        .fails_with(125, "no-such-image");
+    assert!(!own.dir.join("x.tar").exists());
+    Ok(())
+}
+
+fn a_docker_directory(e: &Env) -> Done {
+    e.need(Feature::Program("skopeo"))?;
+    let own = e.with_own_store();
+    let image = own.image("nasty14-gzip");
+    let dir = own.dir.join("dir");
+    own.cmd(["save", "--format", "docker-dir", "-o"])
+        .arg(&dir)
+        .arg(&image)
+        .ok();
+    // The referee checks each digest.
+    let copy = own.subdir("copy");
+    Cmd::host([
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "--quiet",
+        "--preserve-digests",
+    ])
+    .arg(format!("dir:{}", dir.display()))
+    .arg(format!("dir:{}", copy.display()))
+    .limit(120)
+    .ok();
+    let manifest = std::fs::read_to_string(copy.join("manifest.json")).unwrap();
+    assert!(manifest.contains("vnd.docker.distribution.manifest.v2+json"));
+    let id = own.cmd(["images", "-q", "--no-trunc"]).ok().out();
+    assert!(manifest.contains(id.trim()), "{manifest}");
+    Ok(())
+}
+
+/// Directories of the layers of a store.
+fn layer_dirs(own: &Env) -> Vec<PathBuf> {
+    let dirs = std::fs::read_dir(own.root().join("layers")).unwrap();
+    dirs.flatten().map(|d| d.path()).collect()
+}
+
+fn layers_without_a_recipe_are_packed_anew(e: &Env) -> Done {
+    peers(e)?;
+    let own = e.with_own_store();
+    let image = own.image("nasty14-gzip");
+    // A store as it was before there were recipes.
+    for layer in layer_dirs(&own) {
+        let _ = std::fs::remove_file(layer.join("tar"));
+    }
+    let archive = own.dir.join("saved.tar");
+    let saved = own.cmd(["save", "-o"]).arg(&archive).arg(&image).ok();
+    saved.err_has("were packed anew");
+    let original = own.dir.join("original");
+    Cmd::host(["umoci", "unpack", "--image"])
+        .arg(format!("{}:latest", e.layout("nasty14-gzip").display()))
+        .arg(&original)
+        .limit(120)
+        .ok();
+    let saved = unpacked(&own, &archive, "saved", "oci-archive");
+    let (want, got) = (whole_tree(&original.join("rootfs")), whole_tree(&saved));
+    assert!(want.len() > 200, "{}", want.len());
+    same("the image and what was saved of it", &want, &got);
+    Ok(())
+}
+
+fn a_changed_layer_is_not_saved(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let image = own.image("busybox");
+    let busybox = layer_dirs(&own)
+        .into_iter()
+        .map(|l| l.join("diff/bin/busybox"))
+        .find(|p| p.is_file())
+        .unwrap();
+    let mut content = std::fs::read(&busybox).unwrap();
+    content[1000] ^= 1;
+    std::fs::set_permissions(&busybox, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&busybox, content).unwrap();
+    let archive = own.dir.join("saved.tar");
+    own.cmd(["save", "-o"])
+        .arg(&archive)
+        .arg(&image)
+        .run()
+        .fails_with(125, "was changed");
+    assert!(!archive.exists());
+    Ok(())
+}
+
+fn what_coracle_compressed_is_saved_with_its_digests(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let image = own.image("busybox");
+    kept(&own, "c", &[], &image, "echo new >/file; mkdir /d");
+    own.cmd(["commit", "c", "localhost/new:1"]).ok();
+    let first = own.dir.join("first.tar");
+    own.cmd(["save", "-q", "-o"])
+        .arg(&first)
+        .arg("localhost/new:1")
+        .ok();
+    // In a store that keeps no blobs, none of them is there any more.
+    let other = own.with_root(own.dir.join("other"));
+    other.cmd(["load", "-q", "-i"]).arg(&first).ok();
+    let second = own.dir.join("second.tar");
+    other
+        .cmd(["save", "-o"])
+        .arg(&second)
+        .arg("localhost/new:1")
+        .ok()
+        .err_is("");
+    assert!(std::fs::read(&first).unwrap() == std::fs::read(&second).unwrap());
     Ok(())
 }

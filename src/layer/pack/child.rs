@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::tree::Opened;
 use super::walk::{Done, Wanted, walk};
 use super::{Error, Options, Refusal, path_buf};
+use crate::layer::fork_alone;
 use crate::sys::fork::{self, Failed};
 use crate::sys::userns;
 
@@ -43,6 +44,7 @@ pub(super) fn walk_as_root(
     out: &mut impl Write,
 ) -> Result<Done, Error> {
     let pipe = || Error::sys("pipe", b"");
+    let guard = fork_alone();
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(pipe())?;
     // Smaller is slower, and no more.
     let _ = fcntl_setpipe_size(&write, PIPE);
@@ -56,9 +58,11 @@ pub(super) fn walk_as_root(
             _ => Answer::NoNamespace,
         };
         serde_json::to_vec(&answer).unwrap_or_default()
-    })?;
+    });
     // The child's end of the pipe must be the only one.
     drop(once);
+    drop(guard);
+    let child = child?;
     let mut read = File::from(read);
     let mut buffer = vec![0; BUFFER];
     loop {

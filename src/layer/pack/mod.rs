@@ -43,7 +43,6 @@ mod changes;
 mod child;
 mod content;
 mod files;
-mod sink;
 mod tree;
 mod walk;
 
@@ -53,6 +52,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+pub use super::compress::Compression;
 pub use changes::{Change, Written};
 pub use files::Files;
 pub use tree::Tree;
@@ -60,19 +60,10 @@ pub use tree::Tree;
 use tree::Opened;
 use walk::Wanted;
 
+use super::compress::Sink;
 use super::name::path_buf;
 use crate::oci::Digest;
 use crate::sys::fork::Failed;
-
-/// How a tar is compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// RFC 1952.
-    #[default]
-    Gzip,
-}
 
 /// What to pack.
 #[derive(Clone, Debug)]
@@ -260,7 +251,7 @@ impl Error {
 
 /// Write a tar of `what` to `out`.
 ///
-/// The caller has one thread: a child is forked.
+/// A child is forked; see [`sys::fork`](crate::sys::fork) for callers of several threads.
 pub fn pack(what: &What, out: impl Write, options: &Options) -> Result<Packed, Error> {
     // Here, where a failure needs no way back from a child.
     let (trees, wanted) = match what {
@@ -273,7 +264,7 @@ pub fn pack(what: &What, out: impl Write, options: &Options) -> Result<Packed, E
             (open(std::iter::once(tree).chain(below))?, Wanted::Changes)
         }
     };
-    let mut sink = sink::Sink::new(out, options.compression);
+    let mut sink = Sink::new(out, options.compression).map_err(Error::Output)?;
     let done = child::walk_as_root(&trees, &wanted, options, &mut sink)?;
     let sums = sink.finish().map_err(Error::Output)?;
     Ok(Packed {

@@ -74,6 +74,7 @@ pub(super) fn layer(
             size: applied.size,
             entries: applied.entries,
             tar_bytes: applied.tar_bytes,
+            packed: None,
         })?;
     }
     Ok(Some((diff_id, lease)))

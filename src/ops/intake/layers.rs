@@ -11,7 +11,7 @@ use super::{Error, IntakeError, Options, Source, digest_of};
 use crate::layer;
 use crate::oci::{Digest, layer_compression};
 use crate::ops::progress::{Planned, Progress};
-use crate::store::{self, Keep, LayerInfo, Store};
+use crate::store::{self, Keep, LayerInfo, Packed, Store};
 
 /// A layer as manifest and configuration together describe it.
 pub(super) struct Wanted {
@@ -158,19 +158,30 @@ impl Job<'_> {
             self.source.blob(blob, *blob_size, have)?
         };
         let draft = self.store.layers().begin(diff_id)?;
+        let (file, replaced) = draft.recipe();
+        let recipe = layer::Recipe { file, replaced };
         let mut reader = Watched {
             inner: ingest.reader(rest),
+            head: Vec::with_capacity(HEAD),
             blob,
             progress: self.progress,
             stop: self.stop,
         };
-        let applied = layer::apply(&mut reader, draft.dir(), &draft.sidecar(), self.limits)
+        let applied = layer::apply_recorded(
+            &mut reader,
+            draft.dir(),
+            &draft.sidecar(),
+            &recipe,
+            self.limits,
+        );
+        let applied = applied
             .map_err(Error::from_layer)
             // To the end in any case, since that is where the digest is checked.
             .and_then(|applied| match io::copy(&mut reader, &mut io::sink()) {
                 Ok(_) => Ok(applied),
                 Err(e) => Err(Error::from_reader(e)),
             });
+        let head = base16ct::lower::encode_string(&reader.head);
         let applied = match applied {
             Ok(applied) => applied,
             Err(e) => {
@@ -193,6 +204,10 @@ impl Job<'_> {
             size: applied.size,
             entries: applied.entries,
             tar_bytes: applied.tar_bytes,
+            packed: Some(Packed {
+                blob: blob.clone(),
+                head,
+            }),
         })?;
         Ok(())
     }
@@ -216,9 +231,13 @@ pub(super) fn is_content(e: &Error) -> bool {
     }
 }
 
-/// Counts what is read, and ends early when another layer has failed.
+/// Bytes of a blob that tell what compressed it.
+const HEAD: usize = 64;
+
+/// Counts what is read, remembers how it begins, and ends early when another layer has failed.
 struct Watched<'a, R> {
     inner: R,
+    head: Vec<u8>,
     blob: &'a Digest,
     progress: &'a dyn Progress,
     stop: &'a AtomicBool,
@@ -230,6 +249,8 @@ impl<R: Read> Read for Watched<'_, R> {
             return Err(io::Error::other("stopped: another layer has failed"));
         }
         let n = self.inner.read(buf)?;
+        let missing = HEAD - self.head.len();
+        self.head.extend_from_slice(&buf[..n.min(missing)]);
         self.progress.advance(self.blob, n as u64);
         Ok(n)
     }

@@ -51,6 +51,7 @@ fn publish_layer(store: &Store, diff_id: &Digest) {
         size: 7,
         entries: 1,
         tar_bytes: 512,
+        packed: None,
     };
     draft.publish(&info).unwrap();
 }
