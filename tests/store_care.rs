@@ -309,6 +309,25 @@ fn a_layer_that_lost_its_parts_is_found() {
 }
 
 #[test]
+fn a_file_that_was_changed_in_a_layer_is_found() {
+    let place = Place::new();
+    two_images(&place);
+    let layer = layer_with(&place, "y");
+    fs::write(layer.join("diff/y"), b"older!").unwrap();
+    assert_eq!(check(&place, &["--quick"]).0, Some(0), "nothing is read");
+    let (code, report) = check(&place, &["--repair"]);
+    let said = said(&report);
+    assert_eq!((code, said.len()), (Some(0), 2), "{said:?}");
+    assert!(
+        said[0].contains("the unpacked layer was changed"),
+        "{said:?}"
+    );
+    place.ok(&["load", "-q", "lay"]);
+    assert_eq!(place.file("quay.io/team/young:2", "y").unwrap(), b"young!");
+    assert_eq!(check(&place, &[]).0, Some(0));
+}
+
+#[test]
 fn records_that_cannot_be_read_do_not_stop_everything_for_ever() {
     let place = Place::new();
     let [old, _] = two_images(&place);

@@ -2,9 +2,13 @@
 //! believed; what is broken can be put aside, so that the next pull brings it anew. podman-system-check(1).
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::Error;
+use crate::layer::{RebuildError, Recipe, rebuild};
 use crate::oci::{Digest, Reference};
 use crate::store::{self, Collected, ImageRecord, Store};
 
@@ -37,6 +41,8 @@ pub struct Report {
     pub images: usize,
     /// Unpacked layers.
     pub layers: usize,
+    /// Those of them whose files could not be compared with what they were.
+    pub unread: usize,
     /// Blobs.
     pub blobs: usize,
     /// Containers.
@@ -80,6 +86,43 @@ pub fn check(store: &Store, options: Options) -> Result<Report, Error> {
         leftovers => leftovers?,
     };
     Ok(report)
+}
+
+/// What is known of a layer.
+enum Layer {
+    Sound,
+    /// All is there, and its files could not be read.
+    Unread,
+    Broken(String),
+}
+
+/// Whether a layer is complete, and its files make its tar. One of an older store, which did not keep what is
+/// needed for that, is not read.
+fn look(store: &Store, diff_id: &Digest, quick: bool) -> Result<Layer, Error> {
+    if let Some(why) = store.layer_fault(diff_id) {
+        return Ok(Layer::Broken(why));
+    }
+    if quick {
+        return Ok(Layer::Sound);
+    }
+    let Some((file, replaced)) = store.layers().recipe(diff_id) else {
+        return Ok(Layer::Unread);
+    };
+    let recipe = Recipe { file, replaced };
+    match rebuild(&store.layer_path(diff_id), &recipe, diff_id, io::sink()) {
+        Ok(()) => Ok(Layer::Sound),
+        // A file that shuts out its owner, where there are no user namespaces.
+        Err(RebuildError::Changed {
+            why: Errno::ACCESS, ..
+        }) => Ok(Layer::Unread),
+        Err(
+            e @ (RebuildError::Changed { .. }
+            | RebuildError::Digest { .. }
+            | RebuildError::Recipe { .. }
+            | RebuildError::Tree { .. }),
+        ) => Ok(Layer::Broken(e.to_string())),
+        Err(e) => Err(e.into()),
+    }
 }
 
 struct Check<'a> {
@@ -149,13 +192,20 @@ impl Check<'_> {
                 self.fault(what, "its name is no digest".to_owned(), &path, || true)?;
                 continue;
             };
-            let Some(why) = store.layer_fault(&digest) else {
-                continue;
+            let quick = self.options.quick;
+            let why = match look(store, &digest, quick)? {
+                Layer::Broken(why) => why,
+                Layer::Unread => {
+                    self.report.unread += 1;
+                    continue;
+                }
+                Layer::Sound => continue,
             };
+            // Collected since it was listed.
             if !path.exists() {
                 continue;
             }
-            let still = || store.layer_fault(&digest).is_some();
+            let still = || matches!(look(store, &digest, quick), Ok(Layer::Broken(_)));
             self.fault(format!("layer {digest}"), why, &path, still)?;
             self.broken.insert(digest, ());
         }

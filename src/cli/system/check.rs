@@ -69,6 +69,13 @@ fn print(out: &mut dyn std::io::Write, report: &Report, repair: bool) -> std::io
             "{layers} layers and {blobs} blobs that nothing refers to, {size}: {done}"
         )?;
     }
+    if report.unread > 0 {
+        let unread = report.unread;
+        writeln!(
+            out,
+            "{unread} layers were not read: of an older store, or where user namespaces are not allowed"
+        )?;
+    }
     let damage = match report.faults.len() {
         0 => "nothing is broken".to_owned(),
         1 => "1 thing is broken".to_owned(),
@@ -99,6 +106,7 @@ fn as_json(report: &Report) -> serde_json::Value {
     json!({
         "Images": report.images,
         "Layers": report.layers,
+        "UnreadLayers": report.unread,
         "Blobs": report.blobs,
         "Containers": report.containers,
         "Faults": report.faults.iter().map(fault).collect::<Vec<_>>(),
