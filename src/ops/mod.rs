@@ -21,6 +21,7 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+mod short;
 mod state;
 pub mod tag;
 mod written;
