@@ -30,9 +30,10 @@
 //! # Who may use whom
 //!
 //! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners, trees}`; all may
-//! use [`sys`], which uses none. `runtime` also uses [`emulate`]: it installs its rules with its own and
-//! starts its supervisor between the plan and the clone. `ops` also uses [`trust`], which knows names and digests
-//! and is handed what a registry says. Two exceptions are forbidden outright: `runtime` sees neither store
+//! use [`sys`], which uses none. `config` also uses [`oci`]: it says which places stand for an image.
+//! `runtime` also uses [`emulate`]: it installs its rules with its own and starts its supervisor between the
+//! plan and the clone. `ops` also uses [`trust`], which knows names and digests and is handed what a registry says.
+//! Two exceptions are forbidden outright: `runtime` sees neither store
 //! nor registry nor cli (it takes a bundle, so that it can serve the OCI runtime verbs), and `store`
 //! never sees `runtime` (liveness is passed in). `tests/rooms.rs` holds these rules.
 //!

@@ -55,7 +55,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("owners", &["trees"]),
     ("trees", &[]),
     ("oci", &[]),
-    ("config", &[]),
+    // Which registries stand for an image is said in terms of its name.
+    ("config", &["oci"]),
     ("trust", &["oci", "config"]),
     ("sys", &[]),
     // The map itself, and the program.

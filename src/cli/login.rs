@@ -6,13 +6,10 @@ use super::{Failure, Global, text};
 use crate::ops::login::{self, Place, Verdict};
 use crate::ops::{Access, Kept, Login};
 
-/// The registry when none is named.
-pub(super) const DEFAULT: &str = "docker.io";
-
 /// Log in to a registry
 ///
 /// The login is shown to the registry, and kept when it accepts it. REGISTRY is a host with an optional
-/// port, or a part of its repositories (HOST/PATH); docker.io if nothing is said.
+/// port, or a part of its repositories (HOST/PATH); docker.io if nothing is said or configured.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// User name
@@ -35,8 +32,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(_: &Global, args: &Args) -> Result<u8, Failure> {
-    let place = Place::parse(args.place.as_deref().unwrap_or(DEFAULT))?;
     let access = args.registry.access();
+    let place = Place::given_or_default(args.place.as_deref(), &access)?;
     if args.get_login {
         let user = login::user(&access, &place)?;
         text::stdout(|out| writeln!(out, "{}", text::printable(&user)))?;

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Global, login, text};
+use super::{Failure, Global, text};
 use crate::ops::Access;
 use crate::ops::login::{Place, logout, logout_all};
 
 /// Log out of a registry
 ///
-/// Forgets the login for REGISTRY (docker.io if nothing is said).
+/// Forgets the login for REGISTRY (docker.io if nothing is said or configured).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Forget the logins for all registries
@@ -33,7 +33,7 @@ pub(super) fn exec(_: &Global, args: &Args) -> Result<u8, Failure> {
             said.push(format!("Removed login credentials for {key}"));
         }
     } else {
-        let place = Place::parse(args.place.as_deref().unwrap_or(login::DEFAULT))?;
+        let place = Place::given_or_default(args.place.as_deref(), &access)?;
         logout(&access, &place)?;
         said.push(format!("Removed login credentials for {}", place.key()));
     }

@@ -32,6 +32,10 @@ impl Progress for Quiet {
     }
 }
 
+fn note(message: &str) {
+    text::stderr(&text::printable(message));
+}
+
 fn warn(message: &str) {
     text::stderr(&format!("coracle: warning: {}", text::printable(message)));
 }
@@ -63,6 +67,10 @@ impl Progress for Lines {
         let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
         let size = human::size(sizes.get(layer).copied().unwrap_or(0));
         text::stderr(&format!("{}: done, {size}", layer.short()));
+    }
+
+    fn note(&self, message: &str) {
+        note(message);
     }
 
     fn warn(&self, message: &str) {
@@ -129,6 +137,10 @@ impl Progress for Bars {
             bar.set_style(style(DONE));
             bar.finish_with_message(format!("done, {}", human::size(bar.length().unwrap_or(0))));
         });
+    }
+
+    fn note(&self, message: &str) {
+        self.all.suspend(|| note(message));
     }
 
     fn warn(&self, message: &str) {

@@ -7,9 +7,10 @@ use crate::ops::pull::{self, PullPolicy};
 
 /// Download images from a registry
 ///
-/// NAME is [REGISTRY/]REPOSITORY[:TAG|@DIGEST]; a short name means docker.io/library, no tag means
-/// latest. oci:DIR[:TAG], oci-archive:FILE[:TAG] and docker-archive:FILE read local images. Prints
-/// the id of each image. An interrupted download is resumed by the next one.
+/// NAME is [REGISTRY/]REPOSITORY[:TAG|@DIGEST]; a short name is one of docker.io, if registries.conf
+/// does not say otherwise, and no tag means latest. oci:DIR[:TAG], oci-archive:FILE[:TAG] and
+/// docker-archive:FILE read local images. Prints the id of each image. An interrupted download is
+/// resumed by the next one.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print only the image id
@@ -50,6 +51,15 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
                 vec![pull::ensure(
                     &store,
                     &name,
+                    args.policy,
+                    &options,
+                    &*progress,
+                )?]
+            }
+            pull::Origin::Short(name) if args.policy != PullPolicy::Always => {
+                vec![pull::ensure(
+                    &store,
+                    name,
                     args.policy,
                     &options,
                     &*progress,

@@ -2,10 +2,11 @@
 //! Parsing (`&str` in) is apart from loading (files in), and the environment is handed in as a
 //! [`Env`], so that every rule can be tested without touching the process.
 //!
-//! Everyone below `ops` may use this room; it uses only `sys` and the operating system.
+//! Everyone below `ops` may use this room; it uses only `oci`, `sys` and the operating system.
 
 pub mod auth;
 mod dirs;
+pub mod registries;
 
 pub use dirs::{Dirs, DirsError, data_root};
 

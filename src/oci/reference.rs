@@ -67,6 +67,25 @@ impl Reference {
         self.digest.as_ref()
     }
 
+    /// Whether a name, as a user types it, leaves the registry open: it then is one of docker.io, if
+    /// nothing else is configured.
+    pub fn is_short(name: &str) -> bool {
+        match name.split_once('/') {
+            Some((first, _)) => !looks_like_registry(first),
+            None => true,
+        }
+    }
+
+    /// The image of the same tag and digest at another place, `registry/repository`.
+    pub fn at(&self, name: &str) -> Result<Self, ReferenceError> {
+        let place: Self = name.parse()?;
+        Ok(Self {
+            registry: place.registry,
+            repository: place.repository,
+            ..self.clone()
+        })
+    }
+
     /// What to ask a registry for: the digest when there is one, else the tag.
     pub fn version(&self) -> String {
         match (&self.digest, &self.tag) {
@@ -264,6 +283,24 @@ mod tests {
             assert_eq!(r.to_string(), want);
             assert_eq!(want.parse::<Reference>().unwrap(), r, "not stable: {want}");
         }
+    }
+
+    #[test]
+    fn short_names_and_other_places() {
+        for (name, short) in [
+            ("debian", true),
+            ("debian:12", true),
+            ("me/app", true),
+            ("localhost/app", false),
+            ("q.io/app", false),
+            ("host:5000/app", false),
+        ] {
+            assert_eq!(Reference::is_short(name), short, "{name}");
+        }
+        let r: Reference = format!("q.io/a:1@{D}").parse().unwrap();
+        let there = r.at("m.io:5000/x/a").unwrap();
+        assert_eq!(there.to_string(), format!("m.io:5000/x/a:1@{D}"));
+        assert!(r.at("m.io").is_ok() && r.at("M/x y").is_err());
     }
 
     #[test]

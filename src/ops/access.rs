@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Error;
 use crate::config::Env;
 use crate::config::auth::Credentials;
+use crate::config::registries::Registries;
 use crate::registry::{self, Client};
 
 /// What the command line says. Nothing is read before a client is made.
@@ -24,9 +25,19 @@ impl Access {
         self.client_with(credentials)
     }
 
+    /// The configuration of registries. `--tls-verify=true` stands above what it calls insecure.
+    pub(super) fn registries(&self) -> Result<Registries, Error> {
+        let mut registries = Registries::load(Env::process())?;
+        if self.tls_verify == Some(true) {
+            registries.secure();
+        }
+        Ok(registries)
+    }
+
     /// A client with these logins.
     pub(super) fn client_with(&self, credentials: Credentials) -> Result<Client, Error> {
         Ok(Client::new(registry::Options {
+            registries: self.registries()?,
             tls_verify: self.tls_verify.unwrap_or(true),
             credentials,
             ..registry::Options::default()

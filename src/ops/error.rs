@@ -36,6 +36,17 @@ pub enum Error {
     /// Credentials that cannot be read.
     #[error(transparent)]
     Auth(#[from] crate::config::auth::AuthError),
+    /// Registries that cannot be made out.
+    #[error(transparent)]
+    Registries(#[from] crate::config::registries::RegistriesError),
+    /// A short name that none of its registries has.
+    #[error("{name} cannot be had from any of its registries:\n{}", .tried.join("\n"))]
+    NoCandidate {
+        /// As the user typed it.
+        name: String,
+        /// Each image that it could mean, and why it was not.
+        tried: Vec<String>,
+    },
     /// A login that is none, or is not there.
     #[error(transparent)]
     Login(#[from] super::login::LoginError),
@@ -215,6 +226,7 @@ impl Error {
             Self::NoGroups(_) => Some("`coracle doctor` tells why".to_owned()),
             Self::Dirs(e) => e.hint(),
             Self::Auth(e) => e.hint(),
+            Self::Registries(e) => e.hint(),
             Self::Login(e) => e.hint(),
             Self::Registry(e) => e.hint(),
             Self::Layer(e) => e.hint(),

@@ -92,6 +92,14 @@ impl Place {
         })
     }
 
+    /// The place that is meant by none: the first registry that short names are looked for in, else docker's.
+    pub fn given_or_default(given: Option<&str>, access: &Access) -> Result<Self, Error> {
+        match given {
+            Some(given) => Self::parse(given),
+            None => Self::parse(access.registries()?.default_registry()),
+        }
+    }
+
     /// As files have it: `registry` or `registry/path`.
     pub fn key(&self) -> String {
         match self.path.as_str() {

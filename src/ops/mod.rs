@@ -27,6 +27,7 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+mod short;
 mod signatures;
 mod state;
 pub mod tag;

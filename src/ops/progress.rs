@@ -35,6 +35,11 @@ pub trait Progress: Sync {
         let _ = layer;
     }
 
+    /// How something was understood, where it is not obvious.
+    fn note(&self, message: &str) {
+        let _ = message;
+    }
+
     /// Something the user should know that is no error.
     fn warn(&self, message: &str) {
         let _ = message;

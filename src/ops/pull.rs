@@ -10,7 +10,7 @@ use super::intake::{self, Document, Names, Source};
 use super::load::{self, Input};
 use super::progress::Progress;
 use super::signatures;
-use super::{Access, Error};
+use super::{Access, Error, short};
 use crate::oci::{Digest, Platform, Reference};
 use crate::registry;
 use crate::store::{self, ImageRecord, Store};
@@ -42,8 +42,10 @@ pub struct Options {
 /// Where to pull from: containers-transports(5), as far as it concerns pulling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// `NAME` or `docker://NAME`.
+    /// `NAME` with a registry, or `docker://NAME`.
     Registry(Reference),
+    /// `NAME` without one: what it means is a matter of configuration.
+    Short(String),
     /// `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE`.
     Local {
         /// The directory or file.
@@ -77,13 +79,20 @@ impl FromStr for Origin {
         } else if let Some(rest) = s.strip_prefix("docker-archive:") {
             Ok(local(rest, false))
         } else {
-            Ok(Self::Registry(s.parse()?))
+            let reference = s.parse()?;
+            Ok(match Reference::is_short(s) {
+                true => Self::Short(s.to_owned()),
+                false => Self::Registry(reference),
+            })
         }
     }
 }
 
 /// The image called `name` (a name, or the start of an id), pulled if `policy` says so. A name with a
 /// digest is never asked for again once it is there.
+///
+/// What is in the store is looked for first by the name as it is, a short one as one of docker.io, so that
+/// the start of a container reads no configuration of registries.
 pub fn ensure(
     store: &Store,
     name: &str,
@@ -91,36 +100,56 @@ pub fn ensure(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<ImageRecord, Error> {
-    let mut meant = None;
-    let local = match store.images().find(name) {
-        Ok(image) if fits(&image, options.intake.platform.as_ref()) => Some(image),
-        Ok(_) => None,
-        Err(e @ store::Error::NoSuchImage { .. }) if policy == PullPolicy::Never => {
-            return Err(e.into());
-        }
-        Err(store::Error::NoSuchImage { local, .. }) => {
-            meant = local;
-            None
-        }
+    let platform = options.intake.platform.as_ref();
+    let (local, missing) = match store.images().find(name) {
+        Ok(image) => (Some(image).filter(|i| fits(i, platform)), None),
+        Err(store::Error::NoSuchImage { name, local }) => (None, Some((name, local))),
         Err(e) => return Err(e.into()),
     };
     match (local, policy) {
-        (Some(image), PullPolicy::Missing | PullPolicy::Never) => Ok(image),
-        (None, PullPolicy::Never) => Err(no_such_image(name)),
+        (Some(image), PullPolicy::Missing | PullPolicy::Never) => return Ok(image),
         // An id names what we have, or nothing.
-        (Some(image), _) if !is_named(&image, name) => Ok(image),
-        (Some(image), PullPolicy::Newer) => newer(store, name, image, options, progress),
+        (Some(image), _) if !is_named(&image, name) => return Ok(image),
+        _ => {}
+    }
+    let origin = match name.parse::<Origin>() {
+        Ok(origin) => origin,
+        Err(_) if policy == PullPolicy::Never => return Err(no_such_image(name)),
+        Err(e) => return Err(e.into()),
+    };
+    let names = match origin {
+        Origin::Short(short) => short::names(&options.access, &short, progress)?,
+        Origin::Registry(reference) => vec![reference],
+        origin @ Origin::Local { .. } if policy != PullPolicy::Never => {
+            let mut pulled = pull(store, &origin, options, progress)?;
+            return pulled.pop().ok_or_else(|| no_such_image(name));
+        }
+        Origin::Local { .. } => return Err(no_such_image(name)),
+    };
+    let mut stored = None;
+    for reference in &names {
+        let found = store.images().find(&reference.to_string()).ok();
+        stored = stored.or(found.filter(|i| fits(i, platform)).map(|i| (reference, i)));
+    }
+    match (stored, policy) {
+        (Some((_, image)), PullPolicy::Missing | PullPolicy::Never) => Ok(image),
+        (Some((reference, image)), PullPolicy::Newer) => {
+            newer(store, reference, image, options, progress)
+        }
+        (None, PullPolicy::Never) => {
+            let (name, local) = missing.unwrap_or_else(|| (name.to_owned(), None));
+            Err(store::Error::NoSuchImage { name, local }.into())
+        }
         (_, PullPolicy::Always) | (None, _) => {
-            let pulled = name
-                .parse()
-                .map_err(Error::from)
-                .and_then(|origin| pull(store, &origin, options, progress));
-            if let (Err(_), Some(local)) = (&pulled, meant) {
+            let pulled = short::first(name, &names, |reference| {
+                pull_one(store, reference, options, progress)
+            });
+            if let (Err(_), Some((_, Some(local)))) = (&pulled, missing) {
                 progress.warn(&format!(
                     "{name} is pulled from a registry; the store has {local}"
                 ));
             }
-            pulled?.pop().ok_or_else(|| no_such_image(name))
+            pulled
         }
     }
 }
@@ -149,16 +178,13 @@ fn is_named(image: &ImageRecord, name: &str) -> bool {
 
 fn newer(
     store: &Store,
-    name: &str,
+    reference: &Reference,
     image: ImageRecord,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<ImageRecord, Error> {
-    let Origin::Registry(reference) = name.parse()? else {
-        return Ok(image);
-    };
-    let remote = Remote::open(&reference, options, progress)?;
-    let pulled = match remote.client.manifest(&reference) {
+    let remote = Remote::open(reference, options, progress)?;
+    let pulled = match remote.client.manifest(reference) {
         Ok(fetched) if fetched.digest == *image.repo_digest() => return Ok(image),
         Ok(fetched) => remote.pull(store, fetched, options, progress),
         Err(e) => Err(e.into()),
@@ -178,12 +204,13 @@ pub fn pull(
     progress: &dyn Progress,
 ) -> Result<Vec<ImageRecord>, Error> {
     match origin {
-        Origin::Registry(reference) => {
-            super::sweep(store);
-            let remote = Remote::open(reference, options, progress)?;
-            let fetched = remote.client.manifest(reference)?;
-            let pulled = remote.pull(store, fetched, options, progress);
-            Ok(vec![pulled.inspect_err(|e| intake::discard(store, e))?])
+        Origin::Registry(reference) => Ok(vec![pull_one(store, reference, options, progress)?]),
+        Origin::Short(name) => {
+            let names = short::names(&options.access, name, progress)?;
+            let pulled = short::first(name, &names, |reference| {
+                pull_one(store, reference, options, progress)
+            });
+            Ok(vec![pulled?])
         }
         Origin::Local { input, tag } => {
             let request = load::Request {
@@ -195,6 +222,19 @@ pub fn pull(
             Ok(loaded.into_iter().map(|l| l.image).collect())
         }
     }
+}
+
+fn pull_one(
+    store: &Store,
+    reference: &Reference,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<ImageRecord, Error> {
+    super::sweep(store);
+    let remote = Remote::open(reference, options, progress)?;
+    let fetched = remote.client.manifest(reference)?;
+    let pulled = remote.pull(store, fetched, options, progress);
+    pulled.inspect_err(|e| intake::discard(store, e))
 }
 
 /// One repository of a registry, as a source of blobs.
@@ -295,7 +335,9 @@ mod tests {
         };
         let registry = |name: &str| Origin::Registry(name.parse().unwrap());
         for (given, want) in [
-            ("debian", registry("debian:latest")),
+            ("debian", Origin::Short("debian".into())),
+            ("me/app:1", Origin::Short("me/app:1".into())),
+            ("docker://debian", registry("debian:latest")),
             ("docker://quay.io/a/b:1", registry("quay.io/a/b:1")),
             ("oci:/tmp/a:b/c", local("/tmp/a:b/c", None)),
             ("oci:d:12", local("d", Some("12"))),
@@ -304,6 +346,6 @@ mod tests {
         ] {
             assert_eq!(given.parse::<Origin>().unwrap(), want, "{given}");
         }
-        assert!("docker://".parse::<Origin>().is_err());
+        assert!("docker://".parse::<Origin>().is_err() && "A".parse::<Origin>().is_err());
     }
 }

@@ -13,11 +13,11 @@ use ureq::http::{HeaderValue, Uri, header};
 
 use super::challenge::{self, Challenge};
 use super::endpoint::Scheme;
-use super::error::{Error, Message, SHOWN_MAX, shorten};
+use super::error::{Error, Message, Notice, SHOWN_MAX, shorten};
 use super::reply::Reply;
 use super::subject::{Key, Subject};
 use super::transport::{Call, Transport, host_of, without_query};
-use crate::config::auth::{Credentials, Login, Notice};
+use crate::config::auth::{self, Credentials, Login};
 
 /// Tokens are some kilobytes; a longer one would not fit into the head of a request.
 const TOKEN_MAX: usize = 32 << 10;
@@ -54,9 +54,16 @@ impl Auth {
         }
     }
 
-    /// Credentials that were needed and could not be used, since the last call.
+    /// Warnings since the last call.
     pub(super) fn take_notices(&self) -> Vec<Notice> {
         std::mem::take(&mut *lock(&self.notices))
+    }
+
+    pub(super) fn add_notice(&self, notice: Notice) {
+        let mut notices = lock(&self.notices);
+        if !notices.contains(&notice) {
+            notices.push(notice);
+        }
     }
 
     /// The header that served this repository last, while it is good.
@@ -89,7 +96,7 @@ impl Auth {
             had_login: found.login.is_some(),
             helper: found
                 .notice
-                .map(|Notice::Helper { source, .. }| Box::new(source)),
+                .map(|auth::Notice::Helper { source, .. }| Box::new(source)),
             said,
         }
     }
@@ -104,10 +111,7 @@ impl Auth {
     ) -> Result<HeaderValue, Error> {
         let found = self.credentials.find(s.registry, s.repository);
         if let Some(notice) = found.notice {
-            let mut notices = lock(&self.notices);
-            if !notices.contains(&notice) {
-                notices.push(notice);
-            }
+            self.add_notice(notice.into());
         }
         let challenge = challenge::parse(reply.headers(header::WWW_AUTHENTICATE));
         let said = Message::of_body(&reply.words());

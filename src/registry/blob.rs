@@ -5,14 +5,17 @@
 //! bytes is exact: a stream ends after `size` bytes or with an error, and a server that has more is
 //! an error too. What the bytes are is for the caller to check.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use ureq::http::header;
 
 use super::client::{Client, Want, refusal};
 use super::error::{Error, SHOWN_MAX, shorten};
+use super::places;
 use super::reply::{Bytes, Reply};
 use super::retry::Backoff;
+use crate::config::registries::Place;
 use crate::oci::{Digest, Reference};
 
 /// Connections for one blob in all: this many, and one more for each of [`RESUME_STEP`] bytes.
@@ -25,7 +28,14 @@ const SKIP_BUFFER: usize = 64 << 10;
 /// [`Error`]: see [`Error::from_io`].
 pub struct Blob {
     client: Client,
+    /// What the image is called by who asks for it.
     reference: Reference,
+    /// Where it is asked for.
+    place: Place,
+    /// Where to go when that place fails.
+    others: VecDeque<Place>,
+    /// Places that failed.
+    tried: Vec<(Reference, Error)>,
     digest: Digest,
     size: u64,
     at: u64,
@@ -41,11 +51,17 @@ impl Blob {
         size: u64,
         offset: u64,
     ) -> Result<Self, Error> {
-        let all = RESUMES.saturating_add(u32::try_from(size / RESUME_STEP).unwrap_or(u32::MAX));
-        let backoff = Backoff::new(client.retries(), all);
+        let mut others = VecDeque::from(client.places(r)?);
+        let place = others
+            .pop_front()
+            .ok_or_else(|| Error::Url { url: r.to_string() })?;
+        let backoff = patience(&client, size);
         let mut blob = Self {
             client,
             reference: r.clone(),
+            place,
+            others,
+            tried: Vec::new(),
             digest: d.clone(),
             size,
             at: offset,
@@ -81,7 +97,7 @@ impl Blob {
     }
 
     fn what(&self) -> String {
-        self.want().describe(&self.reference)
+        self.want().describe(&self.place.reference)
     }
 
     /// Ask until there is a body that starts at the next byte.
@@ -92,13 +108,36 @@ impl Blob {
                     self.body = Some(body);
                     return Ok(());
                 }
-                Err(e) => self.backoff.sleep(e)?,
+                Err(e) => self.after(e)?,
+            }
+        }
+    }
+
+    /// After a fault: wait and try again, or go to the next place, or give up. What has come stays: the
+    /// caller checks what all of it is, wherever it came from.
+    fn after(&mut self, e: Error) -> Result<(), Error> {
+        let Err(e) = self.backoff.sleep(e) else {
+            return Ok(());
+        };
+        let failed = self.place.reference.clone();
+        match self.others.pop_front() {
+            Some(next) => {
+                self.client.passed_over(&failed, &e);
+                self.tried.push((failed, e));
+                self.place = next;
+                self.backoff = patience(&self.client, self.size);
+                Ok(())
+            }
+            None => {
+                let mut tried = std::mem::take(&mut self.tried);
+                tried.push((failed, e));
+                Err(places::none(&self.reference, tried))
             }
         }
     }
 
     fn connect_once(&self) -> Result<Bytes, Error> {
-        let reply = self.client.ask(&self.reference, self.want())?;
+        let reply = self.client.ask(&self.place, self.want())?;
         let first = match reply.status() {
             200 => 0,
             206 if self.at > 0 => {
@@ -205,9 +244,14 @@ impl Blob {
                 Err(e) => e,
             };
             self.body = None;
-            self.backoff.sleep(fault)?;
+            self.after(fault)?;
         }
     }
+}
+
+fn patience(client: &Client, size: u64) -> Backoff {
+    let all = RESUMES.saturating_add(u32::try_from(size / RESUME_STEP).unwrap_or(u32::MAX));
+    Backoff::new(client.retries(), all)
 }
 
 impl Read for Blob {

@@ -9,12 +9,13 @@ use ureq::http::{Uri, header};
 use super::auth::Auth;
 use super::blob::Blob;
 use super::endpoint::{self, Endpoint, Scheme};
-use super::error::{Error, Message};
+use super::error::{Error, Message, Notice};
 use super::reply::Reply;
 use super::retry::{Backoff, retry_after};
 use super::subject::Subject;
 use super::transport::{Call, Settings, Transport};
-use crate::config::auth::{Credentials, Notice};
+use crate::config::auth::Credentials;
+use crate::config::registries::{Place, Registries};
 use crate::oci::{Digest, DigestError, Digester, MANIFEST_MAX, Reference, media};
 
 const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -28,6 +29,8 @@ pub struct Options {
     pub tls_verify: bool,
     /// Logins.
     pub credentials: Credentials,
+    /// Mirrors and the like.
+    pub registries: Registries,
     /// Longest time to connect, TLS handshake included.
     pub connect_timeout: Duration,
     /// A connection on which no byte came for this long has stalled.
@@ -43,6 +46,7 @@ impl Default for Options {
         Self {
             tls_verify: true,
             credentials: Credentials::none(),
+            registries: Registries::none(),
             connect_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(30),
             retries: 5,
@@ -60,6 +64,9 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     transport: Transport,
     auth: Auth,
+    registries: Registries,
+    /// By name of a repository, the name of the place that served it.
+    served: Mutex<HashMap<String, String>>,
     tls_verify: bool,
     retries: u32,
     /// What a registry was found to speak, with and without a check of certificates.
@@ -117,13 +124,19 @@ impl Client {
             .chars()
             .filter(|c| c.is_ascii_graphic() || *c == ' ')
             .collect();
+        let auth = Auth::new(options.credentials);
+        for notice in options.registries.notices() {
+            auth.add_notice(notice.clone().into());
+        }
         Self(Arc::new(Inner {
             transport: Transport::new(Settings {
                 connect_timeout: options.connect_timeout,
                 stall_timeout: options.stall_timeout,
                 user_agent,
             }),
-            auth: Auth::new(options.credentials),
+            auth,
+            registries: options.registries,
+            served: Mutex::default(),
             tls_verify: options.tls_verify,
             retries: options.retries,
             schemes: Mutex::default(),
@@ -136,13 +149,15 @@ impl Client {
     /// (`Docker-Content-Digest`) is checked in any case. More than [`MANIFEST_MAX`] bytes are refused
     /// without being read.
     pub fn manifest(&self, r: &Reference) -> Result<Fetched, Error> {
-        let mut backoff = Backoff::new(self.0.retries, self.0.retries);
-        loop {
-            match self.manifest_once(r) {
-                Ok(fetched) => return Ok(fetched),
-                Err(e) => backoff.sleep(e)?,
+        self.at_places(r, |place| {
+            let mut backoff = Backoff::new(self.0.retries, self.0.retries);
+            loop {
+                match self.manifest_once(place) {
+                    Ok(fetched) => return Ok(fetched),
+                    Err(e) => backoff.sleep(e)?,
+                }
             }
-        }
+        })
     }
 
     /// Open a blob at `offset`. The stream yields the bytes from there to `size` and heals itself:
@@ -151,8 +166,7 @@ impl Client {
         Blob::open(self.clone(), r, d, size, offset)
     }
 
-    /// Credentials that were needed and could not be used, since the last call: to be shown as
-    /// warnings.
+    /// What did not work as configured since the last call: to be shown as warnings.
     pub fn take_notices(&self) -> Vec<Notice> {
         self.0.auth.take_notices()
     }
@@ -162,7 +176,7 @@ impl Client {
         Subject {
             registry,
             repository,
-            verify: self.0.tls_verify,
+            verify: self.0.tls_verify && !self.0.registries.is_insecure(registry, repository),
         }
     }
 
@@ -171,13 +185,31 @@ impl Client {
         self.0.auth.cached(subject).is_some()
     }
 
+    pub(super) fn registries(&self) -> &Registries {
+        &self.0.registries
+    }
+
+    pub(super) fn add_notice(&self, notice: Notice) {
+        self.0.auth.add_notice(notice);
+    }
+
+    /// The name of the place that served this repository last.
+    pub(super) fn served_by(&self, r: &Reference) -> Option<String> {
+        lock(&self.0.served).get(&r.name()).cloned()
+    }
+
+    pub(super) fn note_served(&self, r: &Reference, place: &Place) {
+        lock(&self.0.served).insert(r.name(), place.reference.name());
+    }
+
     pub(super) fn retries(&self) -> u32 {
         self.0.retries
     }
 
-    fn manifest_once(&self, r: &Reference) -> Result<Fetched, Error> {
+    fn manifest_once(&self, place: &Place) -> Result<Fetched, Error> {
+        let r = &place.reference;
         let what = || r.to_string();
-        let reply = self.ask(r, Want::Manifest)?;
+        let reply = self.ask(place, Want::Manifest)?;
         if reply.status() != 200 {
             return Err(refusal(reply, &what()));
         }
@@ -219,13 +251,14 @@ impl Client {
     }
 
     /// Ask for a part of an image: see [`Client::get`].
-    pub(super) fn ask(&self, r: &Reference, want: Want<'_>) -> Result<Reply, Error> {
+    pub(super) fn ask(&self, place: &Place, want: Want<'_>) -> Result<Reply, Error> {
+        let r = &place.reference;
         let (path, accept, from) = match want {
             Want::Manifest => (endpoint::manifest(r), Some(media::ACCEPT.join(", ")), 0),
             Want::Blob(d, from) => (endpoint::blob(r, d), None, from),
         };
         self.get(&Get {
-            subject: Subject::of(r, self.0.tls_verify),
+            subject: Subject::of(r, self.0.tls_verify && !place.insecure),
             path,
             accept,
             from,

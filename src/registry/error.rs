@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::auth::HelperError;
+use crate::config::auth::{self, HelperError};
+use crate::config::registries::{self, RegistriesError};
 use crate::oci::{Digest, MANIFEST_MAX};
 
 /// What a registry said in an error reply is shown up to this many bytes.
@@ -102,6 +103,20 @@ pub enum Error {
     Url {
         /// The URL, shortened.
         url: String,
+    },
+
+    /// The configuration of registries forbids it, or makes no sense of it.
+    #[error(transparent)]
+    Registries(#[from] Box<RegistriesError>),
+    /// Neither a mirror nor the place itself.
+    #[error("{what} cannot be had anywhere:\n{}", .tried.join("\n"))]
+    Nowhere {
+        /// What was asked for.
+        what: String,
+        /// Each place, and why it did not serve.
+        tried: Vec<String>,
+        /// The error of the last one, which is where the name says.
+        last: Box<Error>,
     },
 
     /// 401. Some registries answer so for what does not exist.
@@ -304,10 +319,46 @@ pub(super) enum Transient {
     After(Duration),
 }
 
+/// Something that did not work as configured, but was not needed. To be shown as a warning.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// Credentials that were needed and could not be used.
+    #[error(transparent)]
+    Credentials(#[from] auth::Notice),
+    /// A setting that has no effect.
+    #[error(transparent)]
+    Setting(#[from] registries::Notice),
+    /// A mirror that failed, and not because it has no such image.
+    #[error("{place} was passed over: {why}")]
+    PassedOver {
+        /// The mirror's name for the image.
+        place: String,
+        /// Why.
+        why: String,
+    },
+}
+
 impl Error {
+    /// This error and what caused it, in one line.
+    pub fn told(&self) -> String {
+        let mut out = self.to_string().replace('\n', "; ");
+        let mut source = std::error::Error::source(self);
+        while let Some(s) = source {
+            let text = s.to_string();
+            if !out.ends_with(&text) {
+                out.push_str(": ");
+                out.push_str(&text);
+            }
+            source = s.source();
+        }
+        out
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Registries(e) => return e.hint(),
+            Self::Nowhere { last, .. } => return last.hint(),
             Self::Connect { .. } => {
                 "is the registry running, and can it be reached from here? A proxy is taken from HTTPS_PROXY and NO_PROXY".into()
             }

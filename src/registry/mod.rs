@@ -5,6 +5,7 @@
 //! ```text
 //! client.rs     one method a request of the API; retries; which scheme; who may see credentials
 //!   login.rs      whether a registry takes a login
+//!   places.rs     mirrors, and what to do when one fails
 //!   blob.rs       a stream that heals itself: resume, skip, exact length
 //!   auth.rs       cache of what a registry granted; the token service
 //!     challenge.rs  WWW-Authenticate, parsed (pure)
@@ -32,6 +33,7 @@ mod client;
 mod endpoint;
 mod error;
 mod login;
+mod places;
 mod redirect;
 mod reply;
 mod retry;
@@ -40,4 +42,4 @@ mod transport;
 
 pub use blob::Blob;
 pub use client::{Client, Fetched, Options};
-pub use error::{Error, Message};
+pub use error::{Error, Message, Notice};

@@ -4,6 +4,7 @@
 mod blobs;
 mod logins;
 mod manifests;
+mod mirrors;
 mod redirects;
 mod server;
 mod stalls;

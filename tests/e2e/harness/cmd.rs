@@ -380,6 +380,12 @@ impl Output {
     }
 
     #[track_caller]
+    pub fn err_lacks(self, text: &str) -> Self {
+        assert!(!self.err().contains(text), "{text:?} on stderr of {self:?}");
+        self
+    }
+
+    #[track_caller]
     pub fn err_is(self, text: &str) -> Self {
         assert_eq!(self.err(), text, "stderr of {self:?}");
         self
