@@ -37,6 +37,7 @@ mod tag;
 mod template;
 mod text;
 mod unsupported;
+mod verify;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -95,6 +96,7 @@ enum Command {
     Save(save::Args),
     System(system::Args),
     Tag(tag::Args),
+    Verify(verify::Args),
 }
 
 mod completion {
@@ -172,6 +174,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Save(a) => save::exec(global, &a),
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
+        Command::Verify(a) => verify::exec(global, &a),
     };
     match result {
         Ok(code) => code,

@@ -207,6 +207,15 @@ impl Error {
         }
     }
 
+    /// Whether the image lacks a signature, rather than that something failed.
+    pub fn is_not_signed(&self) -> bool {
+        use crate::trust::Error as Trust;
+        let Self::Trust(e) = self else {
+            return false;
+        };
+        matches!(e, Trust::NotSigned { .. } | Trust::NotAccepted { .. })
+    }
+
     /// What the user can do about it, if we know.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -33,6 +33,7 @@ mod state;
 pub mod tag;
 pub mod tree;
 pub mod usage;
+pub mod verify;
 mod written;
 
 use std::path::Path;

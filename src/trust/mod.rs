@@ -18,4 +18,4 @@ pub use error::Error;
 pub use identity::Identity;
 pub use key::PublicKey;
 pub use policy::{Image, Policy, Requirement};
-pub use sigstore::{Claim, PAYLOAD_MAX, PAYLOAD_TYPE, SIGNATURE_ANNOTATION, Signature, tag_of};
+pub use sigstore::{PAYLOAD_MAX, PAYLOAD_TYPE, SIGNATURE_ANNOTATION, Signature, tag_of, vouching};

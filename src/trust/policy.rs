@@ -325,7 +325,7 @@ impl Policy {
                     }
                     let keys = keys(paths, pems)?;
                     let known = known.as_deref().unwrap_or_default();
-                    sigstore::check(known, &keys, identity, reference, manifests)?;
+                    sigstore::vouching(known, &keys, identity, reference, manifests)?;
                 }
             }
         }

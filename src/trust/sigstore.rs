@@ -32,11 +32,11 @@ pub struct Signature {
 
 /// What a document says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+struct Claim {
     /// The name of the image.
-    pub reference: String,
+    reference: String,
     /// Its manifest.
-    pub manifest: Digest,
+    manifest: Digest,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +87,7 @@ impl Signature {
     ///
     /// # Errors
     /// Why it says nothing, as words for a message.
-    pub fn claim(&self, keys: &[PublicKey]) -> Result<Claim, &'static str> {
+    fn claim(&self, keys: &[PublicKey]) -> Result<Claim, &'static str> {
         use base64::Engine as _;
         let standard = base64::engine::general_purpose::STANDARD;
         let Ok(signature) = standard.decode(self.signature.trim()) else {
@@ -119,30 +119,33 @@ impl Signature {
     }
 }
 
-/// Whether one of the signatures says what is wanted.
-pub(super) fn check(
-    signatures: &[Signature],
+/// Those of the signatures by one of `keys` that say that `image` is one of `manifests`, in a name that fits.
+///
+/// # Errors
+/// There is none: why.
+pub fn vouching<'s>(
+    signatures: &'s [Signature],
     keys: &[PublicKey],
     identity: &Identity,
     image: &Reference,
     manifests: &[&Digest],
-) -> Result<(), Error> {
+) -> Result<Vec<&'s Signature>, Error> {
+    let mut good = Vec::new();
     let mut reasons = Vec::new();
     for signature in signatures {
         match signature.vouches(keys, identity, image, manifests) {
-            Ok(()) => return Ok(()),
+            Ok(()) => good.push(signature),
             Err(reason) if reasons.contains(&reason) => {}
             Err(reason) => reasons.push(reason),
         }
     }
-    Err(match reasons.is_empty() {
-        true => Error::NotSigned {
-            image: image.to_string(),
+    let image = image.to_string();
+    match (good.is_empty(), reasons.is_empty()) {
+        (false, _) => Ok(good),
+        (true, true) => Err(Error::NotSigned {
+            image,
             manifest: manifests.first().map(|d| (*d).clone()),
-        },
-        false => Error::NotAccepted {
-            image: image.to_string(),
-            reasons,
-        },
-    })
+        }),
+        (true, false) => Err(Error::NotAccepted { image, reasons }),
+    }
 }

@@ -220,8 +220,15 @@ fn what_is_signed_comes_in(e: &Env) -> Done {
     let good = image.sign(&key, &image.right());
     image.store(std::slice::from_ref(&good));
     image.pull(&policy).ok();
+    let verify = |key: &Key| {
+        let cmd = image.own.cmd(["verify", "--exact", "--key"]);
+        cmd.arg(&key.public).arg(image.name()).run()
+    };
+    let json: Value = serde_json::from_str(&verify(&key).code_is(0).out()).unwrap();
+    assert_eq!(json[0]["optional"]["creator"], "a test");
     // Also behind others that are not.
     let other = make_key(e, "other", P256);
+    verify(&other).fails_with(1, "made with another key");
     image.store(&[image.sign(&other, &image.right()), good]);
     image.pull(&policy).ok();
     // What the policy says nothing good of does not come in, and nothing of it is left.
