@@ -40,6 +40,12 @@ mod retry;
 mod subject;
 mod transport;
 
+/// For tests/fuzz: whether a `WWW-Authenticate` header has a challenge that we know.
+#[cfg(fuzzing)]
+pub fn has_challenge(header: &str) -> bool {
+    challenge::parse(std::iter::once(header)).is_some()
+}
+
 pub use blob::Blob;
 pub use client::{Client, Fetched, Options};
 pub use error::{Error, Message, Notice};
