@@ -41,6 +41,9 @@ pub(super) struct RegistryArgs {
     /// The one file of logins [default: $REGISTRY_AUTH_FILE, else those of podman and docker]
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
+    /// Directory of certificates for the registry: *.crt to trust, *.cert and *.key to show
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
 }
 
 impl RegistryArgs {
@@ -48,6 +51,7 @@ impl RegistryArgs {
         Access {
             tls_verify: self.tls_verify,
             authfile: self.authfile.clone(),
+            cert_dir: self.cert_dir.clone(),
         }
     }
 }

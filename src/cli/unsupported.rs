@@ -137,7 +137,6 @@ const OPTIONS: &[(Reason, &[&str])] = &[
         Reason::NotYet,
         &[
             "--arch",
-            "--cert-dir",
             "--chrootdirs",
             "--cidfile",
             "--conmon-pidfile",

@@ -5,6 +5,7 @@
 //! Everyone below `ops` may use this room; it uses only `oci`, `sys` and the operating system.
 
 pub mod auth;
+pub mod certs;
 mod dirs;
 pub mod registries;
 

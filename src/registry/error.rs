@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::auth::{self, HelperError};
+use crate::config::certs::CertsError;
 use crate::config::registries::{self, RegistriesError};
 use crate::oci::{Digest, MANIFEST_MAX};
 
@@ -108,6 +109,9 @@ pub enum Error {
     /// The configuration of registries forbids it, or makes no sense of it.
     #[error(transparent)]
     Registries(#[from] Box<RegistriesError>),
+    /// Certificates that are configured for the registry cannot be used.
+    #[error(transparent)]
+    Certs(#[from] Box<CertsError>),
     /// Neither a mirror nor the place itself.
     #[error("{what} cannot be had anywhere:\n{}", .tried.join("\n"))]
     Nowhere {
@@ -363,7 +367,7 @@ impl Error {
                 "is the registry running, and can it be reached from here? A proxy is taken from HTTPS_PROXY and NO_PROXY".into()
             }
             Self::HostNotFound { host } => format!("check the spelling of {host:?} and the network"),
-            Self::Tls { .. } => "a certificate authority of your site goes into a file named by SSL_CERT_FILE; --tls-verify=false goes without the check".into(),
+            Self::Tls { .. } => "a certificate authority of your site goes into ~/.config/containers/certs.d/REGISTRY/ca.crt, a directory named by --cert-dir, or a file named by SSL_CERT_FILE; --tls-verify=false goes without the check".into(),
             Self::LoginNeeded { had_login: false, helper: Some(helper), .. } => format!(
                 "the credentials are with a helper, and {helper}"
             ),

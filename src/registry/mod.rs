@@ -12,7 +12,8 @@
 //!   redirect.rs   where a redirect leads, and whether we go there (pure)
 //!   retry.rs      how long to wait, and when to give up (pure but for sleeping)
 //!   endpoint.rs   registry name to URLs (pure)
-//!   transport.rs  one request and its redirects: ureq, TLS roots, proxies, time limits
+//!   transport.rs  one request and its redirects: ureq, proxies, time limits
+//!     tls.rs        whom we trust, and what we show
 //!   reply.rs      head and body of a reply, within limits
 //!   subject.rs    whom we talk to: what tokens and connections depend on
 //! error.rs      everything that can go wrong
@@ -38,6 +39,7 @@ mod redirect;
 mod reply;
 mod retry;
 mod subject;
+mod tls;
 mod transport;
 
 pub use blob::Blob;

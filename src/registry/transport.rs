@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::http::{HeaderValue, Method, Request, Uri, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Timeout};
 
 use super::endpoint::is_loopback;
@@ -15,6 +15,8 @@ use super::error::{Error, SHOWN_MAX, shorten};
 use super::redirect;
 use super::reply::Reply;
 use super::subject::Subject;
+use super::tls::Tls;
+use crate::config::certs::Certs;
 
 /// A reply's head may have this many bytes (signed URLs and cookies are long).
 const HEAD_MAX: usize = 64 << 10;
@@ -35,22 +37,42 @@ pub(super) struct Settings {
     pub(super) user_agent: String,
 }
 
-/// Connections. Each kind of agent is made when the first request needs it, and so are the system's
-/// certificates read, a few hundred.
+/// Connections. Each kind of agent is made when the first request needs it, and so are certificates read.
 #[derive(Debug)]
 pub(super) struct Transport {
     settings: Settings,
     agents: Mutex<HashMap<Kind, Agent>>,
-    /// The system's certificate authorities.
-    roots: OnceLock<RootCerts>,
+    tls: Tls,
 }
 
 /// What connections of one agent have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
     loopback: bool,
-    /// `None` for plain http, else whether certificates are checked.
-    tls: Option<bool>,
+    /// `None` for plain http.
+    tls: Option<TlsKind>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TlsKind {
+    /// Whether certificates are checked.
+    verify: bool,
+    /// On whose behalf, and to whom; both empty where nothing is configured for them.
+    registry: String,
+    host: String,
+}
+
+impl Kind {
+    fn without_host(&self) -> Self {
+        Self {
+            loopback: self.loopback,
+            tls: self.tls.as_ref().map(|tls| TlsKind {
+                verify: tls.verify,
+                registry: String::new(),
+                host: String::new(),
+            }),
+        }
+    }
 }
 
 /// One request.
@@ -82,11 +104,11 @@ impl<'a> Call<'a> {
 }
 
 impl Transport {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, certs: Certs) -> Self {
         Self {
             settings,
             agents: Mutex::default(),
-            roots: OnceLock::new(),
+            tls: Tls::new(certs),
         }
     }
 
@@ -158,10 +180,7 @@ impl Transport {
         if call.form.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
-        let agent = self.agent(Kind {
-            loopback: is_loopback(&host),
-            tls: tls.then_some(call.subject.verify),
-        });
+        let agent = self.agent(call, &host, tls)?;
         let sent = match call.form {
             Some(form) => request
                 .body(form)
@@ -184,24 +203,45 @@ impl Transport {
         }
     }
 
-    /// A loopback address is never asked for through a proxy: the proxy's loopback is not ours.
-    fn agent(&self, kind: Kind) -> Agent {
+    /// The connections for a call; `tls`: it is one by https.
+    fn agent(&self, call: &Call<'_>, host: &str, tls: bool) -> Result<Agent, Error> {
         // A thread that panicked leaves the map whole: every change is one insert.
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = agents.entry(kind).or_insert_with(|| {
-            let tls = kind.tls.map(|verify| self.tls_config(verify));
-            agent(&self.settings, !kind.loopback, tls)
-        });
-        made.clone()
-    }
-
-    fn tls_config(&self, verify: bool) -> TlsConfig {
-        let builder = TlsConfig::builder();
-        match verify {
-            true => builder.root_certs(self.roots.get_or_init(system_roots).clone()),
-            false => builder.disable_verification(true),
+        let kind = Kind {
+            // A loopback address is never asked for through a proxy: the proxy's loopback is not ours.
+            loopback: is_loopback(host),
+            tls: tls.then(|| TlsKind {
+                verify: call.subject.verify,
+                registry: call.subject.registry.to_owned(),
+                host: host.to_owned(),
+            }),
+        };
+        if let Some(agent) = agents.get(&kind) {
+            return Ok(agent.clone());
         }
-        .build()
+        // Registries without certificates of their own share their connections.
+        let (shared, config) = match &kind.tls {
+            None => (kind.clone(), None),
+            Some(of) => {
+                let certs = self.tls.certs(&of.registry, &of.host)?;
+                let shared = match certs.is_empty() {
+                    true => kind.without_host(),
+                    false => kind.clone(),
+                };
+                (shared, Some((of.verify, certs)))
+            }
+        };
+        let made = match (agents.get(&shared), config) {
+            (Some(agent), _) => agent.clone(),
+            (None, None) => agent(&self.settings, !kind.loopback, None),
+            (None, Some((verify, certs))) => {
+                let config = self.tls.config(verify, &certs)?;
+                agent(&self.settings, !kind.loopback, Some(config))
+            }
+        };
+        agents.insert(shared, made.clone());
+        agents.insert(kind, made.clone());
+        Ok(made)
     }
 }
 
@@ -231,24 +271,6 @@ fn agent(s: &Settings, proxy: bool, tls: Option<TlsConfig>) -> Agent {
         config = config.tls_config(tls);
     }
     config.build().into()
-}
-
-/// The system's certificate authorities, so that a site's own are accepted; Mozilla's list where the
-/// system has none.
-fn system_roots() -> RootCerts {
-    let native = rustls_native_certs::load_native_certs();
-    for e in &native.errors {
-        log::debug!("certificate authorities: {e}");
-    }
-    if native.certs.is_empty() {
-        return RootCerts::WebPki;
-    }
-    let certs: Vec<Certificate<'static>> = native
-        .certs
-        .iter()
-        .map(|c| Certificate::from_der(c).to_owned())
-        .collect();
-    RootCerts::Specific(certs.into())
 }
 
 /// What an error of ureq means to us.
@@ -319,11 +341,14 @@ mod tests {
 
     #[test]
     fn plain_http_sets_up_no_tls() {
-        let t = Transport::new(Settings {
-            connect_timeout: Duration::from_secs(1),
-            stall_timeout: Duration::from_secs(1),
-            user_agent: "x".into(),
-        });
+        let t = Transport::new(
+            Settings {
+                connect_timeout: Duration::from_secs(1),
+                stall_timeout: Duration::from_secs(1),
+                user_agent: "x".into(),
+            },
+            Certs::none(),
+        );
         let subject = Subject {
             registry: "127.0.0.1:0",
             repository: "x",
@@ -333,10 +358,10 @@ mod tests {
         let call = Call::get(Uri::from_static("http://127.0.0.1:0/"), subject);
         assert!(t.follow(call).is_err());
         assert_eq!(t.agents.lock().unwrap().len(), 1);
-        assert!(t.roots.get().is_none());
+        assert!(!t.tls.was_used());
         let call = Call::get(Uri::from_static("https://127.0.0.1:0/"), subject);
         assert!(t.follow(call).is_err());
-        assert!(t.roots.get().is_some());
+        assert!(t.tls.was_used());
     }
 
     #[test]
