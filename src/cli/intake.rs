@@ -12,6 +12,15 @@ pub(super) struct IntakeArgs {
     /// Platform to choose from an image index
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(super) platform: Option<String>,
+    /// Architecture to choose, in place of this machine's
+    #[arg(long, value_name = "ARCH", conflicts_with = "platform")]
+    arch: Option<String>,
+    /// Operating system to choose
+    #[arg(long, value_name = "OS", conflicts_with = "platform")]
+    os: Option<String>,
+    /// Variant of the architecture to choose
+    #[arg(long, value_name = "VARIANT", conflicts_with = "platform")]
+    variant: Option<String>,
     /// Refuse a layer that unpacks to more than this
     #[arg(
         long,
@@ -57,8 +66,29 @@ impl RegistryArgs {
 }
 
 impl IntakeArgs {
+    /// What `--platform` would say.
+    fn wanted(&self) -> Option<String> {
+        if self.platform.is_some()
+            || [&self.arch, &self.os, &self.variant]
+                .iter()
+                .all(|o| o.is_none())
+        {
+            return self.platform.clone();
+        }
+        let host = Platform::host();
+        let os = self.os.as_ref().unwrap_or(&host.os);
+        let arch = self.arch.as_ref().unwrap_or(&host.architecture);
+        let variant = self.variant.iter().map(|v| format!("/{v}"));
+        Some(
+            [os.clone(), format!("/{arch}")]
+                .into_iter()
+                .chain(variant)
+                .collect(),
+        )
+    }
+
     pub(super) fn options(&self) -> Result<IntakeOptions, ops::Error> {
-        let platform = self.platform.as_deref().map(str::parse::<Platform>);
+        let platform = self.wanted().as_deref().map(str::parse::<Platform>);
         let mut limits = Limits::default();
         if let Some(max) = self.max_layer_size {
             limits.max_bytes = max;

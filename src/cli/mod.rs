@@ -26,8 +26,10 @@ mod rmi;
 mod run;
 mod run_values;
 mod save;
+mod search;
 mod table;
 mod tag;
+mod tags;
 mod template;
 mod text;
 mod unsupported;
@@ -84,7 +86,9 @@ enum Command {
     Rmi(rmi::Args),
     Run(Box<run::Args>),
     Save(save::Args),
+    Search(search::Args),
     Tag(tag::Args),
+    Tags(tags::Args),
 }
 
 mod completion {
@@ -157,7 +161,9 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),
         Command::Save(a) => save::exec(global, &a),
+        Command::Search(a) => search::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
+        Command::Tags(a) => tags::exec(global, &a),
     };
     match result {
         Ok(code) => code,

@@ -8,6 +8,7 @@ pub mod diff;
 pub mod doctor;
 mod error;
 pub mod export;
+pub mod find;
 pub mod history;
 pub mod images;
 pub mod inspect;

@@ -268,6 +268,24 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A reply that should be a list.
+    #[error("{host} does not answer with a list")]
+    NoList {
+        /// Host and port.
+        host: String,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// A list without end.
+    #[error("{what} are too many: gave up after {pages} pages or {entries} entries")]
+    ListTooLong {
+        /// What was asked for.
+        what: String,
+        /// Limit of entries.
+        entries: usize,
+        /// Limit of pages.
+        pages: usize,
+    },
     /// The registry's idea of a blob's size is not the manifest's.
     #[error("{what} should have {want} bytes; the registry sends {got}")]
     Size {
@@ -391,6 +409,7 @@ impl Error {
             Self::Stalled { .. } | Self::Broken { .. } | Self::TooSlow { .. } | Self::Short { .. } => {
                 "pull again: what is complete is kept".into()
             }
+            Self::ListTooLong { .. } => "--limit ends the list earlier".into(),
             Self::Server { .. } => "the fault is the registry's: try again later".into(),
             Self::Digest { .. } => {
                 "do not use this image: the registry, or something on the way, changed it".into()

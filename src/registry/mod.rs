@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! client.rs     one method a request of the API; retries; which scheme; who may see credentials
+//!   listing.rs    tags, repositories, searches: pages and their limits
 //!   login.rs      whether a registry takes a login
 //!   places.rs     mirrors, and what to do when one fails
 //!   blob.rs       a stream that heals itself: resume, skip, exact length
@@ -33,6 +34,7 @@ mod challenge;
 mod client;
 mod endpoint;
 mod error;
+mod listing;
 mod login;
 mod places;
 mod redirect;
@@ -45,3 +47,4 @@ mod transport;
 pub use blob::Blob;
 pub use client::{Client, Fetched, Options};
 pub use error::{Error, Message, Notice};
+pub use listing::Hit;

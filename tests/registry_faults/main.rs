@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod blobs;
+mod lists;
 mod logins;
 mod manifests;
 mod mirrors;
