@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use coracle::config::auth::{Credentials, Login};
+use coracle::config::certs::Certs;
 use coracle::oci::{Digest, Reference, media};
 use coracle::registry::{Client, Error, Options};
 
@@ -257,6 +258,89 @@ fn certificates(dir: &Path) -> PathBuf {
         "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -days 2 -extfile ext",
     );
     dir.join("ca.pem")
+}
+
+/// A certificate for a client, `client.pem` and `client.key`, signed by the same authority.
+fn client_certificate(dir: &Path) {
+    for args in [
+        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout client.key -out client.csr -subj /CN=me",
+        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out client.pem -days 2 -extfile ext",
+    ] {
+        let done = Command::new("openssl")
+            .args(args.split(' '))
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "openssl {args}");
+    }
+}
+
+/// A client that looks for certificates below this directory.
+fn with_certs(certs: Certs) -> Client {
+    Client::new(Options {
+        certs,
+        retries: 1,
+        ..Options::default()
+    })
+}
+
+#[test]
+fn certificates_of_one_registry() {
+    need!(REGISTRY);
+    need!("/usr/bin/openssl");
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let layer = layer();
+    Registry::start(dir.path(), "", "").push_image("a/b", &layer);
+    certificates(dir.path());
+    client_certificate(dir.path());
+    // It wants to see a certificate.
+    let tls = format!(
+        "  tls:\n    certificate: {0}/leaf.pem\n    key: {0}/leaf.key\n    clientcas: [{0}/ca.pem]\n",
+        dir.path().display()
+    );
+    let registry = Registry::start(dir.path(), &tls, "");
+    let r = registry.reference("a/b:1");
+    let own = at("certs.d").join(&registry.name);
+    fs::create_dir_all(&own).unwrap();
+    let by_host = || with_certs(Certs::ByHost(vec![at("none"), at("certs.d")]));
+
+    let e = by_host().manifest(&r).unwrap_err();
+    assert!(matches!(e, Error::Tls { .. }), "{e:?}");
+    // Trusted, and not yet known.
+    fs::copy(at("ca.pem"), own.join("ca.crt")).unwrap();
+    let e = by_host().manifest(&r).unwrap_err();
+    assert!(
+        matches!(e, Error::Tls { .. } | Error::Broken { .. }),
+        "{e:?}"
+    );
+    fs::copy(at("client.pem"), own.join("me.cert")).unwrap();
+    let e = by_host().manifest(&r).unwrap_err();
+    assert!(e.to_string().contains("me.key"), "{e}");
+    fs::copy(at("client.key"), own.join("me.key")).unwrap();
+    let client = by_host();
+    client.manifest(&r).unwrap();
+    assert!(read(&client, &r, &layer, 0) == layer);
+    // The same by the name of the directory; and what is for one registry is for no other.
+    with_certs(Certs::Only(own.clone())).manifest(&r).unwrap();
+    fs::rename(&own, at("certs.d").join("other.test")).unwrap();
+    let e = by_host().manifest(&r).unwrap_err();
+    assert!(matches!(e, Error::Tls { .. }), "{e:?}");
+    // A client certificate is shown also where nothing is checked.
+    let mine = at("mine");
+    fs::create_dir(&mine).unwrap();
+    fs::copy(at("client.pem"), mine.join("me.cert")).unwrap();
+    fs::copy(at("client.key"), mine.join("me.key")).unwrap();
+    Client::new(Options {
+        certs: Certs::Only(mine.clone()),
+        tls_verify: false,
+        ..Options::default()
+    })
+    .manifest(&r)
+    .unwrap();
+    fs::write(mine.join("me.key"), "nonsense").unwrap();
+    let e = with_certs(Certs::Only(mine)).manifest(&r).unwrap_err();
+    assert!(e.to_string().contains("private key"), "{e}");
 }
 
 /// What the child process of the TLS test is asked to pull, and from where.

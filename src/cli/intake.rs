@@ -12,6 +12,15 @@ pub(super) struct IntakeArgs {
     /// Platform to choose from an image index
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(super) platform: Option<String>,
+    /// Architecture to choose, in place of this machine's
+    #[arg(long, value_name = "ARCH", conflicts_with = "platform")]
+    arch: Option<String>,
+    /// Operating system to choose
+    #[arg(long, value_name = "OS", conflicts_with = "platform")]
+    os: Option<String>,
+    /// Variant of the architecture to choose
+    #[arg(long, value_name = "VARIANT", conflicts_with = "platform")]
+    variant: Option<String>,
     /// Refuse a layer that unpacks to more than this
     #[arg(
         long,
@@ -44,6 +53,9 @@ pub(super) struct RegistryArgs {
     /// The one file of logins [default: $REGISTRY_AUTH_FILE, else those of podman and docker]
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
+    /// Directory of certificates for the registry: *.crt to trust, *.cert and *.key to show
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
 }
 
 impl RegistryArgs {
@@ -51,13 +63,35 @@ impl RegistryArgs {
         Access {
             tls_verify: self.tls_verify,
             authfile: self.authfile.clone(),
+            cert_dir: self.cert_dir.clone(),
         }
     }
 }
 
 impl IntakeArgs {
+    /// What `--platform` would say.
+    fn wanted(&self) -> Option<String> {
+        if self.platform.is_some()
+            || [&self.arch, &self.os, &self.variant]
+                .iter()
+                .all(|o| o.is_none())
+        {
+            return self.platform.clone();
+        }
+        let host = Platform::host();
+        let os = self.os.as_ref().unwrap_or(&host.os);
+        let arch = self.arch.as_ref().unwrap_or(&host.architecture);
+        let variant = self.variant.iter().map(|v| format!("/{v}"));
+        Some(
+            [os.clone(), format!("/{arch}")]
+                .into_iter()
+                .chain(variant)
+                .collect(),
+        )
+    }
+
     pub(super) fn options(&self) -> Result<IntakeOptions, ops::Error> {
-        let platform = self.platform.as_deref().map(str::parse::<Platform>);
+        let platform = self.wanted().as_deref().map(str::parse::<Platform>);
         let mut limits = Limits::default();
         if let Some(max) = self.max_layer_size {
             limits.max_bytes = max;

@@ -31,9 +31,11 @@ mod rmi;
 mod run;
 mod run_values;
 mod save;
+mod search;
 mod system;
 mod table;
 mod tag;
+mod tags;
 mod template;
 mod text;
 mod unsupported;
@@ -94,8 +96,10 @@ enum Command {
     Rmi(rmi::Args),
     Run(Box<run::Args>),
     Save(save::Args),
+    Search(search::Args),
     System(system::Args),
     Tag(tag::Args),
+    Tags(tags::Args),
     Verify(verify::Args),
 }
 
@@ -172,8 +176,10 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),
         Command::Save(a) => save::exec(global, &a),
+        Command::Search(a) => search::exec(global, &a),
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
+        Command::Tags(a) => tags::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
     };
     match result {

@@ -4,6 +4,7 @@ use super::intake::{IntakeArgs, RegistryArgs};
 use super::{Failure, Global, progress, run_values, text};
 use crate::ops;
 use crate::ops::pull::{self, PullPolicy};
+use crate::store::ImageRecord;
 
 /// Download images from a registry
 ///
@@ -16,6 +17,9 @@ pub(super) struct Args {
     /// Print only the image id
     #[arg(short, long)]
     quiet: bool,
+    /// Pull every tag of the repository
+    #[arg(short, long, conflicts_with = "policy")]
+    all_tags: bool,
     /// When to ask the registry: always, missing, newer or never
     #[arg(long, value_name = "POLICY", default_value = "always", value_parser = run_values::pull)]
     policy: PullPolicy,
@@ -33,6 +37,9 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         access: args.registry.access(),
         intake: args.intake.options()?,
     };
+    if args.all_tags {
+        return all_tags(global, args, &options);
+    }
     let origins: Vec<pull::Origin> = args
         .names
         .iter()
@@ -74,6 +81,23 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
             }
             Ok(())
         })?;
+    }
+    Ok(0)
+}
+
+fn all_tags(global: &Global, args: &Args, options: &pull::Options) -> Result<u8, Failure> {
+    let store = ops::open_store(global.root.as_deref())?;
+    for name in &args.names {
+        let progress = progress::new(args.quiet);
+        let mut written = Ok(());
+        let mut done = |image: &ImageRecord| {
+            let line = text::stdout(|out| writeln!(out, "{}", image.id.hex()));
+            if written.is_ok() {
+                written = line;
+            }
+        };
+        pull::all_tags(&store, name, options, &*progress, &mut done)?;
+        written?;
     }
     Ok(0)
 }

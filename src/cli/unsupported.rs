@@ -136,8 +136,6 @@ const OPTIONS: &[(Reason, &[&str])] = &[
     (
         Reason::NotYet,
         &[
-            "--arch",
-            "--cert-dir",
             "--chrootdirs",
             "--cidfile",
             "--conmon-pidfile",
@@ -159,7 +157,6 @@ const OPTIONS: &[(Reason, &[&str])] = &[
             "--no-hostname",
             "--no-hosts",
             "--oom-score-adj",
-            "--os",
             "--passwd",
             "--passwd-entry",
             "--personality",
@@ -183,7 +180,6 @@ const OPTIONS: &[(Reason, &[&str])] = &[
             "--unsetenv",
             "--unsetenv-all",
             "--use-api-socket",
-            "--variant",
         ],
     ),
 ];
@@ -269,11 +265,7 @@ mod tests {
             (&["--uidmap", "0:1:5", "x"], "--uidmap ", "subordinate"),
             (&["--gpus", "all", "x"], "--gpus ", "GPU"),
             (&["--device-cgroup-rule", "a", "x"], "rule ", "root"),
-            (
-                &["--no-such", "busybox"],
-                "unknown option --no-such",
-                "--help",
-            ),
+            (&["--zzz", "busybox"], "unknown option --zzz", "--help"),
             (&["--nam", "n", "busybox"], "unknown option --nam", "--name"),
         ] {
             let said = said(words);

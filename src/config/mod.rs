@@ -5,7 +5,9 @@
 //! Everyone below `ops` may use this room; it uses only `oci`, `sys` and the operating system.
 
 pub mod auth;
+pub mod certs;
 mod dirs;
+pub mod proxy;
 pub mod registries;
 
 pub use dirs::{Dirs, DirsError, data_root};

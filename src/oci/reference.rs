@@ -41,6 +41,9 @@ pub enum ReferenceError {
     /// The tag breaks the grammar.
     #[error("{0:?} is not a tag: want at most {TAG_MAX} of letters, digits, . _ and -")]
     Tag(String),
+    /// A tag or digest where only a repository is meant.
+    #[error("{0:?} is a tag or digest, and a repository is wanted")]
+    Tagged(String),
     /// What follows `@` is no digest.
     #[error(transparent)]
     Digest(#[from] DigestError),
@@ -93,6 +96,18 @@ impl Reference {
             (None, Some(t)) => t.clone(),
             (None, None) => "latest".to_owned(),
         }
+    }
+
+    /// The same repository, named by a tag alone.
+    pub fn with_tag(&self, tag: &str) -> Result<Self, ReferenceError> {
+        if !is_tag(tag) {
+            return Err(ReferenceError::Tag(tag.to_owned()));
+        }
+        Ok(Self {
+            tag: Some(tag.to_owned()),
+            digest: None,
+            ..self.clone()
+        })
     }
 
     /// The same repository, named by a digest alone.
@@ -300,6 +315,8 @@ mod tests {
         let r: Reference = format!("q.io/a:1@{D}").parse().unwrap();
         let there = r.at("m.io:5000/x/a").unwrap();
         assert_eq!(there.to_string(), format!("m.io:5000/x/a:1@{D}"));
+        assert_eq!(r.with_tag("2").unwrap().to_string(), "q.io/a:2");
+        assert!(r.with_tag("2/../x").is_err() && r.with_tag("").is_err());
         assert!(r.at("m.io").is_ok() && r.at("M/x y").is_err());
     }
 

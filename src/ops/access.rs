@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use super::Error;
 use crate::config::Env;
 use crate::config::auth::Credentials;
+use crate::config::certs::Certs;
+use crate::config::proxy::Proxies;
 use crate::config::registries::Registries;
 use crate::registry::{self, Client};
 
@@ -16,6 +18,8 @@ pub struct Access {
     pub tls_verify: Option<bool>,
     /// The one file to read logins from.
     pub authfile: Option<PathBuf>,
+    /// The one directory of certificates for the registry.
+    pub cert_dir: Option<PathBuf>,
 }
 
 impl Access {
@@ -38,6 +42,8 @@ impl Access {
     pub(super) fn client_with(&self, credentials: Credentials) -> Result<Client, Error> {
         Ok(Client::new(registry::Options {
             registries: self.registries()?,
+            proxies: Proxies::new(Env::process()),
+            certs: Certs::new(self.cert_dir.as_deref(), Env::process()),
             tls_verify: self.tls_verify.unwrap_or(true),
             credentials,
             ..registry::Options::default()

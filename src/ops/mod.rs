@@ -10,6 +10,7 @@ pub mod doctor;
 mod error;
 pub mod export;
 mod filters;
+pub mod find;
 pub mod history;
 pub mod images;
 pub mod import;

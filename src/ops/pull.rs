@@ -224,6 +224,23 @@ pub fn pull(
     }
 }
 
+/// Pull every tag of a repository, in the registry's order; what each became is given to `done`.
+pub fn all_tags(
+    store: &Store,
+    name: &str,
+    options: &Options,
+    progress: &dyn Progress,
+    done: &mut dyn FnMut(&ImageRecord),
+) -> Result<(), Error> {
+    let (repository, tags) = super::find::tags(&options.access, name, None, progress)?;
+    // The registry chose these words: all are looked at before the first is used.
+    let all: Result<Vec<Reference>, _> = tags.iter().map(|t| repository.with_tag(t)).collect();
+    for reference in all? {
+        done(&pull_one(store, &reference, options, progress)?);
+    }
+    Ok(())
+}
+
 fn pull_one(
     store: &Store,
     reference: &Reference,

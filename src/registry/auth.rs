@@ -293,7 +293,7 @@ fn basic(user: &str, password: &str) -> HeaderValue {
 }
 
 /// Append `&name=value`, percent-encoded but for unreserved characters (RFC 3986, 2.3).
-fn push_pair(out: &mut String, name: &str, value: &str) {
+pub(super) fn push_pair(out: &mut String, name: &str, value: &str) {
     if !out.is_empty() {
         out.push('&');
     }

@@ -15,6 +15,8 @@ use super::retry::{Backoff, retry_after};
 use super::subject::Subject;
 use super::transport::{Call, Settings, Transport};
 use crate::config::auth::Credentials;
+use crate::config::certs::Certs;
+use crate::config::proxy::Proxies;
 use crate::config::registries::{Place, Registries};
 use crate::oci::{Digest, DigestError, Digester, MANIFEST_MAX, Reference, media};
 
@@ -29,6 +31,10 @@ pub struct Options {
     pub tls_verify: bool,
     /// Logins.
     pub credentials: Credentials,
+    /// Proxies.
+    pub proxies: Proxies,
+    /// Certificates of single registries.
+    pub certs: Certs,
     /// Mirrors and the like.
     pub registries: Registries,
     /// Longest time to connect, TLS handshake included.
@@ -47,6 +53,8 @@ impl Default for Options {
             tls_verify: true,
             credentials: Credentials::none(),
             registries: Registries::none(),
+            certs: Certs::none(),
+            proxies: Proxies::none(),
             connect_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(30),
             retries: 5,
@@ -129,11 +137,15 @@ impl Client {
             auth.add_notice(notice.clone().into());
         }
         Self(Arc::new(Inner {
-            transport: Transport::new(Settings {
-                connect_timeout: options.connect_timeout,
-                stall_timeout: options.stall_timeout,
-                user_agent,
-            }),
+            transport: Transport::new(
+                Settings {
+                    connect_timeout: options.connect_timeout,
+                    stall_timeout: options.stall_timeout,
+                    user_agent,
+                    proxies: options.proxies,
+                },
+                options.certs,
+            ),
             auth,
             registries: options.registries,
             served: Mutex::default(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::auth::{self, HelperError};
+use crate::config::certs::CertsError;
 use crate::config::registries::{self, RegistriesError};
 use crate::oci::{Digest, MANIFEST_MAX};
 
@@ -98,6 +99,12 @@ pub enum Error {
         /// What the HTTP library said.
         source: Box<ureq::Error>,
     },
+    /// A variable of the environment that should name a proxy.
+    #[error("{variable} is not the URL of a proxy")]
+    ProxyUrl {
+        /// The variable. Its value may hold a password.
+        variable: &'static str,
+    },
     /// A URL that cannot be requested.
     #[error("{url:?} is not a URL that can be asked for")]
     Url {
@@ -108,6 +115,9 @@ pub enum Error {
     /// The configuration of registries forbids it, or makes no sense of it.
     #[error(transparent)]
     Registries(#[from] Box<RegistriesError>),
+    /// Certificates that are configured for the registry cannot be used.
+    #[error(transparent)]
+    Certs(#[from] Box<CertsError>),
     /// Neither a mirror nor the place itself.
     #[error("{what} cannot be had anywhere:\n{}", .tried.join("\n"))]
     Nowhere {
@@ -264,6 +274,24 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A reply that should be a list.
+    #[error("{host} does not answer with a list")]
+    NoList {
+        /// Host and port.
+        host: String,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// A list without end.
+    #[error("{what} are too many: gave up after {pages} pages or {entries} entries")]
+    ListTooLong {
+        /// What was asked for.
+        what: String,
+        /// Limit of entries.
+        entries: usize,
+        /// Limit of pages.
+        pages: usize,
+    },
     /// The registry's idea of a blob's size is not the manifest's.
     #[error("{what} should have {want} bytes; the registry sends {got}")]
     Size {
@@ -363,7 +391,7 @@ impl Error {
                 "is the registry running, and can it be reached from here? A proxy is taken from HTTPS_PROXY and NO_PROXY".into()
             }
             Self::HostNotFound { host } => format!("check the spelling of {host:?} and the network"),
-            Self::Tls { .. } => "a certificate authority of your site goes into a file named by SSL_CERT_FILE; --tls-verify=false goes without the check".into(),
+            Self::Tls { .. } => "a certificate authority of your site goes into ~/.config/containers/certs.d/REGISTRY/ca.crt, a directory named by --cert-dir, or a file named by SSL_CERT_FILE; --tls-verify=false goes without the check".into(),
             Self::LoginNeeded { had_login: false, helper: Some(helper), .. } => format!(
                 "the credentials are with a helper, and {helper}"
             ),
@@ -374,24 +402,29 @@ impl Error {
                 "check the name; `coracle login {registry}` keeps a login for it"
             ),
             Self::LoginRefused { .. } => "check user name and password; some registries want an access token in the password's place".into(),
-            Self::RateLimited { wait: Some(wait), .. } => format!(
-                "try again in {} s, or log in: registries allow more to those they know",
-                wait.as_secs()
+            Self::RateLimited { wait, .. } => format!(
+                "try again {}, or `coracle login` first: registries allow more to those they know; a mirror is another way (registries.conf)",
+                match wait.map(|w| w.as_secs()) {
+                    None => "later".to_owned(),
+                    Some(s @ 0..=120) => format!("in {s} s"),
+                    Some(s) => format!("in {} min", s.div_ceil(60)),
+                }
             ),
-            Self::RateLimited { wait: None, .. } => {
-                "try again later, or log in: registries allow more to those they know".into()
-            }
             Self::RealmNotHttps { .. } => {
                 "--tls-verify=false allows it, for a registry that you trust on a network that you trust".into()
             }
             Self::Stalled { .. } | Self::Broken { .. } | Self::TooSlow { .. } | Self::Short { .. } => {
                 "pull again: what is complete is kept".into()
             }
+            Self::ListTooLong { .. } => "--limit ends the list earlier".into(),
             Self::Server { .. } => "the fault is the registry's: try again later".into(),
             Self::Digest { .. } => {
                 "do not use this image: the registry, or something on the way, changed it".into()
             }
-            Self::Proxy { .. } => "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY".into(),
+            Self::Proxy { .. } => {
+                "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; a login for the proxy goes into its URL".into()
+            }
+            Self::ProxyUrl { .. } => "want http://, https://, socks4:// or socks5:// HOST:PORT, or HOST:PORT alone".into(),
             _ => return None,
         })
     }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! client.rs     one method a request of the API; retries; which scheme; who may see credentials
+//!   listing.rs    tags, repositories, searches: pages and their limits
 //!   login.rs      whether a registry takes a login
 //!   places.rs     mirrors, and what to do when one fails
 //!   blob.rs       a stream that heals itself: resume, skip, exact length
@@ -12,7 +13,8 @@
 //!   redirect.rs   where a redirect leads, and whether we go there (pure)
 //!   retry.rs      how long to wait, and when to give up (pure but for sleeping)
 //!   endpoint.rs   registry name to URLs (pure)
-//!   transport.rs  one request and its redirects: ureq, TLS roots, proxies, time limits
+//!   transport.rs  one request and its redirects: ureq, proxies, time limits
+//!     tls.rs        whom we trust, and what we show
 //!   reply.rs      head and body of a reply, within limits
 //!   subject.rs    whom we talk to: what tokens and connections depend on
 //! error.rs      everything that can go wrong
@@ -32,12 +34,14 @@ mod challenge;
 mod client;
 mod endpoint;
 mod error;
+mod listing;
 mod login;
 mod places;
 mod redirect;
 mod reply;
 mod retry;
 mod subject;
+mod tls;
 mod transport;
 
 /// For tests/fuzz: whether a `WWW-Authenticate` header has a challenge that we know.
@@ -49,3 +53,4 @@ pub fn has_challenge(header: &str) -> bool {
 pub use blob::Blob;
 pub use client::{Client, Fetched, Options};
 pub use error::{Error, Message, Notice};
+pub use listing::Hit;

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::http::{HeaderValue, Method, Request, Uri, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Timeout};
 
 use super::endpoint::is_loopback;
@@ -15,6 +15,9 @@ use super::error::{Error, SHOWN_MAX, shorten};
 use super::redirect;
 use super::reply::Reply;
 use super::subject::Subject;
+use super::tls::Tls;
+use crate::config::certs::Certs;
+use crate::config::proxy::{Proxies, Proxy};
 
 /// A reply's head may have this many bytes (signed URLs and cookies are long).
 const HEAD_MAX: usize = 64 << 10;
@@ -33,24 +36,45 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) stall_timeout: Duration,
     pub(super) user_agent: String,
+    pub(super) proxies: Proxies,
 }
 
-/// Connections. Each kind of agent is made when the first request needs it, and so are the system's
-/// certificates read, a few hundred.
+/// Connections. Each kind of agent is made when the first request needs it, and so are certificates read.
 #[derive(Debug)]
 pub(super) struct Transport {
     settings: Settings,
     agents: Mutex<HashMap<Kind, Agent>>,
-    /// The system's certificate authorities.
-    roots: OnceLock<RootCerts>,
+    tls: Tls,
 }
 
 /// What connections of one agent have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
-    loopback: bool,
-    /// `None` for plain http, else whether certificates are checked.
-    tls: Option<bool>,
+    proxy: Option<Proxy>,
+    /// `None` for plain http.
+    tls: Option<TlsKind>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TlsKind {
+    /// Whether certificates are checked.
+    verify: bool,
+    /// On whose behalf, and to whom; both empty where nothing is configured for them.
+    registry: String,
+    host: String,
+}
+
+impl Kind {
+    fn without_host(&self) -> Self {
+        Self {
+            proxy: self.proxy.clone(),
+            tls: self.tls.as_ref().map(|tls| TlsKind {
+                verify: tls.verify,
+                registry: String::new(),
+                host: String::new(),
+            }),
+        }
+    }
 }
 
 /// One request.
@@ -82,11 +106,11 @@ impl<'a> Call<'a> {
 }
 
 impl Transport {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, certs: Certs) -> Self {
         Self {
             settings,
             agents: Mutex::default(),
-            roots: OnceLock::new(),
+            tls: Tls::new(certs),
         }
     }
 
@@ -158,10 +182,7 @@ impl Transport {
         if call.form.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
-        let agent = self.agent(Kind {
-            loopback: is_loopback(&host),
-            tls: tls.then_some(call.subject.verify),
-        });
+        let agent = self.agent(call, &host, tls)?;
         let sent = match call.form {
             Some(form) => request
                 .body(form)
@@ -180,32 +201,75 @@ impl Transport {
                 tls,
                 response,
             }),
-            Err(e) => Err(fault(host, tls, &self.settings, e)),
+            Err(e) => {
+                // The host may be well, and the proxy not.
+                let by = match self.proxy(&call.uri, tls).filter(|_| !is_loopback(&host)) {
+                    Some(proxy) => format!("{host} by way of {}", proxy.variable),
+                    None => host,
+                };
+                Err(fault(by, tls, &self.settings, e))
+            }
         }
     }
 
-    /// A loopback address is never asked for through a proxy: the proxy's loopback is not ours.
-    fn agent(&self, kind: Kind) -> Agent {
+    fn proxy(&self, uri: &Uri, tls: bool) -> Option<Proxy> {
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let host = uri.host().unwrap_or_default();
+        self.settings.proxies.of(tls, host, port).cloned()
+    }
+
+    /// The connections for a call; `tls`: it is one by https.
+    fn agent(&self, call: &Call<'_>, host: &str, tls: bool) -> Result<Agent, Error> {
         // A thread that panicked leaves the map whole: every change is one insert.
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = agents.entry(kind).or_insert_with(|| {
-            let tls = kind.tls.map(|verify| self.tls_config(verify));
-            agent(&self.settings, !kind.loopback, tls)
-        });
-        made.clone()
-    }
-
-    fn tls_config(&self, verify: bool) -> TlsConfig {
-        let builder = TlsConfig::builder();
-        match verify {
-            true => builder.root_certs(self.roots.get_or_init(system_roots).clone()),
-            false => builder.disable_verification(true),
+        let kind = Kind {
+            // A loopback address is never asked for through a proxy: the proxy's loopback is not ours.
+            proxy: (!is_loopback(host))
+                .then(|| self.proxy(&call.uri, tls))
+                .flatten(),
+            tls: tls.then(|| TlsKind {
+                verify: call.subject.verify,
+                registry: call.subject.registry.to_owned(),
+                host: host.to_owned(),
+            }),
+        };
+        if let Some(agent) = agents.get(&kind) {
+            return Ok(agent.clone());
         }
-        .build()
+        // Registries without certificates of their own share their connections.
+        let (shared, config) = match &kind.tls {
+            None => (kind.clone(), None),
+            Some(of) => {
+                let certs = self.tls.certs(&of.registry, &of.host)?;
+                let shared = match certs.is_empty() {
+                    true => kind.without_host(),
+                    false => kind.clone(),
+                };
+                (shared, Some((of.verify, certs)))
+            }
+        };
+        let made = match (agents.get(&shared), config) {
+            (Some(agent), _) => agent.clone(),
+            (None, None) => agent(&self.settings, kind.proxy.as_ref(), None)?,
+            (None, Some((verify, certs))) => {
+                let config = self.tls.config(verify, &certs)?;
+                agent(&self.settings, kind.proxy.as_ref(), Some(config))?
+            }
+        };
+        agents.insert(shared, made.clone());
+        agents.insert(kind, made.clone());
+        Ok(made)
     }
 }
 
-fn agent(s: &Settings, proxy: bool, tls: Option<TlsConfig>) -> Agent {
+fn agent(s: &Settings, proxy: Option<&Proxy>, tls: Option<TlsConfig>) -> Result<Agent, Error> {
+    let proxy = match proxy {
+        None => None,
+        // Without this it would be passed by, and what should have gone through it would go around.
+        Some(given) => Some(ureq::Proxy::new(&given.url).map_err(|_| Error::ProxyUrl {
+            variable: given.variable,
+        })?),
+    };
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -224,31 +288,12 @@ fn agent(s: &Settings, proxy: bool, tls: Option<TlsConfig>) -> Agent {
         .output_buffer_size(OUTPUT_BUFFER)
         .max_idle_connections(2 * IDLE_PER_HOST)
         .max_idle_connections_per_host(IDLE_PER_HOST);
-    if !proxy {
-        config = config.proxy(None);
-    }
+    // Which hosts have one is decided by us: ureq would read the environment in its own way.
+    config = config.proxy(proxy);
     if let Some(tls) = tls {
         config = config.tls_config(tls);
     }
-    config.build().into()
-}
-
-/// The system's certificate authorities, so that a site's own are accepted; Mozilla's list where the
-/// system has none.
-fn system_roots() -> RootCerts {
-    let native = rustls_native_certs::load_native_certs();
-    for e in &native.errors {
-        log::debug!("certificate authorities: {e}");
-    }
-    if native.certs.is_empty() {
-        return RootCerts::WebPki;
-    }
-    let certs: Vec<Certificate<'static>> = native
-        .certs
-        .iter()
-        .map(|c| Certificate::from_der(c).to_owned())
-        .collect();
-    RootCerts::Specific(certs.into())
+    Ok(config.build().into())
 }
 
 /// What an error of ureq means to us.
@@ -319,11 +364,15 @@ mod tests {
 
     #[test]
     fn plain_http_sets_up_no_tls() {
-        let t = Transport::new(Settings {
-            connect_timeout: Duration::from_secs(1),
-            stall_timeout: Duration::from_secs(1),
-            user_agent: "x".into(),
-        });
+        let t = Transport::new(
+            Settings {
+                connect_timeout: Duration::from_secs(1),
+                stall_timeout: Duration::from_secs(1),
+                user_agent: "x".into(),
+                proxies: Proxies::none(),
+            },
+            Certs::none(),
+        );
         let subject = Subject {
             registry: "127.0.0.1:0",
             repository: "x",
@@ -333,10 +382,10 @@ mod tests {
         let call = Call::get(Uri::from_static("http://127.0.0.1:0/"), subject);
         assert!(t.follow(call).is_err());
         assert_eq!(t.agents.lock().unwrap().len(), 1);
-        assert!(t.roots.get().is_none());
+        assert!(!t.tls.was_used());
         let call = Call::get(Uri::from_static("https://127.0.0.1:0/"), subject);
         assert!(t.follow(call).is_err());
-        assert!(t.roots.get().is_some());
+        assert!(t.tls.was_used());
     }
 
     #[test]

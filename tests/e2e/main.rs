@@ -33,6 +33,7 @@ mod budgets;
 mod commit;
 mod crash;
 mod exit_codes;
+mod find;
 mod hostile;
 mod identity;
 mod identity_acl;
@@ -77,6 +78,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("commit", commit::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
+    ("find", find::TESTS, false),
     ("hostile", hostile::contents::TESTS, false),
     ("hostile", hostile::documents::TESTS, false),
     ("hostile", hostile::paths::TESTS, false),

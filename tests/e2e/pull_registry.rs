@@ -19,6 +19,7 @@ suite!(
     not_there,
     no_such_registry,
     http_only_on_loopback,
+    certificates_of_one_registry,
     killed_and_again,
     shared_layers_are_fetched_once,
     from_a_layout_directory,
@@ -216,6 +217,43 @@ fn no_such_registry(e: &Env) -> Done {
     let (_held, port) = crate::harness::closed_port();
     let name = format!("127.0.0.1:{port}/x:latest");
     own.cmd(["pull", &name]).run().fails_with(125, "127.0.0.1");
+    Ok(())
+}
+
+fn certificates_of_one_registry(e: &Env) -> Done {
+    e.need(Feature::Program("openssl"))?;
+    let own = e.with_own_store();
+    let r = crate::harness::Registry::with_tls(e);
+    let name = r.image(e, "busybox");
+    own.cmd(["pull", "-q", &name])
+        .run()
+        .fails_with(125, "no secure connection")
+        .err_has("certs.d");
+    let certs = format!("home/.config/containers/certs.d/{}", r.name);
+    for (at, _) in certs.match_indices('/') {
+        e.subdir(&certs[..at]);
+    }
+    e.subdir(&certs);
+    let ca = std::fs::read(e.dir.join("ca.pem")).unwrap();
+    e.file(&format!("{certs}/ca.crt"), &ca);
+    own.cmd(["pull", "-q", &name]).ok();
+    // The one that is named stands alone.
+    e.subdir("certs");
+    let pull = || {
+        own.cmd(["pull", "-q", "--cert-dir"])
+            .arg(e.dir.join("certs"))
+            .arg(&name)
+    };
+    pull().run().code_is(125);
+    e.file("certs/ca.crt", &ca);
+    pull().ok();
+    e.file("certs/me.cert", &ca);
+    pull().run().fails_with(125, "me.key");
+    own.cmd(["pull", "-q", "--tls-verify=false", &r.image(e, "multi")])
+        .ok();
+    own.cmd(["login", "-u", "me", "--password-stdin", &r.name])
+        .stdin("x")
+        .ok();
     Ok(())
 }
 

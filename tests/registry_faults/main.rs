@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod blobs;
+mod lists;
 mod logins;
 mod manifests;
 mod mirrors;
+mod proxies;
 mod redirects;
 mod server;
 mod stalls;

@@ -281,6 +281,14 @@ impl Registries {
         }
     }
 
+    /// The registries to search, docker.io where none are configured.
+    pub fn search_registries(&self) -> Vec<String> {
+        match &self.search {
+            Some((hosts, _)) if !hosts.is_empty() => hosts.clone(),
+            _ => vec!["docker.io".to_owned()],
+        }
+    }
+
     /// The registry that is meant when none is named.
     pub fn default_registry(&self) -> &str {
         let first = self.search.as_ref().and_then(|(hosts, _)| hosts.first());

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use super::{Env, closed_port, wait_until};
+use super::{Cmd, Env, closed_port, wait_until};
 
 /// Name and password of the one user whom a registry with a login knows.
 pub const USER: (&str, &str) = ("me", "s3cret");
@@ -27,6 +27,23 @@ impl Registry {
             htpasswd.display()
         );
         Self::start(e, "", &auth)
+    }
+
+    /// One that speaks HTTPS with a certificate of an authority of its own, `ca.pem` in the test's directory.
+    pub fn with_tls(e: &Env) -> Self {
+        let script = "
+            key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+            printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' > ext
+            openssl req -x509 $key -keyout ca.key -out ca.pem -subj /CN=ca -days 2 &&
+            openssl req $key -keyout leaf.key -out leaf.csr -subj /CN=leaf &&
+            openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -days 2 -extfile ext &&
+            chmod a+r *.pem *.key";
+        Cmd::host(["sh", "-c", script]).cwd(&e.dir).ok();
+        let tls = format!(
+            ", tls: {{certificate: '{0}/leaf.pem', key: '{0}/leaf.key'}}",
+            e.dir.display()
+        );
+        Self::start(e, &tls, "")
     }
 
     /// `http`: more settings below that key (`, KEY: VALUE`); `more`: more lines of the configuration.
