@@ -1,10 +1,10 @@
-//! The requests that pulling needs, and what their statuses mean.
+//! The requests that pulling needs, and what their statuses mean; what they share with those of `upload.rs`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ureq::http::{Uri, header};
+use ureq::http::{HeaderValue, Uri, header};
 
 use super::auth::Auth;
 use super::blob::Blob;
@@ -82,6 +82,8 @@ pub(super) enum Want<'a> {
     Manifest,
     /// The bytes of a blob from this one on.
     Blob(&'a Digest, u64),
+    /// Whether the blob is there.
+    Exists(&'a Digest),
 }
 
 impl Want<'_> {
@@ -89,7 +91,7 @@ impl Want<'_> {
     pub(super) fn describe(self, r: &Reference) -> String {
         match self {
             Self::Manifest => r.to_string(),
-            Self::Blob(d, _) => format!("blob {d} of {}", r.name()),
+            Self::Blob(d, _) | Self::Exists(d) => format!("blob {d} of {}", r.name()),
         }
     }
 }
@@ -215,6 +217,11 @@ impl Client {
                     return Ok(reply);
                 }
                 Err(e) if !last && is_wrong_scheme(&e) => first = Some(e),
+                Err(e @ Error::LoginNeeded { .. }) => {
+                    // It spoke. What it says to others may be more.
+                    lock(&self.0.schemes).insert(r.registry().to_owned(), scheme);
+                    return Err(e);
+                }
                 // Of two failed connections the first is the one that should have worked.
                 Err(e) => {
                     return Err(match first {
@@ -237,28 +244,38 @@ impl Client {
         r: &Reference,
         want: Want<'_>,
     ) -> Result<Reply, Error> {
-        let Inner {
-            transport, auth, ..
-        } = &*self.0;
         let accept = media::ACCEPT.join(", ");
         let url = match want {
             Want::Manifest => endpoint.manifest(scheme, r),
-            Want::Blob(d, _) => endpoint.blob(scheme, r, d),
+            Want::Blob(d, _) | Want::Exists(d) => endpoint.blob(scheme, r, d),
         };
         let uri: Uri = url.parse().map_err(|_| Error::Url { url })?;
-        let call = |authorization| {
-            transport.follow(Call {
+        self.authorized(r, scheme, |authorization| {
+            self.0.transport.follow(Call {
                 accept: matches!(want, Want::Manifest).then_some(accept.as_str()),
                 authorization,
                 from: match want {
                     Want::Blob(_, from) if from > 0 => Some(from),
                     _ => None,
                 },
+                head: matches!(want, Want::Exists(_)),
                 ..Call::get(uri.clone())
             })
-        };
+        })
+    }
+
+    /// Send with what the registry granted last; if it wants more, answer its challenge and send again.
+    pub(super) fn authorized(
+        &self,
+        r: &Reference,
+        scheme: Scheme,
+        mut send: impl FnMut(Option<&HeaderValue>) -> Result<Reply, Error>,
+    ) -> Result<Reply, Error> {
+        let Inner {
+            transport, auth, ..
+        } = &*self.0;
         let cached = auth.cached(r);
-        let reply = call(cached.as_ref())?;
+        let reply = send(cached.as_ref())?;
         // A stranger that we were sent to may not ask for our credentials.
         if reply.status() != 401 || !reply.home {
             return Ok(reply);
@@ -267,12 +284,21 @@ impl Client {
             auth.forget(r, old);
         }
         let fresh = auth.answer(transport, r, scheme, reply)?;
-        let mut reply = call(Some(&fresh))?;
+        let mut reply = send(Some(&fresh))?;
         if reply.status() == 401 && reply.home {
             auth.forget(r, &fresh);
             return Err(auth.login_needed(r, Message::of_body(&reply.words())));
         }
         Ok(reply)
+    }
+
+    /// What this registry was found to speak.
+    pub(super) fn known_scheme(&self, r: &Reference) -> Option<Scheme> {
+        lock(&self.0.schemes).get(r.registry()).copied()
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.0.transport
     }
 }
 

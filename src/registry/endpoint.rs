@@ -64,6 +64,11 @@ impl Endpoint {
         self.url(scheme, r, "blobs", &d.to_string())
     }
 
+    /// URL where uploads begin.
+    pub(super) fn uploads(&self, scheme: Scheme, r: &Reference) -> String {
+        self.url(scheme, r, "blobs", "uploads/")
+    }
+
     // Nothing needs escaping: the grammar of a reference and of a digest leaves only URL characters.
     fn url(&self, scheme: Scheme, r: &Reference, kind: &str, id: &str) -> String {
         format!(

@@ -1,10 +1,11 @@
-//! Client for registries: the pull side of the OCI distribution specification 1.1, over HTTP/1.1.
-//! Blocking, shared by the threads of a pull, and ignorant of the store: it hands out bytes and says
+//! Client for registries: the OCI distribution specification 1.1, over HTTP/1.1.
+//! Blocking, shared by the threads of a pull or push, and ignorant of the store: it hands out bytes and says
 //! what they claim to be.
 //!
 //! ```text
 //! client.rs     one method a request of the API; retries; which scheme; who may see credentials
 //!   blob.rs       a stream that heals itself: resume, skip, exact length
+//!   upload.rs     blobs and manifests on their way there: mount, upload, resume
 //!   auth.rs       cache of what a registry granted; the token service
 //!     challenge.rs  WWW-Authenticate, parsed (pure)
 //!   redirect.rs   where a redirect leads, and whether we go there (pure)
@@ -33,7 +34,9 @@ mod redirect;
 mod reply;
 mod retry;
 mod transport;
+mod upload;
 
 pub use blob::Blob;
 pub use client::{Client, Fetched, Options};
 pub use error::{Error, Message};
+pub use upload::{Open, Upload};

@@ -1,13 +1,13 @@
 //! One request, its reply, and the redirects between them. Everything that `ureq` is asked to do is
 //! asked here: time limits, TLS, proxies, and what its errors mean.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use ureq::http::{HeaderValue, Method, Request, Uri, header};
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Timeout};
+use ureq::{Agent, AsSendBody, Body, SendBody, Timeout};
 
 use super::endpoint::is_loopback;
 use super::error::{Error, SHOWN_MAX, shorten};
@@ -55,6 +55,34 @@ pub(super) struct Call<'a> {
     pub(super) from: Option<u64>,
     /// Body of a POST; a GET without.
     pub(super) form: Option<&'a str>,
+    /// Only the head of what a GET would bring.
+    pub(super) head: bool,
+}
+
+/// A request that changes something, or asks about one that does. It is sent once: redirects are the caller's.
+pub(super) struct Send<'a> {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) authorization: Option<&'a HeaderValue>,
+    pub(super) headers: &'a [(HeaderName, &'a str)],
+    /// Length and content.
+    pub(super) body: Option<(u64, &'a mut dyn Read)>,
+    /// How long the reply may take once all is sent; at least the time after which a connection has stalled.
+    pub(super) patience: Duration,
+}
+
+impl Send<'_> {
+    /// A request without anything.
+    pub(super) fn new(method: Method, uri: Uri) -> Self {
+        Self {
+            method,
+            uri,
+            authorization: None,
+            headers: &[],
+            body: None,
+            patience: Duration::ZERO,
+        }
+    }
 }
 
 impl Call<'_> {
@@ -66,6 +94,7 @@ impl Call<'_> {
             authorization: None,
             from: None,
             form: None,
+            head: false,
         }
     }
 }
@@ -131,10 +160,10 @@ impl Transport {
         let host = host_of(&call.uri);
         let tls = call.uri.scheme_str() == Some("https");
         let mut request = Request::builder()
-            .method(if call.form.is_some() {
-                Method::POST
-            } else {
-                Method::GET
+            .method(match call.form {
+                Some(_) => Method::POST,
+                None if call.head => Method::HEAD,
+                None => Method::GET,
             })
             .uri(call.uri.clone());
         if let Some(accept) = call.accept {
@@ -172,6 +201,42 @@ impl Transport {
         }
     }
 
+    /// Send a request as it is.
+    pub(super) fn send(&self, call: Send<'_>) -> Result<Reply, Error> {
+        let host = host_of(&call.uri);
+        let tls = call.uri.scheme_str() == Some("https");
+        let mut request = Request::builder().method(call.method).uri(call.uri);
+        if let Some(authorization) = call.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        for (name, value) in call.headers {
+            request = request.header(name, *value);
+        }
+        let agent = self.agent(tls, &host);
+        let patience = call.patience.max(self.settings.stall_timeout);
+        let sent = match call.body {
+            Some((length, content)) => request
+                .header(header::CONTENT_LENGTH, length)
+                .body(SendBody::from_reader(content))
+                .map_err(ureq::Error::from)
+                .and_then(|r| run(agent, r, patience)),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|r| run(agent, r, patience)),
+        };
+        match sent {
+            Ok(response) => Ok(Reply {
+                host,
+                home: true,
+                stall: self.settings.stall_timeout,
+                tls,
+                response,
+            }),
+            Err(e) => Err(fault(host, tls, &self.settings, e)),
+        }
+    }
+
     /// A loopback address is never asked for through a proxy: the proxy's loopback is not ours.
     fn agent(&self, tls: bool, host: &str) -> &Agent {
         let loopback = is_loopback(host);
@@ -186,6 +251,18 @@ impl Transport {
             agent(s, !loopback, tls.then(|| tls_config(s.tls_verify)))
         })
     }
+}
+
+fn run(
+    agent: &Agent,
+    request: Request<impl AsSendBody>,
+    patience: Duration,
+) -> Result<Response<Body>, ureq::Error> {
+    let request = agent
+        .configure_request(request)
+        .timeout_recv_response(Some(patience))
+        .build();
+    agent.run(request)
 }
 
 fn agent(s: &Settings, proxy: bool, tls: Option<TlsConfig>) -> Agent {
