@@ -17,6 +17,7 @@ mod output;
 mod progress;
 mod ps;
 mod pull;
+mod push;
 mod report;
 mod rm;
 mod rmi;
@@ -75,6 +76,7 @@ enum Command {
     Load(load::Args),
     Ps(ps::Args),
     Pull(pull::Args),
+    Push(push::Args),
     Rm(rm::Args),
     Rmi(rmi::Args),
     Run(Box<run::Args>),
@@ -146,6 +148,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Load(a) => load::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
+        Command::Push(a) => push::exec(global, &a),
         Command::Rm(a) => rm::exec(global, &a),
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),

@@ -75,6 +75,9 @@ pub enum Error {
     /// Docker's manifest has no type for a layer of the base image.
     #[error("a layer of the image is compressed with zstd, which docker's format does not have")]
     DockerZstd,
+    /// Nobody said where an image goes.
+    #[error("{0} has no name that says where to push it")]
+    NoDestination(String),
     /// A format that holds one image.
     #[error("--format {0} holds one image")]
     OneImage(&'static str),
@@ -208,6 +211,9 @@ impl Error {
             Self::Pack(e) => e.hint(),
             Self::Rebuild(e) => e.hint(),
             Self::NoImageBelow(_) => Some("its files are in that directory: use tar(1)".to_owned()),
+            Self::NoDestination(name) => {
+                Some(format!("coracle push {name} REGISTRY/REPOSITORY:TAG"))
+            }
             Self::DockerZstd => Some("use --format oci".to_owned()),
             _ => None,
         }

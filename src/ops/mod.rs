@@ -16,6 +16,7 @@ mod outgoing;
 pub mod progress;
 pub mod ps;
 pub mod pull;
+pub mod push;
 pub mod rm;
 pub mod rmi;
 pub mod run;

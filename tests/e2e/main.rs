@@ -47,6 +47,7 @@ mod nested;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
+mod push;
 mod run_basic;
 mod run_env;
 mod run_first;
@@ -99,6 +100,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
+    ("push", push::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
     ("run_first", run_first::TESTS, false),
     ("run_env", run_env::TESTS, true),
