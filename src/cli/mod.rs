@@ -2,6 +2,7 @@
 //! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
 
 mod commit;
+mod copy;
 mod diff;
 mod doctor;
 mod export;
@@ -67,6 +68,7 @@ pub struct Global {
 enum Command {
     Commit(commit::Args),
     Completion(completion::Args),
+    Copy(copy::Args),
     Diff(diff::Args),
     Doctor(doctor::Args),
     Export(export::Args),
@@ -139,6 +141,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match app.command {
         Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
+        Command::Copy(a) => copy::exec(global, &a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
         Command::Export(a) => export::exec(global, &a),

@@ -78,6 +78,15 @@ pub enum Error {
     /// Nobody said where an image goes.
     #[error("{0} has no name that says where to push it")]
     NoDestination(String),
+    /// Nothing is copied to such a place.
+    #[error("cannot copy to {0}")]
+    CopyTo(String),
+    /// Nothing is copied from there to the store.
+    #[error("cannot copy from {0} to the store")]
+    CopyFrom(String),
+    /// The store has images of one platform each.
+    #[error("the store cannot take a whole index")]
+    CopyAll,
     /// A format that holds one image.
     #[error("--format {0} holds one image")]
     OneImage(&'static str),
@@ -214,6 +223,12 @@ impl Error {
             Self::NoDestination(name) => {
                 Some(format!("coracle push {name} REGISTRY/REPOSITORY:TAG"))
             }
+            Self::CopyTo(_) => Some(
+                "want docker://NAME, oci:DIR, oci-archive:FILE, dir:DIR or a name in the store; an image of the store \
+                 keeps its own name in a layout or archive, so that no tag is given there"
+                    .to_owned(),
+            ),
+            Self::CopyFrom(_) => Some("copy it to oci:DIR first".to_owned()),
             Self::DockerZstd => Some("use --format oci".to_owned()),
             _ => None,
         }

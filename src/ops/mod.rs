@@ -3,6 +3,7 @@
 //! other into text.
 
 pub mod commit;
+pub mod copy;
 pub mod diff;
 pub mod doctor;
 mod error;

@@ -407,12 +407,7 @@ impl<'a> Image<'a> {
             };
             // The rest of a blob has no digest: the registry that gets it checks it.
             Ok(match offset {
-                0 => Box::new(Checked {
-                    inner: blob,
-                    left: size,
-                    digester: Digester::new(digest.algorithm()),
-                    want: digest.clone(),
-                }),
+                0 => Box::new(Checked::new(blob, digest, size)),
                 _ => Box::new(blob),
             })
         };
@@ -450,11 +445,22 @@ impl<'a> Image<'a> {
 }
 
 /// Hashes what another registry sends; the last bytes are an error if they are not what was promised.
-struct Checked<R> {
+pub(super) struct Checked<R> {
     inner: R,
     left: u64,
     digester: Digester,
     want: Digest,
+}
+
+impl<R> Checked<R> {
+    pub(super) fn new(inner: R, want: &Digest, size: u64) -> Self {
+        Self {
+            inner,
+            left: size,
+            digester: Digester::new(want.algorithm()),
+            want: want.clone(),
+        }
+    }
 }
 
 impl<R: Read> Read for Checked<R> {
@@ -484,13 +490,8 @@ mod tests {
     fn a_blob_of_a_registry_is_checked_before_its_last_byte_leaves() {
         let read = |want: &[u8]| {
             let mut out = Vec::new();
-            let result = Checked {
-                inner: &b"the bytes"[..],
-                left: 9,
-                digester: Digester::new(oci::Algorithm::Sha256),
-                want: Digest::of(want),
-            }
-            .read_to_end(&mut out);
+            let result =
+                Checked::new(&b"the bytes"[..], &Digest::of(want), 9).read_to_end(&mut out);
             (result.is_ok(), out.len())
         };
         assert_eq!(read(b"the bytes"), (true, 9));

@@ -31,6 +31,7 @@ mod harness;
 
 mod budgets;
 mod commit;
+mod copy;
 mod crash;
 mod exit_codes;
 mod hostile;
@@ -73,6 +74,7 @@ type Test = (&'static str, fn(&Env) -> Done);
 const SUITES: &[(&str, &[Test], bool)] = &[
     ("budgets", budgets::TESTS, false),
     ("commit", commit::TESTS, false),
+    ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
     ("hostile", hostile::contents::TESTS, false),
