@@ -31,8 +31,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let place = |s: &str| s.parse::<Place>().map_err(ops::Error::from);
-    let (from, to) = (place(&args.source)?, place(&args.destination)?);
+    let (from, to): (Place, Place) = (args.source.parse()?, args.destination.parse()?);
     let platform = args.platform.as_deref().map(str::parse::<Platform>);
     let options = copy::Options {
         tls_verify: args.registry.tls_verify,

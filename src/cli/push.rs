@@ -6,13 +6,14 @@ use clap::ValueEnum;
 
 use super::intake::RegistryArgs;
 use super::{Failure, Global, progress, text};
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
+use crate::ops::copy::{self, Place};
 use crate::ops::{self, commit, push};
 
 /// Upload an image to a registry
 ///
-/// DESTINATION is [docker://][REGISTRY/]REPOSITORY[:TAG]; without one the image goes where its name says. What
-/// the registry has already is not sent. An image that was pulled keeps its digests as long as the registry that it came from
+/// DESTINATION is [docker://][REGISTRY/]REPOSITORY[:TAG]; without one the image goes where its name says. It may
+/// also be oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR. What the registry has already is not sent. An image that was pulled keeps its digests as long as the registry that it came from
 /// has its layers, or with pull --keep-blobs; a warning says so if it does not. Prints the digest of the manifest.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -91,12 +92,46 @@ impl Args {
     }
 }
 
+fn copied(global: &Global, args: &Args, to: &Place) -> Result<u8, Failure> {
+    if args.compression_format.is_some() || args.format.is_some() {
+        return Err(Failure::usage(
+            "--format and --compression-format are for registries",
+        ));
+    }
+    let store = ops::open_store(global.root.as_deref())?;
+    let from = Place::Store(args.image.clone());
+    let options = copy::Options {
+        tls_verify: args.registry.tls_verify,
+        all: false,
+        platform: None,
+    };
+    let progress = progress::new(args.quiet);
+    let digest = copy::copy(&store, &from, to, &options, &*progress)?;
+    drop(progress);
+    report(args, &digest)
+}
+
+fn report(args: &Args, digest: &Digest) -> Result<u8, Failure> {
+    if let Some(path) = &args.digestfile {
+        let written = std::fs::write(path, digest.to_string());
+        written.map_err(|e| Failure::io(format!("cannot write {}: {e}", path.display())))?;
+    }
+    text::stdout(|out| writeln!(out, "{digest}"))?;
+    Ok(0)
+}
+
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let options = args.options()?;
     let reference = |name: &str| -> Result<Reference, ops::Error> {
         Ok(name.strip_prefix("docker://").unwrap_or(name).parse()?)
     };
-    let destination = args.destination.as_deref().map(reference).transpose()?;
+    // Elsewhere than to a registry it is a copy.
+    let destination = match args.destination.as_deref().map(str::parse).transpose()? {
+        None => None,
+        Some(Place::Registry(reference)) => Some(reference),
+        Some(Place::Store(name)) => Some(reference(&name)?),
+        Some(place) => return copied(global, args, &place),
+    };
     let store = ops::open_store(global.root.as_deref())?;
     if !args.quiet {
         let to = args.destination.as_ref().unwrap_or(&args.image);
@@ -123,10 +158,5 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         &*progress,
     )?;
     drop(progress);
-    if let Some(path) = &args.digestfile {
-        let written = std::fs::write(path, pushed.digest.to_string());
-        written.map_err(|e| Failure::io(format!("cannot write {}: {e}", path.display())))?;
-    }
-    text::stdout(|out| writeln!(out, "{}", pushed.digest))?;
-    Ok(0)
+    report(args, &pushed.digest)
 }

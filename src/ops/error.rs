@@ -78,6 +78,12 @@ pub enum Error {
     /// Nobody said where an image goes.
     #[error("{0} has no name that says where to push it")]
     NoDestination(String),
+    /// A digest cannot be chosen.
+    #[error("cannot push to {0}: its digest is what comes out of a push")]
+    PushDigest(crate::oci::Reference),
+    /// A transport of other tools.
+    #[error("{0:?}: images are neither copied from such a place nor to it")]
+    Transport(String),
     /// Nothing is copied to such a place.
     #[error("cannot copy to {0}")]
     CopyTo(String),
@@ -223,6 +229,7 @@ impl Error {
             Self::NoDestination(name) => {
                 Some(format!("coracle push {name} REGISTRY/REPOSITORY:TAG"))
             }
+            Self::PushDigest(_) => Some("give a name with a tag".to_owned()),
             Self::CopyTo(_) => Some(
                 "want docker://NAME, oci:DIR, oci-archive:FILE, dir:DIR or a name in the store; an image of the store \
                  keeps its own name in a layout or archive, so that no tag is given there"

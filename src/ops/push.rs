@@ -26,8 +26,7 @@ use super::progress::{Planned, Progress};
 use crate::config::{Env, auth::Credentials};
 use crate::layer::Compression;
 use crate::oci::{
-    self, Digest, Digester, MANIFEST_MAX, ManifestError, Reference, ReferenceError,
-    layer_compression,
+    self, Digest, Digester, MANIFEST_MAX, ManifestError, Reference, layer_compression,
 };
 use crate::registry::{self, Client, Upload};
 use crate::store::{self, ImageLayer, ImageRecord, Store};
@@ -170,8 +169,8 @@ impl<'a> Image<'a> {
         if options.format == Some(Format::Docker) && options.compression == Some(Kind::Zstd) {
             return Err(Error::DockerZstd);
         }
-        if let Some(digest) = reference.digest() {
-            return Err(ReferenceError::Tag(digest.to_string()).into());
+        if reference.digest().is_some() {
+            return Err(Error::PushDigest(reference.clone()));
         }
         let bytes = store.blobs().read(&image.manifest, MANIFEST_MAX)?;
         let parsed = serde_json::from_slice(&bytes).map_err(ManifestError::from)?;

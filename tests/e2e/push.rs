@@ -650,6 +650,20 @@ fn what_cannot_be_pushed(e: &Env) -> Done {
     own.cmd(["push", &name, &format!("127.0.0.1:{port}/x:1")])
         .run()
         .fails_with(125, "127.0.0.1");
+    // A word of another tool is no registry's name.
+    own.cmd(["push", &name, "containers-storage:x"])
+        .run()
+        .fails_with(125, "containers-storage");
+    own.cmd(["push", "--format=oci", &name, "oci:layout"])
+        .run()
+        .fails_with(125, "--format");
+    let layout = own.dir.join("layout");
+    let digest = own
+        .cmd(["push", "-q", &name, &format!("oci:{}", layout.display())])
+        .ok()
+        .out();
+    let index = std::fs::read_to_string(layout.join("index.json")).unwrap();
+    assert!(index.contains(digest.trim()), "{index} {digest}");
     own.cmd(["push", "--all-tags", &name, "somewhere"])
         .run()
         .code_is(125);

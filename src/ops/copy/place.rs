@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::oci::{Reference, ReferenceError};
+use crate::oci::Reference;
+use crate::ops::Error;
 
 /// Where an image is, or goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ fn tagged(rest: &str) -> (PathBuf, Option<String>) {
 }
 
 impl FromStr for Place {
-    type Err = ReferenceError;
+    type Err = Error;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         if let Some(name) = s.strip_prefix("docker://") {
@@ -76,7 +77,7 @@ impl FromStr for Place {
             },
             Some(("dir", rest)) => Self::Dir(rest.into()),
             Some(("containers-storage" | "docker-daemon" | "ostree" | "sif", _)) => {
-                return Err(ReferenceError::Tag(s.to_owned()));
+                return Err(Error::Transport(s.to_owned()));
             }
             _ => Self::Store(s.to_owned()),
         })

@@ -51,8 +51,8 @@ pub(super) trait Target {
 pub(super) fn open(place: &Place, tls_verify: bool) -> Result<Box<dyn Target>, Error> {
     Ok(match place {
         Place::Registry(reference) => {
-            if let Some(digest) = reference.digest() {
-                return Err(crate::oci::ReferenceError::Tag(digest.to_string()).into());
+            if reference.digest().is_some() {
+                return Err(Error::PushDigest(reference.clone()));
             }
             Box::new(Registry {
                 client: Client::new(registry::Options {
