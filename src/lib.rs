@@ -12,8 +12,8 @@
 //! |---|---|
 //! | [`cli`] | clap definitions, one file a verb; tables, progress, error report; no other I/O |
 //! | [`ops`] | one use case a file; the only place that joins the rooms below |
-//! | [`registry`] | HTTP client, authentication, blob streams; never sees the store |
-//! | [`layer`] | tar to directory and back: safe unpack, pack, whiteouts, owners; compression |
+//! | [`registry`] | HTTP client, authentication, blob streams, uploads; never sees the store |
+//! | [`layer`] | tar to directory and back, byte for byte: safe unpack, recipe, pack, whiteouts, owners; compression |
 //! | [`store`] | the truth on disk: blobs, layers, images, containers, locks |
 //! | [`rootfs`] | layers and options to a root file system: overlay, fuse-overlayfs or copy |
 //! | [`runtime`] | plan (pure data), spawn (parent), init (child until exec), seccomp, capabilities |

@@ -118,6 +118,14 @@ fn ordinary_tars_and_their_ends() {
     let whole = base().end();
     same("two zero blocks", &whole);
     same("no end", &base().0);
+    let last = base().file("last", b"of umoci").0;
+    let unpadded = same("no padding", &last[..last.len() - 504]);
+    assert_eq!(fs::read(unpadded.at("last")).unwrap(), b"of umoci");
+    let half = last[..last.len() - 300].to_vec();
+    assert!(
+        layer_util::unpack(half).1.is_err(),
+        "half of the padding is a cut"
+    );
     same("one zero block", &[base().0, vec![0; 512]].concat());
     same("ten kibibytes", &[whole.clone(), vec![0; 10240]].concat());
     same(

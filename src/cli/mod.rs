@@ -4,6 +4,7 @@
 mod ask;
 mod commit;
 mod container;
+mod copy;
 mod diff;
 mod doctor;
 mod export;
@@ -25,6 +26,7 @@ mod progress;
 mod prompt;
 mod ps;
 mod pull;
+mod push;
 mod report;
 mod rm;
 mod rmi;
@@ -79,6 +81,7 @@ enum Command {
     Commit(commit::Args),
     Completion(completion::Args),
     Container(Box<container::Args>),
+    Copy(copy::Args),
     Diff(diff::Args),
     Doctor(doctor::Args),
     Export(export::Args),
@@ -92,6 +95,7 @@ enum Command {
     Logout(logout::Args),
     Ps(ps::Args),
     Pull(pull::Args),
+    Push(push::Args),
     Rm(rm::Args),
     Rmi(rmi::Args),
     Run(Box<run::Args>),
@@ -159,6 +163,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
         Command::Container(a) => container::exec(global, *a),
+        Command::Copy(a) => copy::exec(global, &a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
         Command::Export(a) => export::exec(global, &a),
@@ -172,6 +177,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Logout(a) => logout::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
+        Command::Push(a) => push::exec(global, &a),
         Command::Rm(a) => rm::exec(global, &a),
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),

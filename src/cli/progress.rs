@@ -1,4 +1,4 @@
-//! Shows what a pull or load is doing: bars on a terminal, else a line a layer, on stderr.
+//! Shows what a pull, load or push is doing: bars on a terminal, else a line a layer, on stderr.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -61,6 +61,10 @@ impl Progress for Lines {
             let have = human::size(have);
             text::stderr(&format!("{}: resuming after {have}", layer.short()));
         }
+    }
+
+    fn skip(&self, layer: &Digest) {
+        text::stderr(&format!("{}: already exists", layer.short()));
     }
 
     fn done(&self, layer: &Digest) {
@@ -130,6 +134,13 @@ impl Progress for Bars {
 
     fn advance(&self, layer: &Digest, bytes: u64) {
         self.with(layer, |bar| bar.inc(bytes));
+    }
+
+    fn skip(&self, layer: &Digest) {
+        self.with(layer, |bar| {
+            bar.set_style(style(DONE));
+            bar.finish_with_message("already exists");
+        });
     }
 
     fn done(&self, layer: &Digest) {

@@ -76,6 +76,8 @@ pub(super) struct Entries<'a> {
     /// Bytes of the current entry's data that nobody has read yet, and padding after them.
     left: u64,
     padding: u64,
+    /// That data is a file's, and not of a header that describes the next entry.
+    in_file: bool,
     headers: u64,
 }
 
@@ -87,6 +89,7 @@ impl<'a> Entries<'a> {
             global: Owner::default(),
             left: 0,
             padding: 0,
+            in_file: false,
             headers: 0,
         }
     }
@@ -114,8 +117,12 @@ impl<'a> Entries<'a> {
         let mut extra = Extra::default();
         loop {
             self.tar.skip(self.left)?;
+            // `umoci insert` writes nothing behind the last file's content, and Go's reader accepts that.
+            if self.in_file && self.padding > 0 && self.tar.is_at_end()? {
+                return Ok(None);
+            }
             self.tar.skip(self.padding)?;
-            (self.left, self.padding) = (0, 0);
+            (self.left, self.padding, self.in_file) = (0, 0, false);
             let Some(header) = self.header()? else {
                 return Ok(None);
             };
@@ -243,6 +250,7 @@ impl<'a> Entries<'a> {
             0 | b'0' | b'7' | b'S' => {
                 self.left = size;
                 self.padding = padding(size);
+                self.in_file = true;
                 let map = match flag {
                     b'S' => Some(self.old_sparse(header, size)),
                     _ if extra.sparse.is_sparse() => Some(self.pax_sparse(&extra.sparse, size)),

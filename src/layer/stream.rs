@@ -120,6 +120,11 @@ impl Tar {
         Ok(())
     }
 
+    /// Whether nothing is left.
+    pub(super) fn is_at_end(&mut self) -> Result<bool, Error> {
+        Ok(!self.fill()?)
+    }
+
     /// Append the next `n` bytes to `out`, which the caller has bounded.
     pub(super) fn read(&mut self, mut n: u64, out: &mut Vec<u8>) -> Result<(), Error> {
         while n > 0 {

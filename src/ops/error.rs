@@ -92,6 +92,24 @@ pub enum Error {
     /// Docker's manifest has no type for a layer of the base image.
     #[error("a layer of the image is compressed with zstd, which docker's format does not have")]
     DockerZstd,
+    /// Nobody said where an image goes.
+    #[error("{0} has no name that says where to push it")]
+    NoDestination(String),
+    /// A digest cannot be chosen.
+    #[error("cannot push to {0}: its digest is what comes out of a push")]
+    PushDigest(crate::oci::Reference),
+    /// A transport of other tools.
+    #[error("{0:?}: images are neither copied from such a place nor to it")]
+    Transport(String),
+    /// Nothing is copied to such a place.
+    #[error("cannot copy to {0}")]
+    CopyTo(String),
+    /// Nothing is copied from there to the store.
+    #[error("cannot copy from {0} to the store")]
+    CopyFrom(String),
+    /// The store has images of one platform each.
+    #[error("the store cannot take a whole index")]
+    CopyAll,
     /// A format that holds one image.
     #[error("--format {0} holds one image")]
     OneImage(&'static str),
@@ -245,6 +263,16 @@ impl Error {
             Self::Pack(e) => e.hint(),
             Self::Rebuild(e) => e.hint(),
             Self::NoImageBelow(_) => Some("its files are in that directory: use tar(1)".to_owned()),
+            Self::NoDestination(name) => {
+                Some(format!("coracle push {name} REGISTRY/REPOSITORY:TAG"))
+            }
+            Self::PushDigest(_) => Some("give a name with a tag".to_owned()),
+            Self::CopyTo(_) => Some(
+                "want docker://NAME, oci:DIR, oci-archive:FILE, dir:DIR or a name in the store; an image of the store \
+                 keeps its own name in a layout or archive, so that no tag is given there"
+                    .to_owned(),
+            ),
+            Self::CopyFrom(_) => Some("copy it to oci:DIR first".to_owned()),
             Self::DockerZstd => Some("use --format oci".to_owned()),
             _ => None,
         }

@@ -5,6 +5,7 @@
 mod access;
 pub mod check;
 pub mod commit;
+pub mod copy;
 pub mod diff;
 pub mod doctor;
 mod error;
@@ -24,6 +25,7 @@ pub mod progress;
 pub mod prune;
 pub mod ps;
 pub mod pull;
+pub mod push;
 pub mod rm;
 pub mod rmi;
 pub mod run;

@@ -30,7 +30,12 @@ pub trait Progress: Sync {
         let _ = (layer, bytes);
     }
 
-    /// The layer is unpacked and in the store.
+    /// The layer turned out to be where it is to be.
+    fn skip(&self, layer: &Digest) {
+        let _ = layer;
+    }
+
+    /// The layer is where it is to be: unpacked in the store, or with a registry.
     fn done(&self, layer: &Digest) {
         let _ = layer;
     }

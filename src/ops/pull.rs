@@ -255,14 +255,14 @@ fn pull_one(
 }
 
 /// One repository of a registry, as a source of blobs.
-struct Remote<'a> {
+pub(super) struct Remote<'a> {
     client: registry::Client,
     reference: &'a Reference,
     progress: &'a dyn Progress,
 }
 
 impl<'a> Remote<'a> {
-    fn open(
+    pub(super) fn open(
         reference: &'a Reference,
         options: &Options,
         progress: &'a dyn Progress,
@@ -272,6 +272,16 @@ impl<'a> Remote<'a> {
             reference,
             progress,
         })
+    }
+
+    /// What it has under the reference, and what it says that this is.
+    pub(super) fn document(&self) -> Result<(Document, Option<String>), Error> {
+        let fetched = self.client.manifest(self.reference)?;
+        let document = Document {
+            digest: fetched.digest,
+            bytes: fetched.bytes,
+        };
+        Ok((document, fetched.media_type))
     }
 
     fn pull(

@@ -53,6 +53,8 @@ pub struct Saved {
     pub id: Digest,
     /// Its id where it is loaded.
     pub saved_id: Digest,
+    /// Digest of its manifest there.
+    pub manifest: Digest,
 }
 
 /// Save the images of these names or ids.
@@ -95,15 +97,19 @@ pub fn save(
             write_dir(one, &mut Directory(dir))?;
         }
     }
-    let saved = |(name, image): (&String, &ImageRecord)| Saved {
-        name: name.clone(),
-        id: image.id.clone(),
-        saved_id: parts
+    let mut saved = Vec::new();
+    for (name, image) in names.iter().zip(&images) {
+        let part = parts
             .iter()
-            .find(|p| p.id == image.id && p.own_manifest == image.manifest)
-            .map_or_else(|| image.id.clone(), |p| p.documents.config.0.clone()),
-    };
-    Ok(names.iter().zip(&images).map(saved).collect())
+            .find(|p| p.id == image.id && p.own_manifest == image.manifest);
+        saved.extend(part.map(|part| Saved {
+            name: name.clone(),
+            id: image.id.clone(),
+            saved_id: part.documents.config.0.clone(),
+            manifest: part.documents.manifest.0.clone(),
+        }));
+    }
+    Ok(saved)
 }
 
 /// One image.

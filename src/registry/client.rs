@@ -1,10 +1,10 @@
-//! The requests that pulling needs, and what their statuses mean.
+//! The requests that pulling needs, and what their statuses mean; what they share with those of `upload.rs`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ureq::http::{Uri, header};
+use ureq::http::{HeaderValue, Uri, header};
 
 use super::auth::Auth;
 use super::blob::Blob;
@@ -98,6 +98,8 @@ pub(super) enum Want<'a> {
     Manifest,
     /// The bytes of a blob from this one on.
     Blob(&'a Digest, u64),
+    /// Whether the blob is there.
+    Exists(&'a Digest),
 }
 
 impl Want<'_> {
@@ -105,7 +107,7 @@ impl Want<'_> {
     pub(super) fn describe(self, r: &Reference) -> String {
         match self {
             Self::Manifest => r.to_string(),
-            Self::Blob(d, _) => format!("blob {d} of {}", r.name()),
+            Self::Blob(d, _) | Self::Exists(d) => format!("blob {d} of {}", r.name()),
         }
     }
 }
@@ -119,6 +121,8 @@ pub(super) struct Get<'a> {
     pub(super) accept: Option<String>,
     /// First byte wanted.
     pub(super) from: u64,
+    /// Only the head of the reply.
+    pub(super) head: bool,
     /// For messages.
     pub(super) what: String,
 }
@@ -268,12 +272,14 @@ impl Client {
         let (path, accept, from) = match want {
             Want::Manifest => (endpoint::manifest(r), Some(media::ACCEPT.join(", ")), 0),
             Want::Blob(d, from) => (endpoint::blob(r, d), None, from),
+            Want::Exists(d) => (endpoint::blob(r, d), None, 0),
         };
         self.get(&Get {
             subject: Subject::of(r, self.0.tls_verify && !place.insecure),
             path,
             accept,
             from,
+            head: matches!(want, Want::Exists(_)),
             what: want.describe(r),
         })
     }
@@ -304,6 +310,11 @@ impl Client {
                     return Ok(reply);
                 }
                 Err(e) if !last && is_wrong_scheme(&e) => first = Some(e),
+                Err(e @ Error::LoginNeeded { .. }) => {
+                    // It spoke. What it says to others may be more.
+                    lock(&self.0.schemes).insert(key, scheme);
+                    return Err(e);
+                }
                 // Of two failed connections the first is the one that should have worked.
                 Err(e) => {
                     return Err(match first {
@@ -320,22 +331,31 @@ impl Client {
     }
 
     fn get_via(&self, endpoint: &Endpoint, scheme: Scheme, get: &Get<'_>) -> Result<Reply, Error> {
-        let Inner {
-            transport, auth, ..
-        } = &*self.0;
-        let subject = get.subject;
         let url = endpoint.url(scheme, &get.path);
         let uri: Uri = url.parse().map_err(|_| Error::Url { url })?;
-        let call = |authorization| {
-            transport.follow(Call {
+        self.authorized(get.subject, scheme, |authorization| {
+            self.0.transport.follow(Call {
                 accept: get.accept.as_deref(),
                 authorization,
                 from: (get.from > 0).then_some(get.from),
-                ..Call::get(uri.clone(), subject)
+                head: get.head,
+                ..Call::get(uri.clone(), get.subject)
             })
-        };
+        })
+    }
+
+    /// Send with what the registry granted last; if it wants more, answer its challenge and send again.
+    pub(super) fn authorized(
+        &self,
+        subject: Subject<'_>,
+        scheme: Scheme,
+        mut send: impl FnMut(Option<&HeaderValue>) -> Result<Reply, Error>,
+    ) -> Result<Reply, Error> {
+        let Inner {
+            transport, auth, ..
+        } = &*self.0;
         let cached = auth.cached(subject);
-        let reply = call(cached.as_ref())?;
+        let reply = send(cached.as_ref())?;
         // A stranger that we were sent to may not ask for our credentials.
         if reply.status() != 401 || !reply.home {
             return Ok(reply);
@@ -344,12 +364,22 @@ impl Client {
             auth.forget(subject, old);
         }
         let fresh = auth.answer(transport, subject, scheme, reply)?;
-        let mut reply = call(Some(&fresh))?;
+        let mut reply = send(Some(&fresh))?;
         if reply.status() == 401 && reply.home {
             auth.forget(subject, &fresh);
             return Err(auth.login_needed(subject, Message::of_body(&reply.words())));
         }
         Ok(reply)
+    }
+
+    /// What this registry was found to speak.
+    pub(super) fn known_scheme(&self, subject: Subject<'_>) -> Option<Scheme> {
+        let key = (subject.registry.to_owned(), subject.verify);
+        lock(&self.0.schemes).get(&key).copied()
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.0.transport
     }
 }
 

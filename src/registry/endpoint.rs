@@ -72,6 +72,11 @@ pub(super) fn blob(r: &Reference, d: &Digest) -> String {
     format!("/v2/{}/blobs/{d}", r.repository())
 }
 
+/// Path where uploads begin.
+pub(super) fn uploads(r: &Reference) -> String {
+    format!("/v2/{}/blobs/uploads/", r.repository())
+}
+
 /// `localhost`, 127.0.0.0/8 or ::1, with or without a port.
 pub(super) fn is_loopback(authority: &str) -> bool {
     if let Some(rest) = authority.strip_prefix('[') {

@@ -202,6 +202,23 @@ pub enum Error {
         said: Message,
     },
 
+    /// What was to be uploaded could not be read.
+    #[error("cannot read {what} to upload it")]
+    Source {
+        /// The blob.
+        what: String,
+        /// Why: an error of the caller's.
+        source: io::Error,
+    },
+    /// The registry has forgotten an upload, and did so each time.
+    #[error("{host} lost the upload of {what}")]
+    UploadLost {
+        /// Host and port.
+        host: String,
+        /// The blob.
+        what: String,
+    },
+
     /// The registry wants a login, but not in a way we know.
     #[error("{host} wants a login of a kind that is not supported: {challenge:?}")]
     Challenge {
@@ -437,7 +454,10 @@ impl Error {
 
     pub(super) fn transient(&self) -> Transient {
         match self {
-            Self::Broken { .. } | Self::Short { .. } | Self::Server { .. } => Transient::Yes,
+            Self::Broken { .. }
+            | Self::Short { .. }
+            | Self::Server { .. }
+            | Self::UploadLost { .. } => Transient::Yes,
             Self::Stalled { .. } => Transient::Slow,
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
                 Transient::Slow

@@ -134,6 +134,7 @@ impl Client {
             path: format!("/v1/search?{query}"),
             accept: None,
             from: 0,
+            head: false,
             what: format!("a search in {host}"),
         };
         let reply = match self.patiently(&get) {
@@ -180,6 +181,7 @@ impl Client {
             path: format!("{path}?n={page}"),
             accept: None,
             from: 0,
+            head: false,
             what,
         };
         let mut all: Vec<String> = Vec::new();

@@ -1,5 +1,5 @@
-//! Client for registries: the pull side of the OCI distribution specification 1.1, over HTTP/1.1.
-//! Blocking, shared by the threads of a pull, and ignorant of the store: it hands out bytes and says
+//! Client for registries: the OCI distribution specification 1.1, over HTTP/1.1.
+//! Blocking, shared by the threads of a pull or push, and ignorant of the store: it hands out bytes and says
 //! what they claim to be.
 //!
 //! ```text
@@ -8,6 +8,7 @@
 //!   login.rs      whether a registry takes a login
 //!   places.rs     mirrors, and what to do when one fails
 //!   blob.rs       a stream that heals itself: resume, skip, exact length
+//!   upload.rs     blobs and manifests on their way there: mount, upload, resume
 //!   auth.rs       cache of what a registry granted; the token service
 //!     challenge.rs  WWW-Authenticate, parsed (pure)
 //!   redirect.rs   where a redirect leads, and whether we go there (pure)
@@ -43,6 +44,7 @@ mod retry;
 mod subject;
 mod tls;
 mod transport;
+mod upload;
 
 /// For tests/fuzz: whether a `WWW-Authenticate` header has a challenge that we know.
 #[cfg(fuzzing)]
@@ -54,3 +56,4 @@ pub use blob::Blob;
 pub use client::{Client, Fetched, Options};
 pub use error::{Error, Message, Notice};
 pub use listing::Hit;
+pub use upload::{Open, Upload};

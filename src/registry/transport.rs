@@ -2,13 +2,13 @@
 //! asked here: time limits, TLS, proxies, and what its errors mean.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::{HeaderValue, Method, Request, Uri, header};
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use ureq::tls::TlsConfig;
-use ureq::{Agent, Timeout};
+use ureq::{Agent, AsSendBody, Body, SendBody, Timeout};
 
 use super::endpoint::is_loopback;
 use super::error::{Error, SHOWN_MAX, shorten};
@@ -89,6 +89,36 @@ pub(super) struct Call<'a> {
     pub(super) from: Option<u64>,
     /// Body of a POST; a GET without.
     pub(super) form: Option<&'a str>,
+    /// Only the head of what a GET would bring.
+    pub(super) head: bool,
+}
+
+/// A request that changes something, or asks about one that does. It is sent once: redirects are the caller's.
+pub(super) struct Send<'a> {
+    pub(super) subject: Subject<'a>,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) authorization: Option<&'a HeaderValue>,
+    pub(super) headers: &'a [(HeaderName, &'a str)],
+    /// Length and content.
+    pub(super) body: Option<(u64, &'a mut dyn Read)>,
+    /// How long the reply may take once all is sent; at least the time after which a connection has stalled.
+    pub(super) patience: Duration,
+}
+
+impl<'a> Send<'a> {
+    /// A request without anything.
+    pub(super) fn new(method: Method, uri: Uri, subject: Subject<'a>) -> Self {
+        Self {
+            subject,
+            method,
+            uri,
+            authorization: None,
+            headers: &[],
+            body: None,
+            patience: Duration::ZERO,
+        }
+    }
 }
 
 impl<'a> Call<'a> {
@@ -101,6 +131,7 @@ impl<'a> Call<'a> {
             authorization: None,
             from: None,
             form: None,
+            head: false,
         }
     }
 }
@@ -164,10 +195,10 @@ impl Transport {
         let host = host_of(&call.uri);
         let tls = call.uri.scheme_str() == Some("https");
         let mut request = Request::builder()
-            .method(if call.form.is_some() {
-                Method::POST
-            } else {
-                Method::GET
+            .method(match call.form {
+                Some(_) => Method::POST,
+                None if call.head => Method::HEAD,
+                None => Method::GET,
             })
             .uri(call.uri.clone());
         if let Some(accept) = call.accept {
@@ -182,7 +213,7 @@ impl Transport {
         if call.form.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
-        let agent = self.agent(call, &host, tls)?;
+        let agent = self.agent(&call.uri, call.subject, &host, tls)?;
         let sent = match call.form {
             Some(form) => request
                 .body(form)
@@ -193,6 +224,44 @@ impl Transport {
                 .map_err(ureq::Error::from)
                 .and_then(|r| agent.run(r)),
         };
+        self.reply(sent, &call.uri, host, tls)
+    }
+
+    /// Send a request as it is.
+    pub(super) fn send(&self, call: Send<'_>) -> Result<Reply, Error> {
+        let host = host_of(&call.uri);
+        let tls = call.uri.scheme_str() == Some("https");
+        let mut request = Request::builder().method(call.method).uri(call.uri.clone());
+        if let Some(authorization) = call.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        for (name, value) in call.headers {
+            request = request.header(name, *value);
+        }
+        let agent = self.agent(&call.uri, call.subject, &host, tls)?;
+        let patience = call.patience.max(self.settings.stall_timeout);
+        let sent = match call.body {
+            Some((length, content)) => request
+                .header(header::CONTENT_LENGTH, length)
+                .body(SendBody::from_reader(content))
+                .map_err(ureq::Error::from)
+                .and_then(|r| run(&agent, r, patience)),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|r| run(&agent, r, patience)),
+        };
+        self.reply(sent, &call.uri, host, tls)
+    }
+
+    /// What came of a request.
+    fn reply(
+        &self,
+        sent: Result<Response<Body>, ureq::Error>,
+        uri: &Uri,
+        host: String,
+        tls: bool,
+    ) -> Result<Reply, Error> {
         match sent {
             Ok(response) => Ok(Reply {
                 host,
@@ -203,7 +272,7 @@ impl Transport {
             }),
             Err(e) => {
                 // The host may be well, and the proxy not.
-                let by = match self.proxy(&call.uri, tls).filter(|_| !is_loopback(&host)) {
+                let by = match self.proxy(uri, tls).filter(|_| !is_loopback(&host)) {
                     Some(proxy) => format!("{host} by way of {}", proxy.variable),
                     None => host,
                 };
@@ -219,17 +288,21 @@ impl Transport {
     }
 
     /// The connections for a call; `tls`: it is one by https.
-    fn agent(&self, call: &Call<'_>, host: &str, tls: bool) -> Result<Agent, Error> {
+    fn agent(
+        &self,
+        uri: &Uri,
+        subject: Subject<'_>,
+        host: &str,
+        tls: bool,
+    ) -> Result<Agent, Error> {
         // A thread that panicked leaves the map whole: every change is one insert.
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = Kind {
             // A loopback address is never asked for through a proxy: the proxy's loopback is not ours.
-            proxy: (!is_loopback(host))
-                .then(|| self.proxy(&call.uri, tls))
-                .flatten(),
+            proxy: (!is_loopback(host)).then(|| self.proxy(uri, tls)).flatten(),
             tls: tls.then(|| TlsKind {
-                verify: call.subject.verify,
-                registry: call.subject.registry.to_owned(),
+                verify: subject.verify,
+                registry: subject.registry.to_owned(),
                 host: host.to_owned(),
             }),
         };
@@ -260,6 +333,18 @@ impl Transport {
         agents.insert(kind, made.clone());
         Ok(made)
     }
+}
+
+fn run(
+    agent: &Agent,
+    request: Request<impl AsSendBody>,
+    patience: Duration,
+) -> Result<Response<Body>, ureq::Error> {
+    let request = agent
+        .configure_request(request)
+        .timeout_recv_response(Some(patience))
+        .build();
+    agent.run(request)
 }
 
 fn agent(s: &Settings, proxy: Option<&Proxy>, tls: Option<TlsConfig>) -> Result<Agent, Error> {

@@ -48,6 +48,9 @@ pub struct Packed {
     pub blob: Digest,
     /// Its first bytes in hex: they tell what compressed it.
     pub head: String,
+    /// `registry/repository` that it was pulled from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 impl Layers<'_> {

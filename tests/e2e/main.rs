@@ -31,6 +31,7 @@ mod harness;
 
 mod budgets;
 mod commit;
+mod copy;
 mod crash;
 mod exit_codes;
 mod find;
@@ -49,6 +50,7 @@ mod nested;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
+mod push;
 mod registries;
 mod run_basic;
 mod run_env;
@@ -76,6 +78,7 @@ type Test = (&'static str, fn(&Env) -> Done);
 const SUITES: &[(&str, &[Test], bool)] = &[
     ("budgets", budgets::TESTS, false),
     ("commit", commit::TESTS, false),
+    ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
     ("find", find::TESTS, false),
@@ -107,6 +110,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
     ("registries", registries::TESTS, false),
+    ("push", push::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
     ("run_first", run_first::TESTS, false),
     ("run_env", run_env::TESTS, true),

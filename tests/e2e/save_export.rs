@@ -20,6 +20,7 @@ suite!(
     an_exported_container_is_its_image,
     kept_blobs_are_saved_as_they_are,
     several_images_in_one_archive,
+    podman_takes_and_gives_several_images,
     a_docker_directory,
     layers_without_a_recipe_are_packed_anew,
     a_changed_layer_is_not_saved,
@@ -251,33 +252,35 @@ fn what_emulation_recorded_is_what_real_root_sees(e: &Env) -> Done {
     Ok(())
 }
 
+/// podman with a store of its own in a directory whose path is short: it takes none of more than 50 characters.
+fn podman(dir: &Path, args: &[&str]) -> String {
+    let part = |name: &str| dir.join(name).into_os_string();
+    let mut words = vec!["podman".into(), "--root".into(), part("root")];
+    words.extend([
+        "--runroot".into(),
+        part("run"),
+        "--tmpdir".into(),
+        part("tmp"),
+    ]);
+    Cmd::host(words)
+        .args([
+            "--storage-driver=vfs",
+            "--cgroup-manager=cgroupfs",
+            "--events-backend=none",
+        ])
+        .args(args)
+        .limit(120)
+        .ok()
+        .out()
+}
+
 fn podman_sees_the_same_owners(e: &Env) -> Done {
     peers(e)?;
     e.need(Feature::Program("podman"))?;
     let own = e.with_own_store();
     let archive = with_owners(&own, false);
-    // It takes no path of more than 50 characters.
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-    let podman = |args: &[&str]| {
-        let part = |name: &str| dir.path().join(name).into_os_string();
-        let mut words = vec!["podman".into(), "--root".into(), part("root")];
-        words.extend([
-            "--runroot".into(),
-            part("run"),
-            "--tmpdir".into(),
-            part("tmp"),
-        ]);
-        Cmd::host(words)
-            .args([
-                "--storage-driver=vfs",
-                "--cgroup-manager=cgroupfs",
-                "--events-backend=none",
-            ])
-            .args(args)
-            .limit(120)
-            .ok()
-            .out()
-    };
+    let podman = |args: &[&str]| podman(dir.path(), args);
     let loaded = podman(&["load", "-q", "-i", archive.to_str().unwrap()]);
     assert!(loaded.contains("localhost/owners:1"), "{loaded}");
     let at = podman(&["image", "mount", "localhost/owners:1"]);
@@ -527,6 +530,27 @@ fn several_images_in_one_archive(e: &Env) -> Done {
         .run()
         .fails_with(125, "no-such-image");
     assert!(!own.dir.join("x.tar").exists());
+    Ok(())
+}
+
+fn podman_takes_and_gives_several_images(e: &Env) -> Done {
+    peers(e)?;
+    e.need(Feature::Program("podman"))?;
+    let own = e.with_own_store();
+    let (a, b) = (own.image("busybox"), own.image("layers1"));
+    own.cmd(["tag", &a, "example.com/second:name"]).ok();
+    let (ours, theirs) = (own.dir.join("ours.tar"), own.dir.join("theirs.tar"));
+    let names = [a.as_str(), &b, "example.com/second:name"];
+    own.cmd(["save", "-o"]).arg(&ours).args(names).ok();
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    podman(dir.path(), &["load", "-q", "-i", ours.to_str().unwrap()]);
+    let mut save = vec!["save", "-q", "-m", "-o", theirs.to_str().unwrap()];
+    save.extend(names);
+    podman(dir.path(), &save);
+    Cmd::host(["chmod", "644"]).arg(&theirs).ok();
+    let other = own.with_root(own.dir.join("other"));
+    other.cmd(["load", "-q", "-i"]).arg(&theirs).ok();
+    assert_eq!(digests(&own), digests(&other));
     Ok(())
 }
 

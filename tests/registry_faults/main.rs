@@ -11,6 +11,7 @@ mod redirects;
 mod server;
 mod stalls;
 mod statuses;
+mod uploads;
 
 use std::io::Read;
 use std::time::Duration;

@@ -14,6 +14,9 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
+    /// The body was not read to its end.
+    pub(crate) cut: bool,
     /// How many requests came before this one, over all connections.
     pub(crate) index: usize,
     /// Which connection it came on.
@@ -26,6 +29,12 @@ impl Asked {
             .iter()
             .find(|(n, _)| n.eq_ignore_ascii_case(name))
             .map(|(_, v)| v.as_str())
+    }
+
+    /// The `Content-Length`.
+    pub(crate) fn bytes_announced(&self) -> usize {
+        self.header("content-length")
+            .map_or(0, |n| n.parse().unwrap())
     }
 
     /// First byte of the `Range` header.
@@ -74,6 +83,12 @@ impl Out<'_> {
         self.raw(head.as_bytes());
     }
 
+    /// A reply to HEAD.
+    pub(crate) fn head_only(&mut self, status: u16) -> After {
+        self.head(status, &[("Content-Length", "0")]);
+        After::Keep
+    }
+
     /// A whole, correct reply.
     pub(crate) fn reply(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> After {
         let length = body.len().to_string();
@@ -85,6 +100,8 @@ impl Out<'_> {
     }
 }
 
+/// For a request whose head has come: bytes of the body to be read, if not all.
+type Cut = dyn Fn(&Asked) -> Option<usize> + Send + Sync;
 type Handler = dyn Fn(&Asked, &mut Out<'_>) -> After + Send + Sync;
 
 /// A running server; stops when dropped.
@@ -95,6 +112,7 @@ pub(crate) struct Server {
 
 struct State {
     handler: Box<Handler>,
+    cut: Box<Cut>,
     asked: Mutex<Vec<Asked>>,
     sent: AtomicU64,
     connections: AtomicU64,
@@ -108,15 +126,32 @@ impl Server {
         Self::start_on(IpAddr::V4(Ipv4Addr::LOCALHOST), handler)
     }
 
+    /// One that stops reading some bodies before their end.
+    pub(crate) fn start_cutting(
+        cut: impl Fn(&Asked) -> Option<usize> + Send + Sync + 'static,
+        handler: impl Fn(&Asked, &mut Out<'_>) -> After + Send + Sync + 'static,
+    ) -> Server {
+        Self::start_with(IpAddr::V4(Ipv4Addr::LOCALHOST), cut, handler)
+    }
+
     /// On an address of this machine.
     pub(crate) fn start_on(
         ip: IpAddr,
+        handler: impl Fn(&Asked, &mut Out<'_>) -> After + Send + Sync + 'static,
+    ) -> Server {
+        Self::start_with(ip, |_| None, handler)
+    }
+
+    fn start_with(
+        ip: IpAddr,
+        cut: impl Fn(&Asked) -> Option<usize> + Send + Sync + 'static,
         handler: impl Fn(&Asked, &mut Out<'_>) -> After + Send + Sync + 'static,
     ) -> Server {
         let listener = TcpListener::bind((ip, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         let state = Arc::new(State {
             handler: Box::new(handler),
+            cut: Box::new(cut),
             asked: Mutex::default(),
             sent: AtomicU64::new(0),
             connections: AtomicU64::new(0),
@@ -173,7 +208,7 @@ fn serve(stream: &TcpStream, state: &State) {
     let _ = stream.set_nodelay(true);
     let mut reader = BufReader::new(stream);
     loop {
-        let Ok(mut asked) = read_request(&mut reader) else {
+        let Ok(mut asked) = read_request(&mut reader, &state.cut) else {
             return;
         };
         asked.connection = connection;
@@ -201,7 +236,7 @@ fn serve(stream: &TcpStream, state: &State) {
     }
 }
 
-fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Asked> {
+fn read_request(reader: &mut BufReader<&TcpStream>, cut: &Cut) -> io::Result<Asked> {
     let bad = || io::Error::from(io::ErrorKind::InvalidData);
     // A TLS hello ends here: it has no line end for long, so look at the first byte.
     if !reader
@@ -222,6 +257,8 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Asked> {
         path: path.to_owned(),
         headers: Vec::new(),
         body: String::new(),
+        bytes: Vec::new(),
+        cut: false,
         index: 0,
         connection: 0,
     };
@@ -235,10 +272,11 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Asked> {
             None => break,
         }
     }
-    if let Some(n) = asked.header("content-length") {
-        let mut body = vec![0; n.parse().unwrap()];
-        reader.read_exact(&mut body)?;
-        asked.body = String::from_utf8(body).unwrap();
-    }
+    let length = asked.bytes_announced();
+    let cut = cut(&asked).filter(|n| *n < length);
+    asked.cut = cut.is_some();
+    asked.bytes = vec![0; cut.unwrap_or(length)];
+    reader.read_exact(&mut asked.bytes)?;
+    asked.body = String::from_utf8_lossy(&asked.bytes).into_owned();
     Ok(asked)
 }

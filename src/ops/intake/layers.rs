@@ -47,10 +47,12 @@ pub(super) fn wanted(
         .collect()
 }
 
-/// Get all layers that are not there, some at a time; the first failure stops the others.
+/// Get all layers that are not there, some at a time; the first failure stops the others. `from`: the name of the
+/// repository that `source` is.
 pub(super) fn fetch(
     store: &Store,
     source: &dyn Source,
+    from: Option<&str>,
     wanted: &[Wanted],
     options: &Options,
     progress: &dyn Progress,
@@ -87,6 +89,7 @@ pub(super) fn fetch(
             let job = Job {
                 store,
                 source,
+                from,
                 layer,
                 limits: &options.limits,
                 keep: options.keep,
@@ -117,6 +120,7 @@ pub(super) fn fetch(
 struct Job<'a> {
     store: &'a Store,
     source: &'a dyn Source,
+    from: Option<&'a str>,
     layer: &'a Wanted,
     limits: &'a layer::Limits,
     keep: Keep,
@@ -207,6 +211,7 @@ impl Job<'_> {
             packed: Some(Packed {
                 blob: blob.clone(),
                 head,
+                from: self.from.map(str::to_owned),
             }),
         })?;
         Ok(())

@@ -98,37 +98,8 @@ impl Layout {
         tag: Option<&str>,
         platform: Option<&Platform>,
     ) -> Result<Vec<Offer>, Error> {
-        let mut bytes = Vec::new();
-        self.open(INDEX, 0)?
-            .take(MANIFEST_MAX + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|source| IntakeError::Read {
-                path: self.path().join(INDEX),
-                source,
-            })?;
-        if bytes.len() as u64 > MANIFEST_MAX {
-            return Err(IntakeError::TooLarge {
-                what: "index",
-                size: bytes.len() as u64,
-                max: MANIFEST_MAX,
-            }
-            .into());
-        }
-        let index: ImageIndex =
-            serde_json::from_slice(&bytes).map_err(|source| IntakeError::Document {
-                path: self.path().to_owned(),
-                name: INDEX.to_owned(),
-                source,
-            })?;
+        let index = self.index()?;
         let entries = index.manifests();
-        if entries.len() > IMAGES_MAX {
-            return Err(IntakeError::Limit {
-                path: self.path().to_owned(),
-                what: "images",
-                limit: IMAGES_MAX as u64,
-            }
-            .into());
-        }
         let mut offers = Vec::new();
         let (named, nameless): (Vec<_>, Vec<_>) = entries
             .iter()
@@ -177,6 +148,64 @@ impl Layout {
             .into());
         }
         Ok(offers)
+    }
+
+    fn index(&self) -> Result<ImageIndex, Error> {
+        let mut bytes = Vec::new();
+        self.open(INDEX, 0)?
+            .take(MANIFEST_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| IntakeError::Read {
+                path: self.path().join(INDEX),
+                source,
+            })?;
+        if bytes.len() as u64 > MANIFEST_MAX {
+            return Err(IntakeError::TooLarge {
+                what: "index",
+                size: bytes.len() as u64,
+                max: MANIFEST_MAX,
+            }
+            .into());
+        }
+        let index: ImageIndex =
+            serde_json::from_slice(&bytes).map_err(|source| IntakeError::Document {
+                path: self.path().to_owned(),
+                name: INDEX.to_owned(),
+                source,
+            })?;
+        let entries = index.manifests();
+        if entries.len() > IMAGES_MAX {
+            return Err(IntakeError::Limit {
+                path: self.path().to_owned(),
+                what: "images",
+                limit: IMAGES_MAX as u64,
+            }
+            .into());
+        }
+        Ok(index)
+    }
+
+    /// The one document of this tag, or of all: an image or an index.
+    pub(in crate::ops) fn document(
+        &self,
+        tag: Option<&str>,
+    ) -> Result<(Document, Option<String>), Error> {
+        let index = self.index()?;
+        let fits = |d: &&Descriptor| is_image(d) && tag.is_none_or(|t| ref_name(d) == Some(t));
+        let found: Vec<&Descriptor> = index.manifests().iter().filter(fits).collect();
+        let [only] = found[..] else {
+            let have: Vec<_> = index.manifests().iter().filter_map(ref_name).collect();
+            return Err(IntakeError::NoTag {
+                path: self.path().to_owned(),
+                tag: tag.unwrap_or("(none given)").to_owned(),
+                have: have.join(", "),
+            }
+            .into());
+        };
+        let digest = digest_of(only)?;
+        let bytes = self.manifest(&digest, only.size())?;
+        let media_type = only.media_type().to_string();
+        Ok((Document { digest, bytes }, Some(media_type)))
     }
 
     fn offer(&self, d: &Descriptor, platform: Option<&Platform>) -> Result<Offer, Error> {

@@ -223,7 +223,8 @@ pub(super) fn image(
     for document in documents() {
         store.blobs().put_as(&document.digest, &document.bytes)?;
     }
-    layers::fetch(store, source, &wanted, options, progress)?;
+    let from = names.repository.as_deref();
+    layers::fetch(store, source, from, &wanted, options, progress)?;
 
     let diff_ids: Vec<&Digest> = wanted.iter().map(|l| &l.diff_id).collect();
     let (restated, _kept) = implied::layer(store, &diff_ids, progress)?.unzip();

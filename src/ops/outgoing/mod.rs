@@ -20,10 +20,13 @@ use super::written::tell;
 use crate::layer::pack::{self, Tree, What, pack};
 use crate::layer::{Compression, RebuildError, Recipe, Sink, Sums, rebuild};
 use crate::oci::{Digest, Digester};
-use crate::store::{self, ImageLayer, Packed, Store};
+use crate::store::{self, ImageLayer, ImageRecord, Packed, Store};
 
 /// Of a tar, this much tells whether an encoder is the one that made a blob.
 const PREFIX: usize = 1 << 20;
+
+/// Most repositories that are asked for one blob.
+const SOURCES_MAX: usize = 20;
 
 /// A layer's blob, to be read from its start.
 #[derive(Debug)]
@@ -116,8 +119,12 @@ impl Outgoing<'_> {
             return Ok(Some(made));
         }
         let info = self.store.layers().info(diff_id)?;
-        let Some((Packed { blob: from, head }, tar_bytes)) =
-            info.and_then(|info| Some((info.packed?, info.tar_bytes)))
+        let Some((
+            Packed {
+                blob: from, head, ..
+            },
+            tar_bytes,
+        )) = info.and_then(|info| Some((info.packed?, info.tar_bytes)))
         else {
             return Ok(None);
         };
@@ -176,6 +183,28 @@ impl Outgoing<'_> {
             file: spool,
             made: Some(compression),
         })
+    }
+
+    /// Repositories that had the blob: those of `image`, the one that the layer was pulled from, and those of other
+    /// images that have it, since an image that was made here has layers of the one below it.
+    pub(super) fn sources(&self, image: &ImageRecord) -> Result<Vec<String>, Error> {
+        let mut all = image.repositories.clone();
+        let info = self.store.layers().info(&self.layer.diff_id)?;
+        let packed = info.and_then(|info| info.packed);
+        all.extend(
+            packed
+                .filter(|p| p.blob == self.layer.blob)
+                .and_then(|p| p.from),
+        );
+        for other in self.store.images().list()? {
+            if other.layers.iter().any(|l| l.blob == self.layer.blob) {
+                all.extend(other.repositories);
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|name| seen.insert(name.clone()));
+        all.truncate(SOURCES_MAX);
+        Ok(all)
     }
 
     fn recipe(&self) -> Option<Recipe> {

@@ -1,0 +1,47 @@
+//! `coracle copy SOURCE DESTINATION`
+
+use super::intake::RegistryArgs;
+use super::{Failure, Global, progress, text};
+use crate::oci::Platform;
+use crate::ops;
+use crate::ops::copy::{self, Place};
+
+/// Copy an image from one place to another, without unpacking it
+///
+/// Places are docker://NAME (a registry), oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] (only
+/// from there, and to there from the store), dir:DIR, and NAME (the store). Every digest stays what it is. Prints
+/// the digest of the manifest.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Copy an index with the images of all platforms
+    #[arg(short, long, conflicts_with = "platform")]
+    all: bool,
+    /// Platform to choose from an image index
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    /// Print nothing but the digest
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    /// Where it is
+    source: String,
+    /// Where it goes
+    destination: String,
+}
+
+pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
+    let (from, to): (Place, Place) = (args.source.parse()?, args.destination.parse()?);
+    let platform = args.platform.as_deref().map(str::parse::<Platform>);
+    let options = copy::Options {
+        access: args.registry.access(),
+        all: args.all,
+        platform: platform.transpose().map_err(ops::Error::from)?,
+    };
+    let store = ops::open_store(global.root.as_deref())?;
+    let progress = progress::new(args.quiet);
+    let digest = copy::copy(&store, &from, &to, &options, &*progress)?;
+    drop(progress);
+    text::stdout(|out| writeln!(out, "{digest}"))?;
+    Ok(0)
+}

@@ -1,0 +1,486 @@
+//! `push`: an image to a registry. podman-push(1), docker-image-push(1).
+//!
+//! An image that was pulled and not changed is the same image there, digest for digest, if the blob of each layer
+//! can be had; they are looked for in this order:
+//!
+//! 1. the repository has it: nothing to do;
+//! 2. the store kept it;
+//! 3. another repository of the same registry has it: the registry takes it from there;
+//! 4. an encoder of ours made it, and makes it again ([`outgoing`](super::outgoing));
+//! 5. a registry that the image came from still has it: it is handed through, and checked on the way.
+//!
+//! Only then is the layer compressed anew, under a new manifest, and the user told. The manifest goes last, so that
+//! whoever can see it can have all of it.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use oci_spec::image::ImageManifest;
+
+use super::commit::Format;
+use super::outgoing::{Blob, Described, Outgoing, documents};
+use super::progress::{Planned, Progress};
+use super::{Access, Error};
+use crate::layer::Compression;
+use crate::oci::{
+    self, Digest, Digester, MANIFEST_MAX, ManifestError, Reference, layer_compression,
+};
+use crate::registry::{self, Client, Upload};
+use crate::store::{self, ImageLayer, ImageRecord, Store};
+
+/// Largest image configuration; larger ones were never let in.
+const CONFIG_MAX: u64 = 8 << 20;
+/// Layers at a time.
+const JOBS: usize = 4;
+
+/// How to push.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How registries are reached.
+    pub access: Access,
+    /// Documents of which kind; `None`: as the image has them.
+    pub format: Option<Format>,
+    /// Compress layers that are not compressed like this.
+    pub compression: Option<Kind>,
+    /// At this level, also those that are compressed so already.
+    pub level: Option<i32>,
+    /// Also those, at the level that is usual.
+    pub force: bool,
+}
+
+/// What layers are compressed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// RFC 1952; levels 0 to 9.
+    Gzip,
+    /// RFC 8878; levels 1 to 22.
+    Zstd,
+}
+
+impl Kind {
+    fn with(self, level: Option<i32>) -> Compression {
+        match (self, level) {
+            (Self::Gzip, None) => Compression::default(),
+            (Self::Gzip, Some(level)) => Compression::gzip(level.clamp(0, 9).unsigned_abs()),
+            (Self::Zstd, level) => Compression::zstd(level),
+        }
+    }
+}
+
+/// What was pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// Under which name.
+    pub reference: Reference,
+    /// The manifest's digest there.
+    pub digest: Digest,
+}
+
+/// Push the image called `name` (name or id) to `destination`, or to where its name says.
+pub fn push(
+    store: &Store,
+    name: &str,
+    destination: Option<&Reference>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Pushed, Error> {
+    let image = store.images().find(name)?;
+    let reference = match (destination, &image.reference) {
+        (Some(destination), _) => destination,
+        (None, Some(own)) => own,
+        (None, None) => return Err(Error::NoDestination(name.to_owned())),
+    };
+    let client = options.access.client()?;
+    Image::new(store, &image, reference, &client, options, progress)?.push()
+}
+
+/// Push every image of the repository that `name` is in, each under its tag.
+pub fn push_all(
+    store: &Store,
+    name: &Reference,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Vec<Pushed>, Error> {
+    let mut images: Vec<ImageRecord> = store.images().list()?;
+    images.retain(|i| {
+        (i.reference.as_ref()).is_some_and(|r| r.digest().is_none() && r.name() == name.name())
+    });
+    if images.is_empty() {
+        return Err(store::Error::NoSuchImage {
+            name: name.name(),
+            local: None,
+        }
+        .into());
+    }
+    images.sort_by_key(|i| i.reference.as_ref().map(ToString::to_string));
+    let client = options.access.client()?;
+    let push = |image: &ImageRecord| {
+        let reference = image.reference.as_ref().unwrap_or(name);
+        Image::new(store, image, reference, &client, options, progress)?.push()
+    };
+    images.iter().map(push).collect()
+}
+
+/// One image on its way.
+struct Image<'a> {
+    store: &'a Store,
+    image: &'a ImageRecord,
+    reference: &'a Reference,
+    client: &'a Client,
+    options: &'a Options,
+    progress: &'a dyn Progress,
+    manifest: (Vec<u8>, ImageManifest),
+    /// Layers whose own blob could not be had.
+    anew: Mutex<Vec<Digest>>,
+}
+
+impl<'a> Image<'a> {
+    fn new(
+        store: &'a Store,
+        image: &'a ImageRecord,
+        reference: &'a Reference,
+        client: &'a Client,
+        options: &'a Options,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, Error> {
+        if options.format == Some(Format::Docker) && options.compression == Some(Kind::Zstd) {
+            return Err(Error::DockerZstd);
+        }
+        if reference.digest().is_some() {
+            return Err(Error::PushDigest(reference.clone()));
+        }
+        let bytes = store.blobs().read(&image.manifest, MANIFEST_MAX)?;
+        let parsed = serde_json::from_slice(&bytes).map_err(ManifestError::from)?;
+        Ok(Self {
+            store,
+            image,
+            reference,
+            client,
+            options,
+            progress,
+            manifest: (bytes, parsed),
+            anew: Mutex::default(),
+        })
+    }
+
+    fn push(self) -> Result<Pushed, Error> {
+        let _lease = self.store.lease(self.image.roots())?;
+        let pushed = self.push_leased();
+        for notice in self.client.take_notices() {
+            self.progress.warn(&notice.to_string());
+        }
+        pushed
+    }
+
+    fn push_leased(&self) -> Result<Pushed, Error> {
+        let config = self.store.blobs().read(&self.image.id, CONFIG_MAX)?;
+        let layers = self.layers()?;
+        let own = &self.image.manifest;
+        let manifest = self.manifest.0.clone();
+        let documents = documents(config, manifest, &layers, self.options.format)?;
+        let (id, config) = &documents.config;
+        if !self.client.has_blob(self.reference, id)? {
+            let upload = Upload {
+                digest: id,
+                size: config.len() as u64,
+                open: &|offset| {
+                    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+                    Ok(Box::new(config.get(offset..).unwrap_or_default()))
+                },
+                progress: &|_| {},
+            };
+            self.client.push_blob(self.reference, &upload)?;
+        }
+        let (digest, manifest) = &documents.manifest;
+        self.client
+            .put_manifest(self.reference, manifest, &documents.media_type)?;
+        let anew = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
+        if !anew.is_empty() {
+            self.progress.warn(&format!(
+                "{} of {} layers were compressed anew, since neither the store nor a registry that they came from has their \
+                 compressed form: the manifest has the digest {digest}, and not {own}",
+                anew.len(),
+                layers.len(),
+            ));
+        }
+        Ok(Pushed {
+            reference: self.reference.clone(),
+            digest: digest.clone(),
+        })
+    }
+
+    /// All layers, some at a time; the first failure stops the others.
+    fn layers(&self) -> Result<Vec<Described>, Error> {
+        let mut todo: Vec<(&ImageLayer, Option<Compression>)> = Vec::new();
+        let mut plan = Vec::new();
+        for (layer, descriptor) in self.image.layers.iter().zip(self.manifest.1.layers()) {
+            // An image may have the same layer twice.
+            if todo.iter().all(|(l, _)| l.blob != layer.blob) {
+                todo.push((layer, self.wanted(layer_compression(descriptor)?)));
+                plan.push(Planned {
+                    digest: layer.blob.clone(),
+                    size: layer.blob_size,
+                    present: false,
+                });
+            }
+        }
+        self.progress.plan(&plan);
+        // The largest first, as for a pull.
+        todo.sort_by_key(|(l, _)| l.blob_size);
+        let workers = JOBS.min(todo.len()).max(1);
+        let todo = Mutex::new(todo);
+        let done: Mutex<HashMap<Digest, Described>> = Mutex::default();
+        let failure: Mutex<Option<Error>> = Mutex::new(None);
+        let stop = AtomicBool::new(false);
+        let work = || {
+            while !stop.load(Ordering::Relaxed) {
+                let next = todo.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let Some((layer, compression)) = next else {
+                    break;
+                };
+                match self.layer(layer, compression) {
+                    Ok(described) => {
+                        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                        done.insert(layer.blob.clone(), described);
+                    }
+                    Err(e) => {
+                        stop.store(true, Ordering::Relaxed);
+                        let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                        first.get_or_insert(e);
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..workers {
+                scope.spawn(work);
+            }
+            work();
+        });
+        if let Some(e) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(e);
+        }
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let all = self.image.layers.iter();
+        Ok(all.filter_map(|l| done.get(&l.blob).cloned()).collect())
+    }
+
+    /// How a layer is to be compressed, if not as it is.
+    fn wanted(&self, is: oci::Compression) -> Option<Compression> {
+        let Options {
+            compression,
+            level,
+            force,
+            format,
+            ..
+        } = self.options;
+        let same = |kind: &Kind| {
+            matches!(
+                (kind, is),
+                (Kind::Gzip, oci::Compression::Gzip) | (Kind::Zstd, oci::Compression::Zstd)
+            )
+        };
+        match compression {
+            Some(kind) if !same(kind) || *force || level.is_some() => Some(kind.with(*level)),
+            Some(_) => None,
+            // Docker's manifest has no type for zstd.
+            None if *format == Some(Format::Docker) && is == oci::Compression::Zstd => {
+                Some(Compression::default())
+            }
+            None => None,
+        }
+    }
+
+    fn layer(&self, layer: &ImageLayer, wanted: Option<Compression>) -> Result<Described, Error> {
+        let outgoing = Outgoing {
+            store: self.store,
+            layer,
+        };
+        let (blob, digest) = match wanted {
+            Some(compression) => (outgoing.anew(compression, self.progress)?, None),
+            None if self.original(&outgoing)? => {
+                return Ok(Described {
+                    digest: layer.blob.clone(),
+                    size: layer.blob_size,
+                    diff_id: layer.diff_id.clone(),
+                    made: None,
+                });
+            }
+            None => {
+                let blob = outgoing.anew(Compression::default(), self.progress)?;
+                (blob, Some(layer.blob.clone()))
+            }
+        };
+        let mut anew = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
+        anew.extend(digest);
+        drop(anew);
+        match self.client.has_blob(self.reference, &blob.digest)? {
+            true => self.progress.skip(&layer.blob),
+            false => self.send(layer, &blob)?,
+        }
+        Ok(Described::from(&blob))
+    }
+
+    /// Bring the layer's own blob there; `false` if it cannot be had.
+    fn original(&self, outgoing: &Outgoing<'_>) -> Result<bool, Error> {
+        let layer = outgoing.layer;
+        if self.client.has_blob(self.reference, &layer.blob)? {
+            self.progress.skip(&layer.blob);
+            return Ok(true);
+        }
+        if let Some(kept) = outgoing.kept()? {
+            return self.send(layer, &kept).map(|()| true);
+        }
+        let sources = outgoing.sources(self.image)?;
+        let sources: Vec<Reference> = (sources.iter())
+            .filter(|name| **name != self.reference.name())
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        for source in &sources {
+            if source.registry() == self.reference.registry()
+                && (self.client).mount(self.reference, &layer.blob, source.repository())?
+            {
+                self.progress.done(&layer.blob);
+                return Ok(true);
+            }
+        }
+        if let Some(again) = outgoing.again()? {
+            return self.send(layer, &again).map(|()| true);
+        }
+        for source in &sources {
+            match self.hand_through(layer, source) {
+                Ok(()) => return Ok(true),
+                Err(e @ registry::Error::Source { .. }) => {
+                    log::debug!("{source} does not give {}: {e}", layer.blob);
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// From the registry that the image came from, without touching the disk.
+    fn hand_through(&self, layer: &ImageLayer, source: &Reference) -> Result<(), registry::Error> {
+        let (digest, size) = (&layer.blob, layer.blob_size);
+        // Whether it is there is known before the upload begins.
+        let first = match self.client.blob(source, digest, size, 0) {
+            Ok(blob) => Mutex::new(Some(blob)),
+            Err(source) => {
+                return Err(registry::Error::Source {
+                    what: digest.to_string(),
+                    source: source.into(),
+                });
+            }
+        };
+        let open = |offset: u64| -> io::Result<Box<dyn Read>> {
+            let begun = match offset {
+                0 => first.lock().unwrap_or_else(PoisonError::into_inner).take(),
+                _ => None,
+            };
+            let blob = match begun {
+                Some(blob) => blob,
+                None => self.client.blob(source, digest, size, offset)?,
+            };
+            // The rest of a blob has no digest: the registry that gets it checks it.
+            Ok(match offset {
+                0 => Box::new(Checked::new(blob, digest, size)),
+                _ => Box::new(blob),
+            })
+        };
+        self.progress.begin(digest, 0);
+        self.client.push_blob(
+            self.reference,
+            &Upload {
+                digest,
+                size,
+                open: &open,
+                progress: &|n| self.progress.advance(digest, n),
+            },
+        )?;
+        self.progress.done(digest);
+        Ok(())
+    }
+
+    fn send(&self, layer: &ImageLayer, blob: &Blob) -> Result<(), Error> {
+        self.progress.begin(&layer.blob, 0);
+        let upload = Upload {
+            digest: &blob.digest,
+            size: blob.size,
+            open: &|offset| {
+                let mut reader = blob.reader()?;
+                // What went before is hashed again.
+                io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
+                Ok(Box::new(reader))
+            },
+            progress: &|n| self.progress.advance(&layer.blob, n),
+        };
+        self.client.push_blob(self.reference, &upload)?;
+        self.progress.done(&layer.blob);
+        Ok(())
+    }
+}
+
+/// Hashes what another registry sends; the last bytes are an error if they are not what was promised.
+pub(super) struct Checked<R> {
+    inner: R,
+    left: u64,
+    digester: Digester,
+    want: Digest,
+}
+
+impl<R> Checked<R> {
+    pub(super) fn new(inner: R, want: &Digest, size: u64) -> Self {
+        Self {
+            inner,
+            left: size,
+            digester: Digester::new(want.algorithm()),
+            want: want.clone(),
+        }
+    }
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.digester.update(&buf[..n]);
+        self.left = self.left.saturating_sub(n as u64);
+        if n > 0 && self.left == 0 {
+            let actual = self.digester.clone().finish();
+            if actual != self.want {
+                let digest = self.want.clone();
+                return Err(io::Error::other(store::Error::WrongDigest {
+                    digest,
+                    actual,
+                }));
+            }
+        }
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_of_a_registry_is_checked_before_its_last_byte_leaves() {
+        let read = |want: &[u8]| {
+            let mut out = Vec::new();
+            let result =
+                Checked::new(&b"the bytes"[..], &Digest::of(want), 9).read_to_end(&mut out);
+            (result.is_ok(), out.len())
+        };
+        assert_eq!(read(b"the bytes"), (true, 9));
+        let (ok, len) = read(b"other bytes");
+        assert!(!ok && len < 9);
+    }
+
+    #[test]
+    fn levels_are_those_of_the_encoder() {
+        assert_eq!(Kind::Gzip.with(Some(99)), Compression::gzip(9));
+        assert_eq!(Kind::Gzip.with(None), Compression::default());
+        assert_eq!(Kind::Zstd.with(Some(7)), Compression::zstd(Some(7)));
+    }
+}
