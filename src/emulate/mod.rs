@@ -39,6 +39,10 @@
 //! Credentials are those of a process: a thread that changes its own by the bare system call changes
 //! them for all. What is not asked about shows the one id: `/proc/PID/status` (docs/design.md says why), the
 //! sender of a signal. A socket that is bound in a directory with a recorded default ACL does not get it.
+//! A file that is made anew where the image has a record, by way of a dangling symlink or through another mount
+//! of the root, is taken for the image's. By fuse-overlayfs each name of a hard link has an owner of its own.
+//! With [`Mode::Strict`], stat(2), readlink(2), connect(2), and attributes (`user.*`) of others' files are not
+//! refused, nor is the interpreter of a program looked at.
 //! readdir(3) calls a device a regular file, where stat(2) says what it is: so `find -type c`, which asks no
 //! further, misses it.
 //!

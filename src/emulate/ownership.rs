@@ -4,6 +4,7 @@
 //! sockets and devices of the host, is in the container's records ([`View`]) if it is on its root file
 //! system, and else in memory: what is on a tmpfs or a devpts does not outlive the container either.
 
+mod expected;
 mod inherited;
 
 use std::collections::{HashMap, HashSet};
@@ -13,10 +14,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use std::time::{Duration, Instant};
-
-use rustix::fs::{AtFlags, FileType as Kind, Mode, OFlags, Statx, StatxFlags, XattrFlags, statx};
+use rustix::fs::{AtFlags, FileType as Kind, Mode, Statx, StatxFlags, XattrFlags, statx};
 use rustix::io::Errno;
+
+use self::expected::Expected;
 
 use super::access;
 use super::creds::{Cred, cap};
@@ -87,6 +88,9 @@ pub(super) struct Ownership {
     memory: Mutex<HashMap<(u32, u32, u64), Record>>,
     /// There is no record of either kind: the usual case, which must cost nothing.
     quiet: AtomicBool,
+    /// Owners of files and directories are in records as well, and count before the attribute: where
+    /// fuse-overlayfs keeps that for itself, or there was no room for it.
+    beside: AtomicBool,
     /// A directory with a recorded default ACL was seen: the exception, too.
     hands_down: AtomicBool,
     /// Names of attributes that records of the image have, beyond those that always may be recorded.
@@ -95,21 +99,6 @@ pub(super) struct Ownership {
     volumes: Option<Volumes>,
     expected: Mutex<Vec<Expected>>,
 }
-
-/// A socket that somebody is about to bind.
-struct Expected {
-    dir: Object,
-    name: Vec<u8>,
-    uid: u32,
-    gid: u32,
-    /// A record is about its name.
-    anew: bool,
-    since: Instant,
-}
-
-/// How many are remembered, and for how long if they do not come.
-const EXPECTED_MAX: usize = 64;
-const EXPECTED_FOR: Duration = Duration::from_secs(1);
 
 /// Directories of the host whose files, where they are the caller's, are the first process's.
 pub(super) struct Volumes {
@@ -129,67 +118,18 @@ impl Ownership {
     pub(super) fn new(view: View, root: Place, volumes: Option<Volumes>) -> Self {
         // A sidecar that cannot be read is none: the container's owners of links are not worth its end.
         let quiet = view.is_empty().unwrap_or(true);
+        let beside = !quiet && view.has_owner_of_files().unwrap_or(false);
         let hands_down = !quiet && view.has_xattr(acl::DEFAULT).unwrap_or(false);
         Self {
             view: Mutex::new(view),
             memory: Mutex::default(),
             quiet: AtomicBool::new(quiet),
+            beside: AtomicBool::new(beside),
             hands_down: AtomicBool::new(hands_down),
             attributes: OnceLock::new(),
             root,
             volumes,
             expected: Mutex::default(),
-        }
-    }
-
-    /// A socket of this name will be there soon, and is then somebody's.
-    pub(super) fn expect(&self, dir: Object, name: &[u8], uid: u32, gid: u32, anew: bool) {
-        let mut expected = lock(&self.expected);
-        if expected.len() >= EXPECTED_MAX {
-            expected.remove(0);
-        }
-        expected.push(Expected {
-            dir,
-            name: name.to_vec(),
-            uid,
-            gid,
-            anew,
-            since: Instant::now(),
-        });
-        self.quiet.store(false, Ordering::Relaxed);
-    }
-
-    /// Record those that have come on a file system. No lock is held while it is asked, and no other is:
-    /// it may let us wait.
-    fn settle(&self, mount: u64) {
-        let mut expected = lock(&self.expected);
-        let (here, elsewhere): (Vec<_>, Vec<_>) = std::mem::take(&mut *expected)
-            .into_iter()
-            .partition(|e| e.dir.stat.stx_mnt_id == mount);
-        *expected = elsewhere;
-        drop(expected);
-        let (open, mode) = (
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        for e in here {
-            match rustix::fs::openat(&e.dir.fd, &e.name[..], open, mode).and_then(Object::new) {
-                Ok(object) if object.kind() == Kind::Socket => {
-                    let before = Belongs {
-                        uid: 0,
-                        gid: 0,
-                        device: None,
-                        recorded: false,
-                    };
-                    if e.anew {
-                        let _ = self.disinherit(&object);
-                    }
-                    // Where it cannot be recorded it belongs to root, as the kernel says.
-                    let _ = self.give(&object, before, e.uid, e.gid);
-                }
-                Err(_) if e.since.elapsed() < EXPECTED_FOR => lock(&self.expected).push(e),
-                Ok(_) | Err(_) => {}
-            }
         }
     }
 
@@ -212,6 +152,25 @@ impl Ownership {
 
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::Relaxed)
+    }
+
+    /// Whether a file or directory without the attribute may have an owner in a record.
+    pub(super) fn is_beside(&self) -> bool {
+        self.beside.load(Ordering::Relaxed)
+    }
+
+    /// It stands for a device, and is root's until it is given away. Where that cannot be on its inode, it
+    /// is recorded.
+    pub(super) fn make_device(&self, object: &Object, owner: Owner) -> Result<(), Errno> {
+        match set_attribute(object.fd.as_fd(), &owner) {
+            Err(Errno::OPNOTSUPP | Errno::PERM) if self.on_root(object) => {
+                self.beside.store(true, Ordering::Relaxed);
+                let mut record = self.record(object).unwrap_or_default();
+                record.owner = Some(owner);
+                self.set_record(object, record)
+            }
+            result => result,
+        }
     }
 
     /// Whether [`Self::default_acl`] may say anything.
@@ -250,6 +209,11 @@ impl Ownership {
     fn recorded(&self, object: &Object) -> Option<Owner> {
         if object.kind() == Kind::Socket {
             self.settle(object.stat.stx_mnt_id);
+        }
+        if self.is_beside()
+            && let Some(owner) = self.record(object).and_then(|r| r.owner)
+        {
+            return Some(owner);
         }
         if object.carries() {
             let mut value = [0u8; VALUE_MAX];
@@ -332,6 +296,10 @@ impl Ownership {
                 let (name, any) = (copy.name(), XattrFlags::empty());
                 let _ = rustix::fs::setxattr(name.as_cstr(), CAPABILITY, &value, any);
             }
+            if node.is_none() {
+                // Even a record that says nothing says then that it is root's.
+                self.beside.store(true, Ordering::Relaxed);
+            }
             let to = to.as_ref().unwrap_or(&path);
             let set = lock(&self.view).set_moving(&path, to, node, record);
             set.map_err(|e| match e {
@@ -368,6 +336,18 @@ impl Ownership {
         self.set_record(object, record)
     }
 
+    /// The owner on its inode has changed: no record may say another.
+    fn follow(&self, object: &Object, owner: Owner) -> Result<(), Errno> {
+        let record = self.is_beside().then(|| self.record(object)).flatten();
+        match record {
+            Some(mut record) if record.owner.is_some() => {
+                record.owner = Some(owner);
+                self.set_record(object, record)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Give it to somebody. `before` is whom it belonged to; `object` is fresh.
     pub(super) fn give(
         &self,
@@ -401,10 +381,10 @@ impl Ownership {
                 set_attribute(object.fd.as_fd(), &owner)
             };
             match result {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.follow(object, owner),
                 Err(Errno::NODATA) => {}
-                // No user attributes on this file system.
-                Err(Errno::OPNOTSUPP | Errno::PERM) => {}
+                // No user attributes on this file system, or not this one.
+                Err(Errno::OPNOTSUPP | Errno::PERM) => self.beside.store(true, Ordering::Relaxed),
                 Err(e) => return Err(e),
             }
         }

@@ -61,7 +61,7 @@ pub struct Rule {
 pub enum Width {
     /// The only one, or the newest.
     Native,
-    /// i386: ids of 16 bits; `struct __old_kernel_stat` for the stat family.
+    /// i386: ids of 16 bits; `struct __old_kernel_stat` for the stat family; times of 32 bits.
     Short,
     /// i386: `struct stat` with ids of 16 bits.
     Stat32,
@@ -146,9 +146,14 @@ pub enum Op {
     Linkat,
     Utimensat,
     Chmod,
+    Fchmod,
     Fchmodat,
+    Fchmodat2,
     Chdir,
+    Fchdir,
     Truncate,
+    Utime,
+    Futimesat,
 }
 
 fn changes_identity(op: Op) -> bool {
@@ -324,6 +329,7 @@ fn width(name: &str, op: Op, compat: bool) -> Width {
         {
             Width::Short
         }
+        Op::Utimensat if !name.ends_with("64") => Width::Short,
         _ => Width::Native,
     }
 }
@@ -385,6 +391,7 @@ mod tests {
         );
         assert_eq!(numbers(&t, Op::Fstatat), [(300, Stat64)]);
         assert_eq!(numbers(&t, Op::Fchownat), [(298, Native)]);
+        assert_eq!(numbers(&t, Op::Utimensat), [(320, Short), (412, Native)]);
         assert_eq!(numbers(&t, Op::Getrlimit), [(76, Native), (191, Native)]);
         assert!(t.iter().flatten().all(|c| c.compat));
     }

@@ -138,6 +138,21 @@ impl Owners {
         self.of_node(path, node).or_else(|| self.get(path))
     }
 
+    /// Records of `path` and all below it that count only where they are.
+    pub(super) fn bound_below(&self, path: &[u8]) -> Vec<(Vec<u8>, Option<Node>, Record)> {
+        let below = |p: &[u8]| {
+            p.strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        let paths = self.paths.iter().map(|(p, r)| (p, None, r));
+        let nodes = self.nodes.iter().filter(|(node, _)| node.birth == 0);
+        paths
+            .chain(nodes.map(|(node, (p, r))| (p, Some(*node), r)))
+            .filter(|(p, ..)| below(p))
+            .map(|(p, node, r)| (p.clone(), node, r.clone()))
+            .collect()
+    }
+
     /// All records that have a path for a key, in the order of their paths.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Record)> {
         self.paths

@@ -112,6 +112,16 @@ impl View {
         Ok(all.any(|owners| owners.has_xattr(name)))
     }
 
+    /// Does any record have the owner of a file or directory, which as a rule is on the inode? Looks at all.
+    pub fn has_owner_of_files(&self) -> Result<bool, Error> {
+        use super::FileType as Kind;
+        let loaded = self.loaded()?;
+        let elsewhere =
+            |owner: Owner| !matches!(owner.file_type, Kind::Symlink | Kind::Pipe | Kind::Socket);
+        let mut all = std::iter::once(&loaded.upper).chain(&loaded.layers);
+        Ok(all.any(|owners| owners.iter().any(|(_, r)| r.owner.is_some_and(elsewhere))))
+    }
+
     /// May a record be about a path that ends in this name? Costs no system call, and says no of nearly
     /// all: for those who make files, to whom [`View::knows_path`] would be too dear.
     pub fn knows_name(&self, name: &[u8]) -> Result<bool, Error> {
@@ -239,6 +249,15 @@ impl View {
                     loaded.names.take();
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A directory is about to be elsewhere. Where inodes tell nothing, the records of what is in it move, too.
+    pub fn move_tree(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        for (path, node, record) in self.loaded()?.upper.bound_below(from) {
+            let to = [to, &path[from.len()..]].concat();
+            self.set_moving(&path, &to, node, record)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::commit::kept;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::harness::{Cmd, Done, Env};
+use crate::harness::{Cmd, Done, Env, Feature};
 
 suite!(
     a_link_of_the_image_keeps_its_owner_when_it_is_copied_up,
@@ -12,6 +12,7 @@ suite!(
     a_fifo_of_the_image_keeps_its_owner_in_a_copy,
     attributes_of_the_image_outlive_changes,
     attributes_of_the_image_outlive_changes_in_a_copy,
+    attributes_of_the_image_outlive_changes_by_fuse_overlayfs,
     without_emulation_new_files_inherit_nothing,
 );
 
@@ -211,6 +212,11 @@ fn attributes_of_the_image_outlive_changes_in_a_copy(e: &Env) -> Done {
     attributes(e, "copy")
 }
 
+fn attributes_of_the_image_outlive_changes_by_fuse_overlayfs(e: &Env) -> Done {
+    e.need(Feature::Fuse)?;
+    attributes(e, "fuse-overlayfs")
+}
+
 fn attributes(e: &Env, driver: &str) -> Done {
     let own = e.with_own_store();
     let admin = ["--cap-add=SYS_ADMIN", "--storage-driver", driver];
@@ -219,7 +225,8 @@ fn attributes(e: &Env, driver: &str) -> Done {
     let show = |name: &str, image: &str| python(&own, &admin, name, image, ATTRIBUTES_SHOWN);
     assert_eq!(show("b", "localhost/first"), BEFORE);
     let script = format!("{ALTER}\n{ATTRIBUTES_SHOWN}");
-    assert_eq!(python(&own, &admin, "c", "localhost/first", &script), AFTER);
+    let after = python(&own, &admin, "c", "localhost/first", &script);
+    assert_eq!(after, AFTER);
     let exported = exported(&own, "c");
     let long = |short: &str| match &short[..1] {
         "a" => "system.posix_acl_access",

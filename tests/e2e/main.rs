@@ -88,6 +88,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("hostile", hostile::registry::TESTS, false),
     ("hostile", hostile::sizes::TESTS, false),
     ("identity", identity::archives::TESTS, false),
+    ("identity", identity::busybox::TESTS, false),
     ("identity", identity::calls::TESTS, false),
     ("identity", identity::distributions::TESTS, false),
     ("identity", identity::hostile::TESTS, false),

@@ -53,6 +53,7 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
     };
     let last = if path.is_empty() { Last::Follow } else { last };
     if c.world.ownership.defaults_are_plain()
+        && !c.world.ownership.is_beside()
         && c.cred().can(cap::CHOWN)
         && let Some(name) = c.name(dirfd, path, &mut scratch.name)
         && let Some(reply) = quickly(c, name, last, uid, gid, &mut scratch.given)

@@ -35,6 +35,8 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
             let (from, to) = ((c.int(0), 1), (c.int(2), 3));
             take_along(c, scratch, from, follows(c.word(4)), Some(to));
         }
+        // Of all other files an inode has the times, wherever it is.
+        _ if c.word(3) & libc::AT_SYMLINK_NOFOLLOW.cast_unsigned() == 0 => {}
         _ => take_along(c, scratch, (c.int(0), 1), Last::Keep, None),
     }
     Ok(Reply::Continue)

@@ -14,7 +14,7 @@ use super::{DONE, Reply, Result, Scratch};
 use crate::emulate::access;
 use crate::emulate::caller::{Caller, PathBuffer};
 use crate::emulate::creds::{Cred, cap};
-use crate::emulate::ownership::{self, Belongs, Object};
+use crate::emulate::ownership::{Belongs, Object};
 use crate::emulate::resolve::{AT_FDCWD, Last, split};
 use crate::emulate::rules::Op;
 use crate::owners::{FileType, Owner, acl};
@@ -314,14 +314,13 @@ fn make(c: &Caller<'_>, wanted: &Wanted, parent: &Object, name: &[u8], given: Gi
                 mode: mode.as_raw_mode(),
                 file_type: device,
             };
-            let set = ownership::set_attribute(file.as_fd(), &owner);
-            if set.is_err() {
+            let made = Object::new(file)?;
+            anew(&made)?;
+            if c.world.ownership.make_device(&made, owner).is_err() {
                 // Without its mark it would be an empty file that claims to be a device's success.
                 let _ = rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty());
                 return Err(Errno::PERM);
             }
-            let made = Object::new(file)?;
-            anew(&made)?;
             hand_down(c, &made, rights)?;
             return Ok(DONE);
         }

@@ -61,14 +61,13 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
     match c.call.op {
         Op::Stat | Op::Lstat | Op::Fstat | Op::Fstatat | Op::Statx => stat::handle(c, scratch),
         Op::Chown | Op::Lchown | Op::Fchown | Op::Fchownat => chown::handle(c, scratch),
-        Op::Open | Op::Openat => {
+        Op::Open | Op::Openat | Op::Openat2 => {
             if c.world.strict {
                 access::handle(c, scratch)?;
             }
             create::handle(c, scratch)
         }
-        Op::Openat2
-        | Op::Creat
+        Op::Creat
         | Op::Mkdir
         | Op::Mkdirat
         | Op::Mknod
@@ -95,7 +94,12 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         | Op::Capset
         | Op::Prctl
         | Op::Chroot => credentials::handle(c),
-        Op::Execve | Op::Execveat => exec::handle(c, scratch),
+        Op::Execve | Op::Execveat => {
+            if c.world.strict {
+                access::handle(c, scratch)?;
+            }
+            exec::handle(c, scratch)
+        }
         Op::Setxattr
         | Op::Lsetxattr
         | Op::Fsetxattr
@@ -124,8 +128,13 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         | Op::Unlinkat
         | Op::Rmdir
         | Op::Chmod
+        | Op::Fchmod
         | Op::Fchmodat
+        | Op::Fchmodat2
         | Op::Chdir
-        | Op::Truncate => access::handle(c, scratch),
+        | Op::Fchdir
+        | Op::Truncate
+        | Op::Utime
+        | Op::Futimesat => access::handle(c, scratch),
     }
 }

@@ -76,6 +76,9 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
     } else {
         (Last::Follow, AtFlags::empty())
     };
+    if c.world.ownership.is_beside() {
+        return thoroughly(c, &q, path, last);
+    }
     let quiet = c.world.ownership.is_quiet() && c.world.ownership.defaults_are_plain();
     let Some(name) = c.name(q.dirfd, path, &mut scratch.name) else {
         return thoroughly(c, &q, path, last);

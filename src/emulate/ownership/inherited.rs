@@ -44,8 +44,7 @@ impl Ownership {
         may_inherit: bool,
         to: impl FnOnce() -> Option<Vec<u8>>,
     ) {
-        // A directory of the image keeps its name: EXDEV.
-        if object.kind() == Kind::Directory || !self.on_root(object) {
+        if !self.on_root(object) {
             return;
         }
         let node = Node::of(&object.stat);
@@ -53,6 +52,13 @@ impl Ownership {
         let Some(path) = object.path() else {
             return;
         };
+        if object.kind() == Kind::Directory {
+            // One of the image keeps its name: EXDEV.
+            if !lasts && let Some(to) = to() {
+                let _ = lock(&self.view).move_tree(&path, &to);
+            }
+            return;
+        }
         if lasts && lock(&self.view).is_own(&path, node).unwrap_or(true) {
             return;
         }

@@ -177,8 +177,11 @@ pub(super) const STRICT: &[(&str, Op)] = &[
     ("chmod", Op::Chmod),
     ("faccessat", Op::Faccessat),
     ("faccessat2", Op::Faccessat2),
+    ("fchdir", Op::Fchdir),
+    ("fchmod", Op::Fchmod),
     ("fchmodat", Op::Fchmodat),
-    ("fchmodat2", Op::Fchmodat),
+    ("fchmodat2", Op::Fchmodat2),
+    ("futimesat", Op::Futimesat),
     ("open", Op::Open),
     ("openat", Op::Openat),
     ("rmdir", Op::Rmdir),
@@ -186,6 +189,10 @@ pub(super) const STRICT: &[(&str, Op)] = &[
     ("truncate64", Op::Truncate),
     ("unlink", Op::Unlink),
     ("unlinkat", Op::Unlinkat),
+    ("utime", Op::Utime),
+    ("utimensat", Op::Utimensat),
+    ("utimensat_time64", Op::Utimensat),
+    ("utimes", Op::Utime),
 ];
 
 /// What `ids` pretends to do, beside the calls of the chown and set*id families.

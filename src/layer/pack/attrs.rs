@@ -60,8 +60,7 @@ impl Reader {
         let mut owner = None;
         self.inode(file, path, stat, &mut attrs, &mut owner)?;
         if let Some(record) = tree.record(path, file, stat)? {
-            // The inode's is the younger one: a record has it only where the inode could not.
-            owner = owner.or(record.owner);
+            owner = record.owner.or(owner);
             for (name, value) in &record.xattrs {
                 let value = match name.as_slice() {
                     // A later chmod(2) is not in the record; a layer has seen none.

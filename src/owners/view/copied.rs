@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::os::fd::{AsFd, AsRawFd as _};
 
-use rustix::fs::{FileType, OFlags, Stat, XattrFlags, fstat, setxattr};
+use rustix::fs::{FileType, OFlags, Stat, XattrFlags, fgetxattr, fstat, setxattr};
 use rustix::io::Errno;
 
-use super::{Layer, Loaded, View};
-use crate::owners::{CAPABILITY, Error, Record};
+use super::{Layer, Loaded, View, carries};
+use crate::owners::{CAPABILITY, Error, Record, XATTR};
 use crate::trees;
 
 /// Largest program that is compared with its original; a larger one that was touched has no capabilities.
@@ -44,10 +44,26 @@ impl View {
             // What was written in is not implied any more.
             record.to_mut().implied = false;
         }
+        if record.owner.is_some() && self.has_owner(path)? {
+            // It was given away since, and there was room for that.
+            record.to_mut().owner = None;
+        }
         if record.xattrs.iter().any(is_capability) && !self.is_unwritten(layer, path)? {
             record.to_mut().xattrs.retain(|x| !is_capability(x));
         }
         Ok((*record != Record::default()).then_some(record))
+    }
+
+    /// Whether a file of the container has its owner on its inode.
+    fn has_owner(&self, path: &[u8]) -> Result<bool, Error> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        match self.upper.look(path)? {
+            Some(stat) if carries(&stat) => {
+                let file = self.upper.open(path, flags)?;
+                Ok(file.is_some_and(|f| fgetxattr(f, XATTR, &mut [0u8; 128]).is_ok()))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Whether a file of the container has the content that it has in a layer.

@@ -153,6 +153,39 @@ fn a_copy_has_the_record_of_what_it_is_a_copy_of() {
     }
 }
 
+/// A FUSE file system shows no times of birth.
+#[test]
+fn where_inodes_tell_nothing_records_move_with_their_directory() {
+    let place = Place::new(|_| {});
+    let at = |path: &str| place.0.path().join(path);
+    for dir in ["up/d", "up/dd"] {
+        fs::create_dir(at(dir)).unwrap();
+    }
+    let link = Node {
+        birth: 0,
+        ..place.link("up/d/l")
+    };
+    let mut view = place.view();
+    for path in ["d", "d/f", "dd"] {
+        view.set(path.as_bytes(), None, owned(3)).unwrap();
+    }
+    view.set(b"d/l", Some(link), owned(4)).unwrap();
+    view.move_tree(b"d", b"e").unwrap();
+    fs::rename(at("up/d"), at("up/e")).unwrap();
+    for view in [&view, &place.view()] {
+        let none = Node { ino: 1, birth: 0 };
+        for (path, want) in [
+            ("e", Some(3)),
+            ("e/f", Some(3)),
+            ("dd", Some(3)),
+            ("ed", None),
+        ] {
+            assert_eq!(uid(view, path, none, false), want, "{path}");
+        }
+        assert_eq!(uid(view, "e/l", link, false), Some(4));
+    }
+}
+
 #[test]
 fn capabilities_end_with_the_content_that_they_were_given_to() {
     let place = Place::new(|[_, low]| {

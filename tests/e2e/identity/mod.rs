@@ -2,6 +2,7 @@
 //! ends. The images are real ones; the programs are Debian's and busybox's.
 
 pub mod archives;
+pub mod busybox;
 pub mod calls;
 pub mod distributions;
 pub mod hostile;

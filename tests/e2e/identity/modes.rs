@@ -1,11 +1,12 @@
 //! What `--identity` chooses, and where there is no choice.
 
-use crate::harness::{Done, Env, pid_of};
+use crate::harness::{Cmd, Done, Env, Skip, pid_of};
 
 suite!(
     off_is_the_one_id,
     ids_pretends,
     strict_refuses_what_owners_and_modes_refuse,
+    strict_refuses_times_modes_and_programs_of_others,
     where_an_outer_listener_is_it_pretends,
 );
 
@@ -51,6 +52,83 @@ t('ownun', lambda: os.unlink('/tmp/mine'))";
     let want = "read 13\nwrite 13\netc ok\nshadow 13\nsearch 13\nlist 13\nunlink 13\nsticky 1\nrename 1\ninto 13\nlink 13\n\
         chmod 1\nchdir 13\ngroup ok\ngroupw 13\nown ok\ngone 2\ndev ok\nproc ok\nFalse True False True\nownun ok\n";
     assert_eq!(e.python(&["--identity", "strict"], script), want);
+    Ok(())
+}
+
+/// What each call says, by number where libc would take another.
+const STRICT: &str = "import ctypes, os, shutil, struct
+c = ctypes.CDLL(None, use_errno=True); c.syscall.restype = ctypes.c_long
+os.mkdir(PLACE); os.chmod(PLACE, 0o755); os.chdir(PLACE)
+for n, mode in (('root', 0o644), ('all', 0o666), ('group', 0o660)): open(n, 'w').close(); os.chmod(n, mode)
+for n, mode in (('x700', 0o700), ('x755', 0o755), ('x644', 0o644), ('xgroup', 0o710), ('xmine', 0o477)):
+    shutil.copy(shutil.which('true'), n); os.chmod(n, mode)
+open('script', 'w').write('#!/bin/sh\\n'); os.chmod('script', 0o744)
+os.mkdir('shut', 0o700); shutil.copy(shutil.which('true'), 'shut/x'); os.mkdir('open', 0o755)
+os.chown('group', 0, 50); os.chown('xgroup', 0, 50); os.chown('xmine', 33, 33)
+files = {n: os.open(n, os.O_RDONLY) for n in ('root', 'all', 'group', 'x700', 'x755', 'shut', 'open')}
+os.setgroups([50]); os.setgid(33); os.setuid(33)
+def t(what, f, *a, **k):
+    try: f(*a, **k); print(what, 'ok', flush=True)
+    except OSError as e: print(what, e.errno, flush=True)
+def call(*a):
+    if c.syscall(*a) < 0: raise OSError(ctypes.get_errno(), 'x')
+def run(n):
+    if os.fork(): return os.wait() and None
+    t('exec ' + n, os.execv, n, [n]); os._exit(0)
+def runfd(n):
+    if os.fork(): return os.wait() and None
+    t('fexec ' + n, call, 322, files[n], b'', (ctypes.c_char_p * 2)(b'x'), None, 0x1000); os._exit(0)
+for n in ('x700', 'x755', 'x644', 'xgroup', 'xmine', 'script', 'shut/x', 'none', 'open'): run('./' + n)
+for n in ('x700', 'x755'): runfd(n)
+for n in ('root', 'all', 'group', 'none'):
+    t('now ' + n, os.utime, n); t('set ' + n, os.utime, n, (1, 2))
+    if n != 'none': t('fnow ' + n, os.utime, files[n]); t('fset ' + n, os.utime, files[n], (1, 2))
+spec = lambda *a: struct.pack('4q', 0, a[0], 0, a[1])
+NOW, OMIT = 0x3fffffff, 0x3ffffffe
+for n in (b'root', b'all'):
+    for a in ((NOW, NOW), (OMIT, OMIT), (NOW, OMIT), (0, NOW)): t((n, *map(hex, a)), call, 280, -100, n, spec(*a), 0)
+    t('utime', call, 132, n, None); t('utime', call, 132, n, bytes(16)); t('utimes', call, 235, n, None); t('utimes', call, 235, n, bytes(32))
+    t('futimesat', call, 261, -100, n, None); t('futimesat', call, 261, -100, n, bytes(32))
+    t('openat2', call, 437, -100, n, struct.pack('3Q', os.O_WRONLY, 0, 0), 24)
+    t('fchmodat2', call, 452, files[n.decode()], b'', 0o644, 0x1000)
+for n in ('root', 'all'): t('fchmod ' + n, os.fchmod, files[n], 0o600); t('chmod ' + n, os.chmod, n, 0o666)
+t('fchdir', os.fchdir, files['shut']); t('fchdir', os.fchdir, files['open']); os.chdir('/tmp')
+mine = os.open('mine' + str(os.getpid()), os.O_CREAT | os.O_RDWR, 0o600)
+t('own', os.fchmod, mine, 0o400); t('own', os.utime, mine, (1, 2)); t('own', os.ftruncate, mine, 1); t('own', os.utime, mine)
+os.close(mine); os.unlink('mine' + str(os.getpid()))";
+
+fn strict_refuses_times_modes_and_programs_of_others(e: &Env) -> Done {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Err(Skip("the script has the numbers of x86_64".to_owned()));
+    }
+    let script = |place: &str| format!("PLACE = '{place}'\n{STRICT}");
+    let emulated = e.python(&["--identity", "strict"], &script("/srv/strict"));
+    for line in [
+        "exec ./x700 13",
+        "exec ./script 13",
+        "exec ./shut/x 13",
+        "fexec x700 13",
+        "now root 13",
+        "set root 1",
+        "now all ok",
+        "set all 1",
+        "now group ok",
+        "fset group 1",
+        "fchmod root 1",
+        "own ok",
+    ] {
+        assert!(emulated.lines().any(|l| l == line), "{line}\n{emulated}");
+    }
+    assert!(!emulated.contains("x755"), "executed:\n{emulated}");
+    // What the kernel does with real ids.
+    if e.machine.is_root {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("strict");
+        Cmd::host(["chmod", "755"]).arg(dir.path()).ok();
+        let script = script(place.to_str().unwrap());
+        let native = Cmd::host(["python3", "-c", &script]).ok().out();
+        assert_eq!(emulated, native);
+    }
     Ok(())
 }
 

@@ -2,10 +2,12 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::harness::{Done, Env};
+use crate::harness::{Done, Env, Feature};
 
 suite!(
     chown_is_seen_and_kept,
+    owners_are_the_same_by_fuse_overlayfs,
+    owners_are_the_same_in_a_copy,
     chown_of_strangers_is_refused,
     owners_of_the_image_are_seen,
     links_fifos_and_devices_have_owners,
@@ -43,6 +45,57 @@ fn chown_is_seen_and_kept(e: &Env) -> Done {
         "5:6 640\n"
     );
     assert_eq!(dir.join("f").metadata().unwrap().uid(), e.machine.uid);
+    Ok(())
+}
+
+/// fuse-overlayfs keeps the attribute with the owner for itself, and its inodes cannot be told apart.
+fn owners_are_the_same_by_fuse_overlayfs(e: &Env) -> Done {
+    e.need(Feature::Fuse)?;
+    owners_on(e, "fuse-overlayfs")
+}
+
+fn owners_are_the_same_in_a_copy(e: &Env) -> Done {
+    owners_on(e, "copy")
+}
+
+fn owners_on(e: &Env, driver: &str) -> Done {
+    let script = "import os, stat
+os.chdir('/srv'); was = []
+def say(*names): was.append(' '.join('%s %d:%d' % (n, *os.lstat(n)[4:6]) for n in names)); print(was[-1])
+open('a', 'w'); os.chown('a', 5, 6); say('a'); os.rename('a', 'b'); open('a', 'w'); say('a', 'b')
+os.chown('b', 0, 0); say('b'); os.chown('b', 8, 9); os.unlink('b'); open('b', 'w'); say('b')
+os.makedirs('d/e'); open('d/e/f', 'w'); os.symlink('x', 'd/e/l')
+for n in ('d', 'd/e', 'd/e/f', 'd/e/l'): os.lchown(n, 7, 8)
+os.rename('d', 'dir'); say('dir', 'dir/e', 'dir/e/f', 'dir/e/l'); os.makedirs('d/e'); open('d/e/f', 'w'); say('d', 'd/e', 'd/e/f')
+os.mknod('c', 0o600 | stat.S_IFCHR, os.makedev(1, 3)); os.chown('c', 3, 3); say('c'); print(stat.S_ISCHR(os.stat('c').st_mode))
+say('/etc/shadow', '/usr/bin/chage'); os.chown('/etc/shadow', 3, -1); say('/etc/shadow')
+pid = os.fork()
+if not pid:
+    os.chdir('/tmp'); os.setgid(33); os.setuid(33); open('mine', 'w'); os.mkdir('own'); say('mine', 'own')
+    try: os.chown('/srv/b', 33, 33)
+    except OSError as e: print(e.errno, flush=True)
+    os._exit(0)
+os.wait()";
+    let want = "a 5:6\na 0:0 b 5:6\nb 0:0\nb 0:0\ndir 7:8 dir/e 7:8 dir/e/f 7:8 dir/e/l 7:8\n\
+        d 0:0 d/e 0:0 d/e/f 0:0\nc 3:3\nTrue\n/etc/shadow 0:42 /usr/bin/chage 0:42\n/etc/shadow 3:42\n\
+        mine 33:33 own 33:33\n1\n";
+    let flags = ["--network=none", "--storage-driver", driver];
+    let own = e.with_own_store();
+    let run = |name: &str, image: &str, script: &str| {
+        let run = own.cmd(["run", "--name", name]).args(flags).arg(image);
+        run.args(["python3", "-uc", script]).ok().out()
+    };
+    assert_eq!(run("a", &own.image("python"), script), want, "{driver}");
+    own.cmd(["commit", "-q", "a", "localhost/owners"]).ok();
+    let look = "import os, stat
+for n in ('/srv/a', '/srv/b', '/srv/dir', '/srv/dir/e/f', '/srv/dir/e/l', '/srv/d/e/f', '/srv/c', '/etc/shadow', '/tmp/mine', '/tmp/own'):
+    s = os.lstat(n); print(s.st_uid, s.st_gid, end=' ')
+print(stat.S_ISCHR(os.stat('/srv/c').st_mode))";
+    let committed = run("b", "localhost/owners", look);
+    assert_eq!(
+        committed,
+        "0 0 0 0 7 8 7 8 7 8 0 0 3 3 3 42 33 33 33 33 True\n"
+    );
     Ok(())
 }
 
