@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod certs;
 mod dirs;
+pub mod proxy;
 pub mod registries;
 
 pub use dirs::{Dirs, DirsError, data_root};

@@ -7,6 +7,7 @@ use super::Error;
 use crate::config::Env;
 use crate::config::auth::Credentials;
 use crate::config::certs::Certs;
+use crate::config::proxy::Proxies;
 use crate::config::registries::Registries;
 use crate::registry::{self, Client};
 
@@ -41,6 +42,7 @@ impl Access {
     pub(super) fn client_with(&self, credentials: Credentials) -> Result<Client, Error> {
         Ok(Client::new(registry::Options {
             registries: self.registries()?,
+            proxies: Proxies::new(Env::process()),
             certs: Certs::new(self.cert_dir.as_deref(), Env::process()),
             tls_verify: self.tls_verify.unwrap_or(true),
             credentials,

@@ -16,6 +16,7 @@ use super::subject::Subject;
 use super::transport::{Call, Settings, Transport};
 use crate::config::auth::Credentials;
 use crate::config::certs::Certs;
+use crate::config::proxy::Proxies;
 use crate::config::registries::{Place, Registries};
 use crate::oci::{Digest, DigestError, Digester, MANIFEST_MAX, Reference, media};
 
@@ -30,6 +31,8 @@ pub struct Options {
     pub tls_verify: bool,
     /// Logins.
     pub credentials: Credentials,
+    /// Proxies.
+    pub proxies: Proxies,
     /// Certificates of single registries.
     pub certs: Certs,
     /// Mirrors and the like.
@@ -51,6 +54,7 @@ impl Default for Options {
             credentials: Credentials::none(),
             registries: Registries::none(),
             certs: Certs::none(),
+            proxies: Proxies::none(),
             connect_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(30),
             retries: 5,
@@ -138,6 +142,7 @@ impl Client {
                     connect_timeout: options.connect_timeout,
                     stall_timeout: options.stall_timeout,
                     user_agent,
+                    proxies: options.proxies,
                 },
                 options.certs,
             ),

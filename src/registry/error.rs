@@ -99,6 +99,12 @@ pub enum Error {
         /// What the HTTP library said.
         source: Box<ureq::Error>,
     },
+    /// A variable of the environment that should name a proxy.
+    #[error("{variable} is not the URL of a proxy")]
+    ProxyUrl {
+        /// The variable. Its value may hold a password.
+        variable: &'static str,
+    },
     /// A URL that cannot be requested.
     #[error("{url:?} is not a URL that can be asked for")]
     Url {
@@ -396,13 +402,14 @@ impl Error {
                 "check the name; `coracle login {registry}` keeps a login for it"
             ),
             Self::LoginRefused { .. } => "check user name and password; some registries want an access token in the password's place".into(),
-            Self::RateLimited { wait: Some(wait), .. } => format!(
-                "try again in {} s, or log in: registries allow more to those they know",
-                wait.as_secs()
+            Self::RateLimited { wait, .. } => format!(
+                "try again {}, or `coracle login` first: registries allow more to those they know; a mirror is another way (registries.conf)",
+                match wait.map(|w| w.as_secs()) {
+                    None => "later".to_owned(),
+                    Some(s @ 0..=120) => format!("in {s} s"),
+                    Some(s) => format!("in {} min", s.div_ceil(60)),
+                }
             ),
-            Self::RateLimited { wait: None, .. } => {
-                "try again later, or log in: registries allow more to those they know".into()
-            }
             Self::RealmNotHttps { .. } => {
                 "--tls-verify=false allows it, for a registry that you trust on a network that you trust".into()
             }
@@ -414,7 +421,10 @@ impl Error {
             Self::Digest { .. } => {
                 "do not use this image: the registry, or something on the way, changed it".into()
             }
-            Self::Proxy { .. } => "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY".into(),
+            Self::Proxy { .. } => {
+                "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; a login for the proxy goes into its URL".into()
+            }
+            Self::ProxyUrl { .. } => "want http://, https://, socks4:// or socks5:// HOST:PORT, or HOST:PORT alone".into(),
             _ => return None,
         })
     }

@@ -17,6 +17,7 @@ use super::reply::Reply;
 use super::subject::Subject;
 use super::tls::Tls;
 use crate::config::certs::Certs;
+use crate::config::proxy::{Proxies, Proxy};
 
 /// A reply's head may have this many bytes (signed URLs and cookies are long).
 const HEAD_MAX: usize = 64 << 10;
@@ -35,6 +36,7 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) stall_timeout: Duration,
     pub(super) user_agent: String,
+    pub(super) proxies: Proxies,
 }
 
 /// Connections. Each kind of agent is made when the first request needs it, and so are certificates read.
@@ -48,7 +50,7 @@ pub(super) struct Transport {
 /// What connections of one agent have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
-    loopback: bool,
+    proxy: Option<Proxy>,
     /// `None` for plain http.
     tls: Option<TlsKind>,
 }
@@ -65,7 +67,7 @@ struct TlsKind {
 impl Kind {
     fn without_host(&self) -> Self {
         Self {
-            loopback: self.loopback,
+            proxy: self.proxy.clone(),
             tls: self.tls.as_ref().map(|tls| TlsKind {
                 verify: tls.verify,
                 registry: String::new(),
@@ -199,8 +201,21 @@ impl Transport {
                 tls,
                 response,
             }),
-            Err(e) => Err(fault(host, tls, &self.settings, e)),
+            Err(e) => {
+                // The host may be well, and the proxy not.
+                let by = match self.proxy(&call.uri, tls).filter(|_| !is_loopback(&host)) {
+                    Some(proxy) => format!("{host} by way of {}", proxy.variable),
+                    None => host,
+                };
+                Err(fault(by, tls, &self.settings, e))
+            }
         }
+    }
+
+    fn proxy(&self, uri: &Uri, tls: bool) -> Option<Proxy> {
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let host = uri.host().unwrap_or_default();
+        self.settings.proxies.of(tls, host, port).cloned()
     }
 
     /// The connections for a call; `tls`: it is one by https.
@@ -209,7 +224,9 @@ impl Transport {
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = Kind {
             // A loopback address is never asked for through a proxy: the proxy's loopback is not ours.
-            loopback: is_loopback(host),
+            proxy: (!is_loopback(host))
+                .then(|| self.proxy(&call.uri, tls))
+                .flatten(),
             tls: tls.then(|| TlsKind {
                 verify: call.subject.verify,
                 registry: call.subject.registry.to_owned(),
@@ -233,10 +250,10 @@ impl Transport {
         };
         let made = match (agents.get(&shared), config) {
             (Some(agent), _) => agent.clone(),
-            (None, None) => agent(&self.settings, !kind.loopback, None),
+            (None, None) => agent(&self.settings, kind.proxy.as_ref(), None)?,
             (None, Some((verify, certs))) => {
                 let config = self.tls.config(verify, &certs)?;
-                agent(&self.settings, !kind.loopback, Some(config))
+                agent(&self.settings, kind.proxy.as_ref(), Some(config))?
             }
         };
         agents.insert(shared, made.clone());
@@ -245,7 +262,14 @@ impl Transport {
     }
 }
 
-fn agent(s: &Settings, proxy: bool, tls: Option<TlsConfig>) -> Agent {
+fn agent(s: &Settings, proxy: Option<&Proxy>, tls: Option<TlsConfig>) -> Result<Agent, Error> {
+    let proxy = match proxy {
+        None => None,
+        // Without this it would be passed by, and what should have gone through it would go around.
+        Some(given) => Some(ureq::Proxy::new(&given.url).map_err(|_| Error::ProxyUrl {
+            variable: given.variable,
+        })?),
+    };
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -264,13 +288,12 @@ fn agent(s: &Settings, proxy: bool, tls: Option<TlsConfig>) -> Agent {
         .output_buffer_size(OUTPUT_BUFFER)
         .max_idle_connections(2 * IDLE_PER_HOST)
         .max_idle_connections_per_host(IDLE_PER_HOST);
-    if !proxy {
-        config = config.proxy(None);
-    }
+    // Which hosts have one is decided by us: ureq would read the environment in its own way.
+    config = config.proxy(proxy);
     if let Some(tls) = tls {
         config = config.tls_config(tls);
     }
-    config.build().into()
+    Ok(config.build().into())
 }
 
 /// What an error of ureq means to us.
@@ -346,6 +369,7 @@ mod tests {
                 connect_timeout: Duration::from_secs(1),
                 stall_timeout: Duration::from_secs(1),
                 user_agent: "x".into(),
+                proxies: Proxies::none(),
             },
             Certs::none(),
         );

@@ -6,6 +6,7 @@ mod lists;
 mod logins;
 mod manifests;
 mod mirrors;
+mod proxies;
 mod redirects;
 mod server;
 mod stalls;
