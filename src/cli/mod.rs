@@ -34,6 +34,7 @@ mod run;
 mod run_values;
 mod save;
 mod search;
+mod sign;
 mod system;
 mod table;
 mod tag;
@@ -101,6 +102,7 @@ enum Command {
     Run(Box<run::Args>),
     Save(save::Args),
     Search(search::Args),
+    Sign(sign::Args),
     System(system::Args),
     Tag(tag::Args),
     Tags(tags::Args),
@@ -183,6 +185,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Run(a) => run::exec(global, *a),
         Command::Save(a) => save::exec(global, &a),
         Command::Search(a) => search::exec(global, &a),
+        Command::Sign(a) => sign::exec(global, &a),
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
         Command::Tags(a) => tags::exec(global, &a),

@@ -31,6 +31,7 @@ pub mod rmi;
 pub mod run;
 pub mod save;
 mod short;
+pub mod sign;
 mod signatures;
 mod state;
 pub mod tag;

@@ -32,6 +32,21 @@ pub enum Error {
         /// Where it stands.
         what: String,
     },
+    /// Not a private key.
+    #[error("{} is not a private key: want PKCS #8 in PEM (ECDSA P-256, Ed25519 or RSA), or one that cosign made", path.display())]
+    PrivateKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The passphrase does not open it.
+    #[error("{}: the passphrase is wrong", path.display())]
+    Passphrase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No signature could be made.
+    #[error("cannot sign: the system gives no random numbers")]
+    Sign,
     /// The policy says `reject`.
     #[error("the signature policy refuses {0}")]
     Rejected(String),
@@ -65,7 +80,8 @@ impl Error {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Read { .. } | Self::Key { .. } => return None,
+            Self::Read { .. } | Self::Key { .. } | Self::Sign | Self::Passphrase { .. } => return None,
+            Self::PrivateKey { .. } => "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 makes one".to_owned(),
             Self::Policy { .. } => "containers-policy.json(5) describes the file; what coracle does not know it refuses".to_owned(),
             Self::Rejected(_)
             | Self::Unsupported { .. }

@@ -12,10 +12,14 @@ mod error;
 mod identity;
 mod key;
 mod policy;
+mod private;
 mod sigstore;
 
 pub use error::Error;
 pub use identity::Identity;
 pub use key::PublicKey;
 pub use policy::{Image, Policy, Requirement};
-pub use sigstore::{PAYLOAD_MAX, PAYLOAD_TYPE, SIGNATURE_ANNOTATION, Signature, tag_of, vouching};
+pub use private::PrivateKey;
+pub use sigstore::{
+    PAYLOAD_MAX, PAYLOAD_TYPE, SIGNATURE_ANNOTATION, Signature, payload, tag_of, vouching,
+};

@@ -21,6 +21,20 @@ pub fn tag_of(manifest: &Digest) -> String {
     format!("{}-{}.sig", manifest.algorithm().name(), manifest.hex())
 }
 
+/// A document that says that `manifest` is the image called `reference`, made by `creator` at this time (seconds
+/// since 1970).
+pub fn payload(reference: &str, manifest: &Digest, creator: &str, time: i64) -> Vec<u8> {
+    let document = serde_json::json!({
+        "critical": {
+            "identity": { "docker-reference": reference },
+            "image": { "docker-manifest-digest": manifest },
+            "type": KIND,
+        },
+        "optional": { "creator": creator, "timestamp": time },
+    });
+    document.to_string().into_bytes()
+}
+
 /// A document and the signature over it, as they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {

@@ -14,6 +14,8 @@ suite!(
     other_kinds_of_keys,
     the_policy_of_the_user_counts,
     archives_have_no_signatures,
+    what_we_sign_is_signed,
+    a_sealed_key_wants_its_passphrase,
 );
 
 /// A pair of keys, `NAME.key` and `NAME.pub`.
@@ -382,5 +384,82 @@ fn archives_have_no_signatures(e: &Env) -> Done {
     let id = own.cmd(["images", "-q"]).ok().out();
     own.cmd(["save", "-o"]).arg(&archive).arg(id.trim()).ok();
     load(&policy, &archive).fails_with(125, "must be signed, and there is no signature");
+    Ok(())
+}
+
+fn what_we_sign_is_signed(e: &Env) -> Done {
+    needs(e)?;
+    let registry = Registry::start(e, "", "");
+    let image = Signed::new(e, &registry, "ours");
+    for (name, how) in [
+        ("p256", P256),
+        ("ed", &["-algorithm", "ED25519"]),
+        (
+            "rsa",
+            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+        ),
+    ] {
+        let key = make_key(e, name, how);
+        e.give(&key.private);
+        let verify = || {
+            let cmd = image.own.cmd(["verify", "--exact", "--key"]);
+            cmd.arg(&key.public).arg(image.name()).run()
+        };
+        verify().code_is(1);
+        let sign = image.own.cmd(["sign", "--key"]);
+        let signed = sign.arg(&key.private).arg(image.name()).ok();
+        signed.out_is(&format!("{}\n", image.manifest));
+        verify().code_is(0);
+        image.pull(&image.policy(&key, "matchExact")).ok();
+    }
+    // Those before are there still.
+    let tag = image.manifest.replace(':', "-");
+    let tags = image.own.cmd(["tags", &image.repository]).ok().out();
+    assert!(tags.contains(&format!("{tag}.sig")), "{tags}");
+    let first = Key {
+        private: e.dir.join("p256.key"),
+        public: e.dir.join("p256.pub"),
+    };
+    image.pull(&image.policy(&first, "matchExact")).ok();
+    let cmd = image.own.cmd(["sign", "--key"]);
+    cmd.arg(&first.public)
+        .arg(image.name())
+        .run()
+        .fails_with(125, "is not a private key");
+    // An index, with what is in it.
+    let index = registry.image(e, "multi");
+    let cmd = image.own.cmd(["sign", "--recursive", "--key"]);
+    let signed = cmd.arg(&first.private).arg(&index).ok().out();
+    assert!(signed.lines().count() > 2, "{signed}");
+    let cmd = image.own.cmd(["verify", "--key"]);
+    cmd.arg(&first.public).arg(&index).ok();
+    Ok(())
+}
+
+fn a_sealed_key_wants_its_passphrase(e: &Env) -> Done {
+    needs(e)?;
+    let registry = Registry::start(e, "", "");
+    let image = Signed::new(e, &registry, "sealed");
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
+    let copy = |name: &str| e.file(name, std::fs::read(keys.join(name)).unwrap());
+    let (private, public) = (copy("sealed.key"), copy("sealed.pub"));
+    let sign = || {
+        image
+            .own
+            .cmd(["sign", "--key"])
+            .arg(&private)
+            .arg(image.name())
+    };
+    sign().run().fails_with(125, "--passphrase-file");
+    sign()
+        .env("COSIGN_PASSWORD", "wrong")
+        .run()
+        .fails_with(125, "the passphrase is wrong");
+    sign().env("COSIGN_PASSWORD", "pass").ok();
+    let word = e.file("word", "pass\n");
+    sign().arg("--passphrase-file").arg(word).ok();
+    let verify = image.own.cmd(["verify", "--exact", "--key"]).arg(public);
+    let list: Value = serde_json::from_str(&verify.arg(image.name()).ok().out()).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 2);
     Ok(())
 }
