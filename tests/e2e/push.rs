@@ -576,7 +576,7 @@ fn layers_of_an_older_store(e: &Env) -> Done {
 fn all_tags(e: &Env) -> Done {
     skopeo(e)?;
     let own = e.with_own_store();
-    let (a, b) = (own.image("busybox"), own.image("layers1"));
+    let (a, b) = (own.image("busybox"), own.image("busybox-config"));
     let name = format!("{}/push/tags", e.machine.registry);
     for (image, tag) in [(&a, "1"), (&b, "2"), (&a, "latest")] {
         own.cmd(["tag", image, &format!("{name}:{tag}")]).ok();

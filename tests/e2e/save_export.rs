@@ -537,7 +537,7 @@ fn podman_takes_and_gives_several_images(e: &Env) -> Done {
     peers(e)?;
     e.need(Feature::Program("podman"))?;
     let own = e.with_own_store();
-    let (a, b) = (own.image("busybox"), own.image("layers1"));
+    let (a, b) = (own.image("busybox"), own.image("busybox-config"));
     own.cmd(["tag", &a, "example.com/second:name"]).ok();
     let (ours, theirs) = (own.dir.join("ours.tar"), own.dir.join("theirs.tar"));
     let names = [a.as_str(), &b, "example.com/second:name"];
