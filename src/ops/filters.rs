@@ -7,12 +7,10 @@ use std::str::FromStr;
 use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
 
+use super::intake::CONFIG_MAX;
 use super::{Error, IntakeError};
 use crate::oci::Reference;
 use crate::store::{ImageRecord, Store};
-
-/// Most bytes of a configuration that we take into memory; larger ones were never let in.
-const CONFIG_MAX: u64 = 8 << 20;
 
 /// `label=KEY[=VALUE]`, or the opposite.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,11 +2,10 @@
 
 use serde::Deserialize;
 
+use super::intake::CONFIG_MAX;
 use super::{Error, IntakeError};
 use crate::oci::Digest;
 use crate::store::Store;
-
-const CONFIG_MAX: u64 = 8 << 20;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]

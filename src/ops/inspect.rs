@@ -2,12 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::intake::CONFIG_MAX;
 use super::{Error, IntakeError};
 use crate::oci::Reference;
 use crate::store::Store;
-
-/// Most bytes of a configuration that we take into memory; larger ones were never let in.
-const CONFIG_MAX: u64 = 8 << 20;
 
 /// The image called `name` (name or id) as a JSON object.
 pub fn inspect(store: &Store, name: &str) -> Result<Value, Error> {

@@ -20,6 +20,7 @@ use std::sync::{Mutex, PoisonError};
 use oci_spec::image::ImageManifest;
 
 use super::commit::Format;
+use super::intake::CONFIG_MAX;
 use super::outgoing::{Blob, Described, Outgoing, documents};
 use super::progress::{Planned, Progress};
 use super::{Access, Error};
@@ -30,8 +31,6 @@ use crate::oci::{
 use crate::registry::{self, Client, Upload};
 use crate::store::{self, ImageLayer, ImageRecord, Store};
 
-/// Largest image configuration; larger ones were never let in.
-const CONFIG_MAX: u64 = 8 << 20;
 /// Layers at a time.
 const JOBS: usize = 4;
 

@@ -23,15 +23,13 @@ use serde_json::json;
 
 use super::Error;
 use super::commit::Format;
+use super::intake::CONFIG_MAX;
 use super::outgoing::{Blob, Described, Documents, Outgoing, documents};
 use super::progress::Progress;
 use crate::layer::Compression;
 use crate::layer::pack::{self, Files};
 use crate::oci::{Algorithm, Digest, MANIFEST_MAX, Reference, media};
 use crate::store::{ImageRecord, Store};
-
-/// Largest image configuration; larger ones were never let in.
-const CONFIG_MAX: u64 = 8 << 20;
 
 /// Where the images go.
 #[derive(Debug)]

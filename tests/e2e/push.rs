@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::commit::kept;
 use crate::harness::{Cmd, Done, Env, Feature, closed_port, digest, wait_until};
+use crate::save_export::podman;
 
 suite!(
     to_where_the_name_says,
@@ -394,28 +395,6 @@ fn images_of_other_tools_keep_their_digests(e: &Env) -> Done {
         assert_eq!(raw(&name), raw(&to), "{kind}");
     }
     Ok(())
-}
-
-/// podman with a store of its own.
-fn podman(dir: &Path, args: &[&str]) -> String {
-    let part = |name: &str| dir.join(name).into_os_string();
-    let mut words = vec!["podman".into(), "--root".into(), part("root")];
-    words.extend([
-        "--runroot".into(),
-        part("run"),
-        "--tmpdir".into(),
-        part("tmp"),
-    ]);
-    Cmd::host(words)
-        .args([
-            "--storage-driver=vfs",
-            "--cgroup-manager=cgroupfs",
-            "--events-backend=none",
-        ])
-        .args(args)
-        .limit(200)
-        .ok()
-        .out()
 }
 
 fn podman_pulls_what_was_pushed(e: &Env) -> Done {

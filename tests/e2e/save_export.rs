@@ -253,7 +253,7 @@ fn what_emulation_recorded_is_what_real_root_sees(e: &Env) -> Done {
 }
 
 /// podman with a store of its own in a directory whose path is short: it takes none of more than 50 characters.
-fn podman(dir: &Path, args: &[&str]) -> String {
+pub fn podman(dir: &Path, args: &[&str]) -> String {
     let part = |name: &str| dir.join(name).into_os_string();
     let mut words = vec!["podman".into(), "--root".into(), part("root")];
     words.extend([
@@ -269,7 +269,7 @@ fn podman(dir: &Path, args: &[&str]) -> String {
             "--events-backend=none",
         ])
         .args(args)
-        .limit(120)
+        .limit(200)
         .ok()
         .out()
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub use change::{Change, ChangeError};
 
 use super::Error;
-use super::intake::IntakeError;
+use super::intake::{CONFIG_MAX, IntakeError};
 use super::made::{self, Made};
 use super::progress::Progress;
 use super::written::{Written, tell};
@@ -22,8 +22,6 @@ use crate::oci::{Compression, Digest, MANIFEST_MAX, ManifestError, Reference, Re
 use crate::oci::{layer_compression, media};
 use crate::store::{ImageRecord, Store};
 
-/// Largest image configuration; larger ones were never let in.
-const CONFIG_MAX: u64 = 8 << 20;
 /// Configuration keys of docker that tell about the container from which an image was made.
 const OF_A_CONTAINER: [&str; 6] = [
     "id",

@@ -34,7 +34,7 @@ use crate::oci::{Digest, MANIFEST_MAX, Manifest, ManifestError, Platform, Refere
 use crate::store::{self, ImageLayer, ImageRecord, Keep, Store};
 
 /// Largest image configuration, in bytes. Real ones have a few kilobytes.
-const CONFIG_MAX: u64 = 8 << 20;
+pub(super) const CONFIG_MAX: u64 = 8 << 20;
 /// Deepest nesting of indexes. Real ones have one level, `docker buildx` layouts two.
 const INDEX_DEPTH: u32 = 3;
 /// Layers at a time when nothing else is asked for.
