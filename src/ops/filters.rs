@@ -7,8 +7,7 @@ use std::str::FromStr;
 use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
 
-use super::intake::CONFIG_MAX;
-use super::{Error, IntakeError};
+use super::{Error, IntakeError, stored};
 use crate::oci::Reference;
 use crate::store::{ImageRecord, Store};
 
@@ -96,7 +95,7 @@ pub(super) fn labels_of(
         #[serde(rename = "Labels", default)]
         labels: Option<BTreeMap<String, String>>,
     }
-    let bytes = store.blobs().read(&image.id, CONFIG_MAX)?;
+    let bytes = stored::config(store, image)?;
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     Ok(config.config.and_then(|c| c.labels).unwrap_or_default())
 }

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::Error;
 use super::filters::labels_of;
 pub use super::filters::{Label, NamePattern};
+use super::{Error, stored};
 use crate::oci::Reference;
 use crate::store::{ImageRecord, Store};
 
@@ -52,8 +52,12 @@ pub fn images(store: &Store, wanted: &Wanted) -> Result<Vec<ImageRecord>, Error>
     let tests: Vec<Test<'_>> = tests.collect::<Result<_, _>>()?;
     let mut kept = Vec::new();
     for record in records {
-        if passes(store, &record, &tests)? {
-            kept.push(record);
+        match passes(store, &record, &tests) {
+            Ok(true) => kept.push(record),
+            Ok(false) => {}
+            // Removed since it was listed.
+            Err(e) if stored::is_gone(&e) => {}
+            Err(e) => return Err(e),
         }
     }
     // As times: RFC 3339 allows several ways to write one.

@@ -2,15 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::intake::CONFIG_MAX;
-use super::{Error, IntakeError};
+use super::{Error, IntakeError, stored};
 use crate::oci::Reference;
 use crate::store::Store;
 
 /// The image called `name` (name or id) as a JSON object.
 pub fn inspect(store: &Store, name: &str) -> Result<Value, Error> {
     let image = store.images().find(name)?;
-    let bytes = store.blobs().read(&image.id, CONFIG_MAX)?;
+    let bytes = stored::config(store, &image)?;
     let config: Value = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let records = store.images().list()?;
     let same = || records.iter().filter(|r| r.id == image.id);

@@ -20,14 +20,11 @@ use std::sync::{Mutex, PoisonError};
 use oci_spec::image::ImageManifest;
 
 use super::commit::Format;
-use super::intake::CONFIG_MAX;
 use super::outgoing::{Blob, Described, Outgoing, documents};
 use super::progress::{Planned, Progress};
-use super::{Access, Error};
+use super::{Access, Error, stored};
 use crate::layer::Compression;
-use crate::oci::{
-    self, Digest, Digester, MANIFEST_MAX, ManifestError, Reference, layer_compression,
-};
+use crate::oci::{self, Digest, Digester, ManifestError, Reference, layer_compression};
 use crate::registry::{self, Client, Upload};
 use crate::store::{self, ImageLayer, ImageRecord, Store};
 
@@ -85,7 +82,7 @@ pub fn push(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Pushed, Error> {
-    let image = store.images().find(name)?;
+    let ([image], _lease) = stored::leased(store, || Ok([store.images().find(name)?]))?;
     let reference = match (destination, &image.reference) {
         (Some(destination), _) => destination,
         (None, Some(own)) => own,
@@ -102,10 +99,13 @@ pub fn push_all(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Vec<Pushed>, Error> {
-    let mut images: Vec<ImageRecord> = store.images().list()?;
-    images.retain(|i| {
+    let of_it = |i: &ImageRecord| {
         (i.reference.as_ref()).is_some_and(|r| r.digest().is_none() && r.name() == name.name())
-    });
+    };
+    let (mut images, _lease) = stored::leased(store, || {
+        let all = store.images().list()?.into_iter();
+        Ok(all.filter(of_it).collect::<Vec<_>>())
+    })?;
     if images.is_empty() {
         return Err(store::Error::NoSuchImage {
             name: name.name(),
@@ -150,7 +150,7 @@ impl<'a> Image<'a> {
         if reference.digest().is_some() {
             return Err(Error::PushDigest(reference.clone()));
         }
-        let bytes = store.blobs().read(&image.manifest, MANIFEST_MAX)?;
+        let bytes = stored::manifest(store, image)?;
         let parsed = serde_json::from_slice(&bytes).map_err(ManifestError::from)?;
         Ok(Self {
             store,
@@ -165,7 +165,6 @@ impl<'a> Image<'a> {
     }
 
     fn push(self) -> Result<Pushed, Error> {
-        let _lease = self.store.lease(self.image.roots())?;
         let pushed = self.push_leased();
         for notice in self.client.take_notices() {
             self.progress.warn(&notice.to_string());
@@ -174,7 +173,7 @@ impl<'a> Image<'a> {
     }
 
     fn push_leased(&self) -> Result<Pushed, Error> {
-        let config = self.store.blobs().read(&self.image.id, CONFIG_MAX)?;
+        let config = stored::config(self.store, self.image)?;
         let layers = self.layers()?;
         let own = &self.image.manifest;
         let manifest = self.manifest.0.clone();

@@ -21,14 +21,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::Error;
 use super::commit::Format;
-use super::intake::CONFIG_MAX;
 use super::outgoing::{Blob, Described, Documents, Outgoing, documents};
 use super::progress::Progress;
+use super::{Error, stored};
 use crate::layer::Compression;
 use crate::layer::pack::{self, Files};
-use crate::oci::{Algorithm, Digest, MANIFEST_MAX, Reference, media};
+use crate::oci::{Algorithm, Digest, Reference, media};
 use crate::store::{ImageRecord, Store};
 
 /// Where the images go.
@@ -62,11 +61,10 @@ pub fn save(
     output: Output,
     progress: &dyn Progress,
 ) -> Result<Vec<Saved>, Error> {
-    let images = names
-        .iter()
-        .map(|name| store.images().find(name))
-        .collect::<Result<Vec<_>, _>>()?;
-    let _lease = store.lease(images.iter().flat_map(ImageRecord::roots))?;
+    let (images, _lease) = stored::leased(store, || {
+        let find = |name: &String| Ok(store.images().find(name)?);
+        names.iter().map(find).collect::<Result<Vec<_>, _>>()
+    })?;
     let format = matches!(output, Output::DockerDir(_)).then_some(Format::Docker);
     let mut parts: Vec<Parts> = Vec::new();
     for image in &images {
@@ -128,8 +126,8 @@ impl Parts {
         format: Option<Format>,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        let config = store.blobs().read(&image.id, CONFIG_MAX)?;
-        let manifest = store.blobs().read(&image.manifest, MANIFEST_MAX)?;
+        let config = stored::config(store, image)?;
+        let manifest = stored::manifest(store, image)?;
         let mut layers = Vec::new();
         for layer in &image.layers {
             let outgoing = Outgoing { store, layer };

@@ -1,6 +1,7 @@
 //! Images: names that point to a manifest, a configuration and layers. One small file a name, so that
 //! `run` reads one file and nothing else.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -180,10 +181,10 @@ impl Images<'_> {
         Ok(self.get(&reference)?.map(|_| reference.to_string()))
     }
 
-    /// Store an image under the name that it carries, or under its id if it carries none. An image
-    /// that loses its last name to this one stays, nameless. All that it refers to must be there, and
+    /// Store an image under the name that it carries; if it carries none, under those that it has in the store,
+    /// or else under its id. Returns what is stored. An image that loses its last name to this one stays, nameless. All that it refers to must be there, and
     /// a lease or a shared guard must have held it since before it was looked for.
-    pub fn put(&self, record: &ImageRecord) -> Result<(), Error> {
+    pub fn put(&self, record: &ImageRecord) -> Result<ImageRecord, Error> {
         let _guard = self.store.shared()?;
         let _names = self.lock_names()?;
         self.put_locked(record)
@@ -204,47 +205,44 @@ impl Images<'_> {
                 local: None,
             });
         }
-        self.put_locked(&record)?;
-        Ok(record)
+        self.put_locked(&record)
     }
 
-    /// Take a name away. `keep`: an image that loses its last name stays, nameless; else nothing
-    /// refers to it any more and the next [`Store::gc`] removes it. `false`: there was no such name.
-    pub fn untag(&self, name: &Reference, keep: bool) -> Result<bool, Error> {
+    /// Take the names `gone` away from an image, if it has the names `had` and no others; with the last of
+    /// them it goes itself, and the next [`Store::gc`] removes what it alone needed. `false`: it has other
+    /// names by now, or is gone, and nothing was done. So what was decided by looking at the names holds still
+    /// when it is done, and a name that the image was given meanwhile is not lost.
+    pub fn remove(
+        &self,
+        id: &Digest,
+        had: &[Reference],
+        gone: &[Reference],
+    ) -> Result<bool, Error> {
         let _guard = self.store.shared()?;
         let _names = self.lock_names()?;
-        let Some(record) = self.get(name)? else {
+        let records = self.list()?;
+        let mut have = records.iter().filter(|r| r.id == *id).peekable();
+        if have.peek().is_none() {
             return Ok(false);
-        };
-        if keep {
-            self.keep_nameless(&record)?;
         }
-        atomic::unlink(&self.tag_path(name))?;
+        let have: HashSet<&Reference> = have.filter_map(|r| r.reference.as_ref()).collect();
+        if have != had.iter().collect() {
+            return Ok(false);
+        }
+        for name in gone {
+            atomic::unlink(&self.tag_path(name))?;
+        }
+        if gone.len() == had.len() {
+            atomic::unlink(&self.id_path(id))?;
+        }
         Ok(true)
-    }
-
-    /// Take all names of an image away; returns those it had. The next [`Store::gc`] removes it.
-    pub fn remove(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
-        let _guard = self.store.shared()?;
-        let _names = self.lock_names()?;
-        let mut gone = Vec::new();
-        for record in self.list()? {
-            if record.id == *id
-                && let Some(name) = record.reference
-            {
-                atomic::unlink(&self.tag_path(&name))?;
-                gone.push(name);
-            }
-        }
-        atomic::unlink(&self.id_path(id))?;
-        Ok(gone)
     }
 
     fn lock_names(&self) -> Result<Guard, Error> {
         lock::lock_dir(&self.dir(), Kind::Exclusive, self.store.timeout)
     }
 
-    fn put_locked(&self, record: &ImageRecord) -> Result<(), Error> {
+    fn put_locked(&self, record: &ImageRecord) -> Result<ImageRecord, Error> {
         let mut record = ImageRecord {
             reference: record.reference.as_ref().map(canonical),
             ..record.clone()
@@ -252,6 +250,9 @@ impl Images<'_> {
         let records = self.list()?;
         // The repositories belong to the image, not to one of its names.
         for other in records.iter().filter(|r| r.id == record.id) {
+            if record.reference.is_none() {
+                record.reference.clone_from(&other.reference);
+            }
             for repository in &other.repositories {
                 if !record.repositories.contains(repository) {
                     record.repositories.push(repository.clone());
@@ -273,7 +274,7 @@ impl Images<'_> {
         if record.reference.is_some() {
             atomic::unlink(&self.id_path(&record.id))?;
         }
-        Ok(())
+        Ok(record)
     }
 
     /// `record` is about to lose its name: keep the image if that is its only one.

@@ -63,6 +63,7 @@ mod run_tty;
 mod save_export;
 mod signatures;
 mod storage_drivers;
+mod stress;
 mod unpack_vs_umoci;
 
 use std::process::ExitCode;
@@ -123,6 +124,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("save_export", save_export::TESTS, false),
     ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
+    ("stress", stress::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
 ];
 
