@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "runtime::MountOptions",
             "runtime::caps",
             "store::Error",
-            "store::ImageRecord",
+            "store::ImageRecord", "store::ImageSummary",
         ],
     ),
     (

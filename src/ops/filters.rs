@@ -8,8 +8,8 @@ use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
 
 use super::{Error, IntakeError, stored};
-use crate::oci::Reference;
-use crate::store::{ImageRecord, Store};
+use crate::oci::{Digest, Reference};
+use crate::store::Store;
 
 /// `label=KEY[=VALUE]`, or the opposite.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +81,7 @@ impl NamePattern {
 }
 
 /// The labels of an image, from its configuration.
-pub(super) fn labels_of(
-    store: &Store,
-    image: &ImageRecord,
-) -> Result<BTreeMap<String, String>, Error> {
+pub(super) fn labels_of(store: &Store, id: &Digest) -> Result<BTreeMap<String, String>, Error> {
     #[derive(Default, Deserialize)]
     struct Config {
         #[serde(default)]
@@ -95,7 +92,7 @@ pub(super) fn labels_of(
         #[serde(rename = "Labels", default)]
         labels: Option<BTreeMap<String, String>>,
     }
-    let bytes = stored::config(store, image)?;
+    let bytes = stored::config(store, id)?;
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     Ok(config.config.and_then(|c| c.labels).unwrap_or_default())
 }

@@ -9,7 +9,7 @@ use crate::store::Store;
 /// The image called `name` (name or id) as a JSON object.
 pub fn inspect(store: &Store, name: &str) -> Result<Value, Error> {
     let image = store.images().find(name)?;
-    let bytes = stored::config(store, &image)?;
+    let bytes = stored::config(store, &image.id)?;
     let config: Value = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let records = store.images().list()?;
     let same = || records.iter().filter(|r| r.id == image.id);

@@ -56,13 +56,13 @@ pub fn prune_images(store: &Store, wanted: &Wanted) -> Result<Pruned, Error> {
             continue;
         }
         if !wanted.labels.is_empty() || wanted.until.is_some() {
-            let labels = match labels_of(store, image) {
+            let labels = match labels_of(store, &image.id) {
                 Ok(labels) => labels,
                 // Somebody else was faster.
                 Err(e) if stored::is_gone(&e) => continue,
                 Err(e) => return Err(e),
             };
-            if !wanted.is_about(images::made(image), &labels) {
+            if !wanted.is_about(images::made(image.created.as_deref()), &labels) {
                 continue;
             }
         }

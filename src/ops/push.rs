@@ -173,7 +173,7 @@ impl<'a> Image<'a> {
     }
 
     fn push_leased(&self) -> Result<Pushed, Error> {
-        let config = stored::config(self.store, self.image)?;
+        let config = stored::config(self.store, &self.image.id)?;
         let layers = self.layers()?;
         let own = &self.image.manifest;
         let manifest = self.manifest.0.clone();

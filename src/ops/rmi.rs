@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::oci::{Digest, Reference};
-use crate::store::{self, ImageRecord, Store};
+use crate::store::{self, ImageSummary, Store};
 
 /// Why an image stays.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<Removed, Error> 
     // Again if the image got or lost a name since it was looked at: whoever did that has got on.
     loop {
         let image = images.find(name)?;
-        let all = names_of(&images.list()?, &image);
+        let all = names_of(&images.summaries()?, &image.id);
         let by_name = name
             .parse::<Reference>()
             .is_ok_and(|n| image.reference.as_ref() == Some(&n) || n.digest().is_some());
@@ -74,7 +74,7 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<Removed, Error> 
                 }
                 .into());
             }
-            _ => take(store, &image, all, force)?,
+            _ => take(store, &image.id, all, force)?,
         };
         if let Some(removed) = removed {
             return Ok(removed);
@@ -87,8 +87,8 @@ pub fn remove_whole(store: &Store, name: &str, force: bool) -> Result<Removed, E
     let images = store.images();
     loop {
         let image = images.find(name)?;
-        let all = names_of(&images.list()?, &image);
-        if let Some(removed) = take(store, &image, all, force)? {
+        let all = names_of(&images.summaries()?, &image.id);
+        if let Some(removed) = take(store, &image.id, all, force)? {
             return Ok(removed);
         }
     }
@@ -98,43 +98,43 @@ pub fn remove_whole(store: &Store, name: &str, force: bool) -> Result<Removed, E
 /// list, so that somebody needs it, or has removed it.
 pub(super) fn remove_unused(
     store: &Store,
-    images: &[ImageRecord],
-    image: &ImageRecord,
+    images: &[ImageSummary],
+    image: &ImageSummary,
 ) -> Result<Option<Removed>, Error> {
-    take(store, image, names_of(images, image), false)
+    take(store, &image.id, names_of(images, &image.id), false)
 }
 
-fn names_of(images: &[ImageRecord], image: &ImageRecord) -> Vec<Reference> {
-    let names = images.iter().filter(|r| r.id == image.id);
+fn names_of(images: &[ImageSummary], id: &Digest) -> Vec<Reference> {
+    let names = images.iter().filter(|r| r.id == *id);
     names.filter_map(|r| r.reference.clone()).collect()
 }
 
 /// `names`: all that it has. `None`: it has others by now.
 fn take(
     store: &Store,
-    image: &ImageRecord,
+    id: &Digest,
     names: Vec<Reference>,
     force: bool,
 ) -> Result<Option<Removed>, Error> {
-    check_unused(store, image, force)?;
-    let done = store.images().remove(&image.id, &names, &names)?;
+    check_unused(store, id, force)?;
+    let done = store.images().remove(id, &names, &names)?;
     Ok(done.then(|| Removed {
         untagged: names,
-        deleted: Some(image.id.clone()),
+        deleted: Some(id.clone()),
     }))
 }
 
 /// A container that is made at this very moment is safe as well: it pins what it needs.
-fn check_unused(store: &Store, image: &ImageRecord, force: bool) -> Result<(), Error> {
+fn check_unused(store: &Store, id: &Digest, force: bool) -> Result<(), Error> {
     let containers = store.containers();
     for entry in containers.list()? {
-        if containers.image(&entry)?.is_none_or(|i| i.id != image.id) {
+        if containers.image(&entry)?.is_none_or(|i| i.id != *id) {
             continue;
         }
         let running = containers.is_locked(&entry)?;
         if running || !force {
             return Err(RemoveError::InUse {
-                image: image.id.short().to_owned(),
+                image: id.short().to_owned(),
                 container: entry.name.unwrap_or_else(|| short(&entry.id)),
                 running,
             }
@@ -151,7 +151,7 @@ fn short(id: &str) -> String {
 /// The ids of all images.
 pub fn all(store: &Store) -> Result<Vec<String>, Error> {
     let mut ids: Vec<String> = Vec::new();
-    for image in store.images().list()? {
+    for image in store.images().summaries()? {
         let id = image.id.to_string();
         if !ids.contains(&id) {
             ids.push(id);

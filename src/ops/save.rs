@@ -126,7 +126,7 @@ impl Parts {
         format: Option<Format>,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        let config = stored::config(store, image)?;
+        let config = stored::config(store, &image.id)?;
         let manifest = stored::manifest(store, image)?;
         let mut layers = Vec::new();
         for layer in &image.layers {

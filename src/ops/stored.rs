@@ -18,13 +18,13 @@ pub(super) fn leased<T: AsRef<[ImageRecord]>>(
 }
 
 /// The image's configuration, as large as one may be that comes in.
-pub(super) fn config(store: &Store, image: &ImageRecord) -> Result<Vec<u8>, Error> {
-    document(store, image, &image.id, CONFIG_MAX)
+pub(super) fn config(store: &Store, id: &Digest) -> Result<Vec<u8>, Error> {
+    document(store, id, id, CONFIG_MAX)
 }
 
 /// The image's manifest.
 pub(super) fn manifest(store: &Store, image: &ImageRecord) -> Result<Vec<u8>, Error> {
-    document(store, image, &image.manifest, MANIFEST_MAX)
+    document(store, &image.id, &image.manifest, MANIFEST_MAX)
 }
 
 /// Whether the image was removed since it was looked up: then it is missed, and nothing is damaged.
@@ -32,17 +32,12 @@ pub(super) fn is_gone(e: &Error) -> bool {
     matches!(e, Error::Store(store::Error::NoSuchImage { .. }))
 }
 
-fn document(
-    store: &Store,
-    image: &ImageRecord,
-    digest: &Digest,
-    max: u64,
-) -> Result<Vec<u8>, Error> {
+fn document(store: &Store, id: &Digest, digest: &Digest, max: u64) -> Result<Vec<u8>, Error> {
     let missing = match store.blobs().read(digest, max) {
         Err(e @ store::Error::BlobMissing(_)) => e,
         read => return Ok(read?),
     };
     // By its id: whatever its names are by now.
-    store.images().find(&image.id.to_string())?;
+    store.images().find(&id.to_string())?;
     Err(missing.into())
 }

@@ -2,9 +2,11 @@
 //! `run` reads one file and nothing else.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::atomic;
 use super::lock::{self, Guard, Kind};
@@ -56,6 +58,59 @@ pub struct ImageRecord {
     pub repositories: Vec<String>,
 }
 
+/// What a list of images shows of an [`ImageRecord`]. Digests of layers are most of a record, and in a list
+/// of hundreds most of the time and memory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ImageSummary {
+    /// Its name; `None` for an image that lost its last one.
+    pub reference: Option<Reference>,
+    /// Digest of the configuration: the image id.
+    pub id: Digest,
+    /// Digest of the manifest, for this platform.
+    pub manifest: Digest,
+    /// Digest of the index that the manifest was chosen from, if there was one.
+    pub index: Option<Digest>,
+    /// `linux/amd64`, `linux/arm64/v8` …
+    pub platform: String,
+    /// Bytes of all regular files in all layers.
+    #[serde(rename = "layers", deserialize_with = "total")]
+    pub size: u64,
+    /// When it was made (RFC 3339), as its configuration says.
+    pub created: Option<String>,
+}
+
+impl ImageSummary {
+    /// What a registry calls it: the digest of the index, else of the manifest.
+    pub fn repo_digest(&self) -> &Digest {
+        self.index.as_ref().unwrap_or(&self.manifest)
+    }
+}
+
+/// The sum of the layers' sizes.
+fn total<'de, D: Deserializer<'de>>(layers: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    struct Layer {
+        size: u64,
+    }
+    struct Layers;
+    impl<'de> Visitor<'de> for Layers {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("layers")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<u64, A::Error> {
+            let mut sum = 0u64;
+            while let Some(Layer { size }) = seq.next_element()? {
+                sum = sum.saturating_add(size);
+            }
+            Ok(sum)
+        }
+    }
+    layers.deserialize_seq(Layers)
+}
+
 impl ImageRecord {
     /// diff_ids of the layers, bottom first.
     pub fn diff_ids(&self) -> impl DoubleEndedIterator<Item = &Digest> + ExactSizeIterator {
@@ -87,6 +142,14 @@ impl ImageRecord {
     }
 }
 
+/// What images are sorted by.
+fn order<'a>(
+    name: &'a Option<Reference>,
+    id: &'a Digest,
+) -> (bool, Option<&'a Reference>, &'a Digest) {
+    (name.is_none(), name.as_ref(), id)
+}
+
 /// A digest says it all: a tag beside it names nothing (docker and podman drop it as well).
 fn canonical(reference: &Reference) -> Reference {
     match reference.digest() {
@@ -112,16 +175,15 @@ impl Images<'_> {
 
     /// All images, one entry a name, sorted by name; those without a name come last.
     pub fn list(&self) -> Result<Vec<ImageRecord>, Error> {
-        let dir = self.dir();
-        let mut records: Vec<ImageRecord> = Vec::new();
-        for name in atomic::names(&dir)? {
-            // `None`: removed since the directory was read.
-            records.extend(atomic::read_json::<ImageRecord>(&dir.join(name))?);
-        }
-        records.sort_by(|a, b| {
-            let key = |r: &ImageRecord| (r.reference.is_none(), r.reference.clone(), r.id.clone());
-            key(a).cmp(&key(b))
-        });
+        let mut records: Vec<ImageRecord> = atomic::read_all_json(&self.dir())?;
+        records.sort_by(|a, b| order(&a.reference, &a.id).cmp(&order(&b.reference, &b.id)));
+        Ok(records)
+    }
+
+    /// The same, without what only those need who use an image.
+    pub fn summaries(&self) -> Result<Vec<ImageSummary>, Error> {
+        let mut records: Vec<ImageSummary> = atomic::read_all_json(&self.dir())?;
+        records.sort_by(|a, b| order(&a.reference, &a.id).cmp(&order(&b.reference, &b.id)));
         Ok(records)
     }
 

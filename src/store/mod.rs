@@ -80,7 +80,7 @@ pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION,
 pub use error::Error;
 pub use gc::{Collected, Lease};
 pub use hold::Hold;
-pub use images::{ImageLayer, ImageRecord, Images};
+pub use images::{ImageLayer, ImageRecord, ImageSummary, Images};
 pub use layers::{LayerDraft, LayerInfo, Layers, Packed};
 pub use lock::Guard;
 

@@ -123,7 +123,7 @@ struct Base {
 impl Base {
     fn read(store: &Store, image: &ImageRecord) -> Result<Self, Error> {
         let manifest = stored::manifest(store, image)?;
-        let config = stored::config(store, image)?;
+        let config = stored::config(store, &image.id)?;
         Ok(Self {
             manifest: serde_json::from_slice(&manifest).map_err(ManifestError::from)?,
             config: serde_json::from_slice(&config).map_err(IntakeError::Config)?,

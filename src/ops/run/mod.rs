@@ -148,7 +148,7 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
             store.images().find(&pulled.id.to_string())?
         }
     };
-    let config = stored::config(store, &image)?;
+    let config = stored::config(store, &image.id)?;
     let config: ImageConfiguration =
         serde_json::from_slice(&config).map_err(|source| Error::ImageConfig {
             id: image.id.clone(),
