@@ -22,7 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "runtime::MountOptions",
             "runtime::caps",
             "store::Error",
-            "store::ImageRecord", "store::ImageSummary",
+            "store::ImageRecord",
+            "store::ImageSummary",
         ],
     ),
     (

@@ -4,7 +4,7 @@ use serde::Serialize as _;
 use serde_json::Value;
 
 use super::{Failure, Global, format, report, text};
-use crate::ops::{self, inspect};
+use crate::ops::inspect;
 
 /// Show all that is known about images, as JSON
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let mut code = 0;
     let mut found = Vec::new();
     for name in &args.names {

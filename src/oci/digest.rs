@@ -71,6 +71,13 @@ impl Digest {
         &self.hex[..12]
     }
 
+    /// The digest of `bytes` by the algorithm of `other`.
+    pub fn like(other: &Self, bytes: &[u8]) -> Self {
+        let mut d = Digester::new(other.algorithm);
+        d.update(bytes);
+        d.finish()
+    }
+
     /// The SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         let mut d = Digester::new(Algorithm::Sha256);

@@ -37,7 +37,7 @@ struct Entry {
 
 /// The steps of the image called `name` (name or id).
 pub fn history(store: &Store, name: &str) -> Result<Vec<Step>, Error> {
-    let image = store.images().find(name)?;
+    let image = stored::find(store, name)?;
     let bytes = stored::config(store, &image.id)?;
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let mut layers = image.layers.iter();

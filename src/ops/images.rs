@@ -1,5 +1,7 @@
 //! `images`: what is in the store. docker-image-ls(1).
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::filters::labels_of;
@@ -13,6 +15,8 @@ use crate::store::{ImageRecord, ImageSummary, Store};
 pub struct Wanted {
     /// Those of this repository, or of this name if it has a tag.
     pub name: Option<String>,
+    /// Those of additional stores, too.
+    pub additional: bool,
     /// What must be true of them. Of several of one kind, one must be; of labels and times, all.
     pub filters: Vec<Filter>,
 }
@@ -39,6 +43,9 @@ pub enum Filter {
 /// The images, one entry a name, the youngest first.
 pub fn images(store: &Store, wanted: &Wanted) -> Result<Vec<ImageSummary>, Error> {
     let mut records = store.images().summaries()?;
+    if wanted.additional {
+        add_shared(store, &mut records)?;
+    }
     if let Some(name) = &wanted.name {
         let wanted: Reference = name.parse()?;
         let has_tag = name.rsplit_once(':').is_some_and(|(_, t)| !t.contains('/'));
@@ -65,9 +72,24 @@ pub fn images(store: &Store, wanted: &Wanted) -> Result<Vec<ImageSummary>, Error
     Ok(kept)
 }
 
+/// Add the images of additional stores whose names are not ours: those are what the names stand for.
+fn add_shared(store: &Store, records: &mut Vec<ImageSummary>) -> Result<(), Error> {
+    let mut known: HashSet<_> = records.iter().map(|r| r.reference.clone()).collect();
+    for additional in store.additional() {
+        for mut image in additional.summaries()? {
+            // Without a name it is of no use to others, but for those who know its id.
+            if image.reference.is_some() && known.insert(image.reference.clone()) {
+                image.read_only = true;
+                records.push(image);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The image called `name` (name or id).
 pub fn find(store: &Store, name: &str) -> Result<ImageRecord, Error> {
-    Ok(store.images().find(name)?)
+    stored::find(store, name)
 }
 
 /// When it was made, if it says so.
@@ -85,7 +107,7 @@ impl<'a> Test<'a> {
     fn new(store: &Store, filter: &'a Filter) -> Result<Self, Error> {
         let time = match filter {
             Filter::Before(name) | Filter::Since(name) => {
-                made(store.images().find(name)?.created.as_deref())
+                made(stored::find(store, name)?.created.as_deref())
             }
             Filter::Until(time) => Some(*time),
             _ => None,

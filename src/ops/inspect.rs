@@ -8,11 +8,13 @@ use crate::store::Store;
 
 /// The image called `name` (name or id) as a JSON object.
 pub fn inspect(store: &Store, name: &str) -> Result<Value, Error> {
-    let image = store.images().find(name)?;
+    let image = stored::find(store, name)?;
     let bytes = stored::config(store, &image.id)?;
     let config: Value = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let records = store.images().list()?;
-    let same = || records.iter().filter(|r| r.id == image.id);
+    // It may be in another store.
+    let other = records.iter().all(|r| r.id != image.id).then_some(&image);
+    let same = || records.iter().chain(other).filter(|r| r.id == image.id);
     let tags: Vec<String> = same()
         .filter_map(|r| r.reference.as_ref())
         .filter(|r| r.digest().is_none())

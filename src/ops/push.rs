@@ -82,7 +82,7 @@ pub fn push(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Pushed, Error> {
-    let ([image], _lease) = stored::leased(store, || Ok([store.images().find(name)?]))?;
+    let ([image], _lease) = stored::leased(store, || Ok([stored::find(store, name)?]))?;
     let reference = match (destination, &image.reference) {
         (Some(destination), _) => destination,
         (None, Some(own)) => own,

@@ -1,6 +1,8 @@
 //! `rmi`: take names away from images, and remove those that have none left. docker-image-rm(1).
 
-use super::Error;
+use std::path::PathBuf;
+
+use super::{Error, additional};
 use crate::oci::{Digest, Reference};
 use crate::store::{self, ImageSummary, Store};
 
@@ -16,6 +18,14 @@ pub enum RemoveError {
         container: String,
         /// Somebody holds the container's lock.
         running: bool,
+    },
+    /// It is another's.
+    #[error("image {image} is in {}, which others share and which is only read", store.display())]
+    ReadOnly {
+        /// As the user named it.
+        image: String,
+        /// The additional store.
+        store: PathBuf,
     },
     /// An id stands for all its names.
     #[error("image {image} has several names: {}", .names.join(", "))]
@@ -33,6 +43,7 @@ impl RemoveError {
         Some(match self {
             Self::InUse { running: true, .. } => "stop the container first".to_owned(),
             Self::InUse { .. } => "remove the container first, or use --force".to_owned(),
+            Self::ReadOnly { .. } => "its owner can remove it".to_owned(),
             Self::SeveralNames { .. } => "name the one to remove, or use --force".to_owned(),
         })
     }
@@ -52,7 +63,9 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<Removed, Error> 
     let images = store.images();
     // Again if the image got or lost a name since it was looked at: whoever did that has got on.
     loop {
-        let image = images.find(name)?;
+        let image = images
+            .find(name)
+            .map_err(|e| or_read_only(store, name, e))?;
         let all = names_of(&images.summaries()?, &image.id);
         let by_name = name
             .parse::<Reference>()
@@ -79,6 +92,22 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<Removed, Error> 
         if let Some(removed) = removed {
             return Ok(removed);
         }
+    }
+}
+
+/// An image that is not there may be another's.
+fn or_read_only(store: &Store, name: &str, e: store::Error) -> Error {
+    let found = match &e {
+        store::Error::NoSuchImage { .. } => additional::find(store, name).ok().flatten(),
+        _ => None,
+    };
+    match found {
+        Some((_, from)) => RemoveError::ReadOnly {
+            image: name.to_owned(),
+            store: from.root().to_owned(),
+        }
+        .into(),
+        None => e.into(),
     }
 }
 

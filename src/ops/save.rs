@@ -62,8 +62,8 @@ pub fn save(
     progress: &dyn Progress,
 ) -> Result<Vec<Saved>, Error> {
     let (images, _lease) = stored::leased(store, || {
-        let find = |name: &String| Ok(store.images().find(name)?);
-        names.iter().map(find).collect::<Result<Vec<_>, _>>()
+        let found = names.iter().map(|name| stored::find(store, name));
+        found.collect::<Result<Vec<_>, _>>()
     })?;
     let format = matches!(output, Output::DockerDir(_)).then_some(Format::Docker);
     let mut parts: Vec<Parts> = Vec::new();

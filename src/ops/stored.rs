@@ -1,9 +1,20 @@
 //! The documents of an image in the store, for everyone who reads them.
 
-use super::Error;
 use super::intake::CONFIG_MAX;
+use super::{Error, additional};
 use crate::oci::{Digest, MANIFEST_MAX};
 use crate::store::{self, ImageRecord, Lease, Store};
+
+/// The image called `name` (name or id), of this store or of one that others share.
+pub(super) fn find(store: &Store, name: &str) -> Result<ImageRecord, Error> {
+    match store.images().find(name) {
+        Err(e @ store::Error::NoSuchImage { .. }) => match additional::find(store, name)? {
+            Some((image, _)) => Ok(image),
+            None => Err(e.into()),
+        },
+        found => Ok(found?),
+    }
+}
 
 /// The images that `look` finds, and a lease for all that they need: nothing of it goes between the two.
 pub(super) fn leased<T: AsRef<[ImageRecord]>>(
@@ -37,6 +48,11 @@ fn document(store: &Store, id: &Digest, digest: &Digest, max: u64) -> Result<Vec
         Err(e @ store::Error::BlobMissing(_)) => e,
         read => return Ok(read?),
     };
+    for additional in store.additional() {
+        if let Some(bytes) = additional.document(digest, max)? {
+            return Ok(bytes);
+        }
+    }
     // By its id: whatever its names are by now.
     store.images().find(&id.to_string())?;
     Err(missing.into())

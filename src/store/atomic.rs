@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::io;
 use super::lock::{self, Kind};
-use super::{Error, remove_tree};
+use super::{Error, Store, remove_tree};
 
 /// A locked file in `tmp/` that is removed on drop unless it was published.
 #[derive(Debug)]
@@ -62,7 +62,10 @@ impl DraftFile {
 
     /// Give the file its final name, replacing what has it now. Content first, then the name: after a
     /// power cut there is the old file or the new one, whole.
-    pub(super) fn publish(mut self, to: &Path) -> Result<(), Error> {
+    pub(super) fn publish(mut self, store: &Store, to: &Path) -> Result<(), Error> {
+        if store.shared_with().is_some() {
+            store.open_up(&self.file, &self.path)?;
+        }
         rustix::fs::fdatasync(&self.file).map_err(io("sync", &self.path))?;
         fs::rename(&self.path, to).map_err(io("rename a draft to", to))?;
         self.published = true;
@@ -175,15 +178,15 @@ pub(super) fn random_name() -> Result<String, Error> {
 }
 
 /// Write a JSON document by draft and rename.
-pub(super) fn write_json<T: Serialize>(tmp: &Path, to: &Path, value: &T) -> Result<(), Error> {
+pub(super) fn write_json<T: Serialize>(store: &Store, to: &Path, value: &T) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec(value).map_err(|source| Error::Record {
         path: to.to_owned(),
         source,
     })?;
     bytes.push(b'\n');
-    let mut draft = DraftFile::new(tmp, "file")?;
+    let mut draft = DraftFile::new(&store.tmp(), "file")?;
     draft.write(&bytes)?;
-    draft.publish(to)
+    draft.publish(store, to)
 }
 
 /// Read a JSON document; `None` when there is no such file.

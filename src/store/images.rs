@@ -77,6 +77,9 @@ pub struct ImageSummary {
     pub size: u64,
     /// When it was made (RFC 3339), as its configuration says.
     pub created: Option<String>,
+    /// It is in an additional store.
+    #[serde(skip)]
+    pub read_only: bool,
 }
 
 impl ImageSummary {
@@ -142,6 +145,47 @@ impl ImageRecord {
     }
 }
 
+/// A name has up to 384 bytes and slashes, a file name 255 and none: hence its hash.
+pub(super) fn tag_name(reference: &Reference) -> String {
+    let hash = Digest::of(canonical(reference).to_string().as_bytes());
+    format!("tag-{}.json", hash.hex())
+}
+
+/// The image of a list that the user means, but for one of exactly that name: a name with a digest, or the start of
+/// an id.
+pub(super) fn pick(records: Vec<ImageRecord>, name: &str) -> Result<Option<ImageRecord>, Error> {
+    let reference = name.parse::<Reference>().ok();
+    if let Some(r) = &reference
+        && let Some(digest) = r.digest()
+    {
+        let repository = r.name();
+        let fits = |i: &&ImageRecord| {
+            (&i.manifest == digest || i.index.as_ref() == Some(digest))
+                && i.repositories.contains(&repository)
+        };
+        if let Some(record) = records.iter().find(fits) {
+            return Ok(Some(record.clone()));
+        }
+    }
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    let is_hex = !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut fits: Vec<ImageRecord> = records
+        .into_iter()
+        .filter(|r| is_hex && r.id.hex().starts_with(hex))
+        .collect();
+    let mut ids: Vec<&Digest> = fits.iter().map(|r| &r.id).collect();
+    ids.sort();
+    ids.dedup();
+    match ids.len() {
+        0 => Ok(None),
+        1 => Ok(Some(fits.swap_remove(0))),
+        _ => Err(Error::AmbiguousImage {
+            prefix: name.to_owned(),
+            matches: ids.iter().map(|d| d.short().to_owned()).collect(),
+        }),
+    }
+}
+
 /// What images are sorted by.
 fn order<'a>(
     name: &'a Option<Reference>,
@@ -163,10 +207,8 @@ impl Images<'_> {
         self.store.path("images")
     }
 
-    /// A name has up to 384 bytes and slashes, a file name 255 and none: hence its hash.
     fn tag_path(&self, reference: &Reference) -> PathBuf {
-        let hash = Digest::of(canonical(reference).to_string().as_bytes());
-        self.dir().join(format!("tag-{}.json", hash.hex()))
+        self.dir().join(tag_name(reference))
     }
 
     fn id_path(&self, id: &Digest) -> PathBuf {
@@ -200,37 +242,11 @@ impl Images<'_> {
         {
             return Ok(record);
         }
-        let records = self.list()?;
-        if let Some(r) = &reference
-            && let Some(digest) = r.digest()
-        {
-            let repository = r.name();
-            let fits = |i: &&ImageRecord| {
-                (&i.manifest == digest || i.index.as_ref() == Some(digest))
-                    && i.repositories.contains(&repository)
-            };
-            if let Some(record) = records.iter().find(fits) {
-                return Ok(record.clone());
-            }
-        }
-        let hex = name.strip_prefix("sha256:").unwrap_or(name);
-        let is_hex = !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        let mut fits: Vec<ImageRecord> = records
-            .into_iter()
-            .filter(|r| is_hex && r.id.hex().starts_with(hex))
-            .collect();
-        let mut ids: Vec<&Digest> = fits.iter().map(|r| &r.id).collect();
-        ids.sort();
-        ids.dedup();
-        match ids.len() {
-            0 => Err(Error::NoSuchImage {
+        match pick(self.list()?, name)? {
+            Some(record) => Ok(record),
+            None => Err(Error::NoSuchImage {
                 name: name.to_owned(),
                 local: self.local(name)?,
-            }),
-            1 => Ok(fits.swap_remove(0)),
-            _ => Err(Error::AmbiguousImage {
-                prefix: name.to_owned(),
-                matches: ids.iter().map(|d| d.short().to_owned()).collect(),
             }),
         }
     }
@@ -332,7 +348,7 @@ impl Images<'_> {
             }
             None => self.id_path(&record.id),
         };
-        atomic::write_json(&self.store.tmp(), &path, &record)?;
+        atomic::write_json(self.store, &path, &record)?;
         if record.reference.is_some() {
             atomic::unlink(&self.id_path(&record.id))?;
         }
@@ -352,6 +368,6 @@ impl Images<'_> {
             reference: None,
             ..record.clone()
         };
-        atomic::write_json(&self.store.tmp(), &self.id_path(&record.id), &nameless)
+        atomic::write_json(self.store, &self.id_path(&record.id), &nameless)
     }
 }

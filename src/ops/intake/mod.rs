@@ -27,8 +27,8 @@ use serde::Deserialize;
 
 pub use error::IntakeError;
 
-use super::Error;
 use super::progress::Progress;
+use super::{Error, additional};
 use crate::layer;
 use crate::oci::{Digest, MANIFEST_MAX, Manifest, ManifestError, Platform, Reference, media};
 use crate::store::{self, ImageLayer, ImageRecord, Keep, Store};
@@ -208,6 +208,12 @@ pub(super) fn image(
     if ![media::OCI_CONFIG, media::DOCKER_CONFIG].contains(&config_type.as_str()) {
         return Err(IntakeError::Artifact(config_type).into());
     }
+    // What an additional store has need not be fetched.
+    let nearby = additional::Nearby {
+        store,
+        inner: source,
+    };
+    let source: &dyn Source = &nearby;
     let id = digest_of(chosen.manifest.config())?;
     let bytes = config_bytes(store, source, &id, chosen.manifest.config().size())?;
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;

@@ -92,18 +92,22 @@ pub(super) struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    /// The blob that the manifest names, from the store.
+    /// The blob that the manifest names, from the store or one that others share.
     pub(super) fn kept(&self) -> Result<Option<Blob>, Error> {
         let ImageLayer { blob, diff_id, .. } = self.layer;
-        if !self.store.blobs().has(blob) {
-            return Ok(None);
-        }
-        let path = self.store.blobs().path(blob);
-        Ok(Some(Blob {
+        let file = if self.store.blobs().has(blob) {
+            let path = self.store.blobs().path(blob);
+            Some(File::open(&path).map_err(|e| Error::file("open", &path, e))?)
+        } else {
+            let shared = self.store.additional().iter();
+            let mut shared = shared.filter_map(|a| a.blob(blob).transpose());
+            shared.next().transpose()?
+        };
+        Ok(file.map(|file| Blob {
             digest: blob.clone(),
             size: self.layer.blob_size,
             diff_id: diff_id.clone(),
-            file: File::open(&path).map_err(|e| Error::file("open", &path, e))?,
+            file,
             made: None,
         }))
     }
