@@ -226,7 +226,9 @@ fn mounts(o: &Options, cgroup2: bool) -> Result<Vec<Mount>, OciSpecError> {
     }
     all.push(match o.ipc {
         Namespace::Private => {
-            let options = format!("nosuid,noexec,nodev,mode=1777,size={}", o.shm_size);
+            // In units of KiB, as that of /dev: by the same words the two can share one file system.
+            let kib = o.shm_size.div_ceil(1024);
+            let options = format!("nosuid,noexec,nodev,mode=1777,size={kib}k");
             mount(
                 "tmpfs",
                 "shm".into(),
