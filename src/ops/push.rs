@@ -17,14 +17,14 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use oci_spec::image::ImageManifest;
+use oci_spec::image::{Descriptor, ImageManifest};
 
 use super::commit::Format;
 use super::intake::CONFIG_MAX;
 use super::outgoing::{Blob, Described, Outgoing, documents};
 use super::progress::{Planned, Progress};
 use super::{Access, Error};
-use crate::layer::Compression;
+use crate::layer::{Compression, chunked};
 use crate::oci::{
     self, Digest, Digester, MANIFEST_MAX, ManifestError, Reference, layer_compression,
 };
@@ -56,6 +56,8 @@ pub enum Kind {
     Gzip,
     /// RFC 8878; levels 1 to 22.
     Zstd,
+    /// The same with a table of contents, so that a pull need not fetch what is there.
+    ZstdChunked,
 }
 
 impl Kind {
@@ -64,6 +66,7 @@ impl Kind {
             (Self::Gzip, None) => Compression::default(),
             (Self::Gzip, Some(level)) => Compression::gzip(level.clamp(0, 9).unsigned_abs()),
             (Self::Zstd, level) => Compression::zstd(level),
+            (Self::ZstdChunked, level) => Compression::zstd_chunked(level),
         }
     }
 }
@@ -144,7 +147,8 @@ impl<'a> Image<'a> {
         options: &'a Options,
         progress: &'a dyn Progress,
     ) -> Result<Self, Error> {
-        if options.format == Some(Format::Docker) && options.compression == Some(Kind::Zstd) {
+        let zstd = matches!(options.compression, Some(Kind::Zstd | Kind::ZstdChunked));
+        if options.format == Some(Format::Docker) && zstd {
             return Err(Error::DockerZstd);
         }
         if reference.digest().is_some() {
@@ -217,7 +221,7 @@ impl<'a> Image<'a> {
         for (layer, descriptor) in self.image.layers.iter().zip(self.manifest.1.layers()) {
             // An image may have the same layer twice.
             if todo.iter().all(|(l, _)| l.blob != layer.blob) {
-                todo.push((layer, self.wanted(layer_compression(descriptor)?)));
+                todo.push((layer, self.wanted(descriptor)?));
                 plan.push(Planned {
                     digest: layer.blob.clone(),
                     size: layer.blob_size,
@@ -267,7 +271,7 @@ impl<'a> Image<'a> {
     }
 
     /// How a layer is to be compressed, if not as it is.
-    fn wanted(&self, is: oci::Compression) -> Option<Compression> {
+    fn wanted(&self, descriptor: &Descriptor) -> Result<Option<Compression>, Error> {
         let Options {
             compression,
             level,
@@ -275,13 +279,15 @@ impl<'a> Image<'a> {
             format,
             ..
         } = self.options;
-        let same = |kind: &Kind| {
-            matches!(
-                (kind, is),
-                (Kind::Gzip, oci::Compression::Gzip) | (Kind::Zstd, oci::Compression::Zstd)
-            )
+        let is = layer_compression(descriptor)?;
+        let annotations = descriptor.annotations().as_ref();
+        let has_table = || annotations.is_some_and(|a| a.contains_key(chunked::TOC_POSITION));
+        let same = |kind: &Kind| match (kind, is) {
+            (Kind::Gzip, oci::Compression::Gzip) | (Kind::Zstd, oci::Compression::Zstd) => true,
+            (Kind::ZstdChunked, oci::Compression::Zstd) => has_table(),
+            _ => false,
         };
-        match compression {
+        Ok(match compression {
             Some(kind) if !same(kind) || *force || level.is_some() => Some(kind.with(*level)),
             Some(_) => None,
             // Docker's manifest has no type for zstd.
@@ -289,7 +295,7 @@ impl<'a> Image<'a> {
                 Some(Compression::default())
             }
             None => None,
-        }
+        })
     }
 
     fn layer(&self, layer: &ImageLayer, wanted: Option<Compression>) -> Result<Described, Error> {
@@ -305,6 +311,7 @@ impl<'a> Image<'a> {
                     size: layer.blob_size,
                     diff_id: layer.diff_id.clone(),
                     made: None,
+                    annotations: None,
                 });
             }
             None => {
@@ -312,6 +319,14 @@ impl<'a> Image<'a> {
                 (blob, Some(layer.blob.clone()))
             }
         };
+        if matches!(blob.made, Some(Compression::ZstdChunked { .. })) && blob.annotations.is_none()
+        {
+            self.progress.warn(&format!(
+                "layer {} has files that a table of contents cannot describe (sparse, or with a name that is not \
+                 UTF-8): it is compressed with zstd, and without one",
+                layer.diff_id.short(),
+            ));
+        }
         let mut anew = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
         anew.extend(digest);
         drop(anew);

@@ -134,6 +134,7 @@ impl Client {
             path: format!("/v1/search?{query}"),
             accept: None,
             from: 0,
+            to: None,
             head: false,
             what: format!("a search in {host}"),
         };
@@ -181,6 +182,7 @@ impl Client {
             path: format!("{path}?n={page}"),
             accept: None,
             from: 0,
+            to: None,
             head: false,
             what,
         };

@@ -73,7 +73,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-pub use blobs::{BlobIngest, Blobs, IngestReader, Keep};
+pub use blobs::{BlobIngest, Blobs, IngestReader, Keep, PULSE};
 pub use check::{Named, ReadContainer, ReadImage};
 pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION, OWNERS};
 pub use error::Error;

@@ -30,6 +30,7 @@ macro_rules! suite {
 mod harness;
 
 mod budgets;
+mod chunked;
 mod commit;
 mod copy;
 mod crash;
@@ -77,6 +78,7 @@ type Test = (&'static str, fn(&Env) -> Done);
 /// File, its tests, and whether they describe what every runtime must do (and so run on the peer too).
 const SUITES: &[(&str, &[Test], bool)] = &[
     ("budgets", budgets::TESTS, false),
+    ("chunked", chunked::TESTS, false),
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
