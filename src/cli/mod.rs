@@ -42,6 +42,7 @@ mod tags;
 mod template;
 mod text;
 mod unsupported;
+mod untag;
 mod verify;
 
 use std::ffi::{CString, OsString};
@@ -106,6 +107,7 @@ enum Command {
     System(system::Args),
     Tag(tag::Args),
     Tags(tags::Args),
+    Untag(untag::Args),
     Verify(verify::Args),
 }
 
@@ -189,6 +191,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
         Command::Tags(a) => tags::exec(global, &a),
+        Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
     };
     match result {

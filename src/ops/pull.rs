@@ -163,12 +163,7 @@ fn no_such_image(name: &str) -> Error {
 }
 
 fn fits(image: &ImageRecord, asked: Option<&Platform>) -> bool {
-    let Some(want) = asked else { return true };
-    image.platform.parse().is_ok_and(|have: Platform| {
-        have.os == want.os
-            && have.architecture == want.architecture
-            && (want.variant.is_none() || want.variant == have.variant)
-    })
+    asked.is_none_or(|want| image.is_for(want))
 }
 
 fn is_named(image: &ImageRecord, name: &str) -> bool {
@@ -307,10 +302,15 @@ impl<'a> Remote<'a> {
             repository: Some(self.reference.name()),
         };
         let image = intake::image(store, self, &chosen, &names, &options.intake, progress);
+        self.tell_notices();
+        image
+    }
+
+    /// What did not work as configured, as warnings.
+    pub(super) fn tell_notices(&self) {
         for notice in self.client.take_notices() {
             self.progress.warn(&notice.to_string());
         }
-        image
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use super::lock::{self, Guard, Kind};
 use super::{Error, Store};
-use crate::oci::{Digest, Reference};
+use crate::oci::{Digest, Platform, Reference};
 
 /// View of the store's images.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +74,15 @@ impl ImageRecord {
     /// What a registry calls it: the digest of the index, else of the manifest.
     pub fn repo_digest(&self) -> &Digest {
         self.index.as_ref().unwrap_or(&self.manifest)
+    }
+
+    /// Whether it is for this platform; one that names no variant has any.
+    pub fn is_for(&self, want: &Platform) -> bool {
+        self.platform.parse().is_ok_and(|have: Platform| {
+            have.os == want.os
+                && have.architecture == want.architecture
+                && (want.variant.is_none() || want.variant == have.variant)
+        })
     }
 
     /// Everything that must stay in the store for it.

@@ -44,6 +44,7 @@ mod identity_exec;
 mod identity_packages;
 mod identity_sockets;
 mod images;
+mod inspect;
 mod leaks;
 mod login;
 mod nested;
@@ -104,6 +105,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("identity_packages", identity_packages::TESTS, false),
     ("identity_sockets", identity_sockets::TESTS, false),
     ("images", images::TESTS, false),
+    ("inspect", inspect::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("login", login::TESTS, false),
     ("nested", nested::TESTS, false),

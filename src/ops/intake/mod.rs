@@ -204,12 +204,14 @@ pub(super) fn image(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<ImageRecord, Error> {
-    let config_type = chosen.manifest.config().media_type().to_string();
-    if ![media::OCI_CONFIG, media::DOCKER_CONFIG].contains(&config_type.as_str()) {
-        return Err(IntakeError::Artifact(config_type).into());
-    }
-    let id = digest_of(chosen.manifest.config())?;
-    let bytes = config_bytes(store, source, &id, chosen.manifest.config().size())?;
+    let id = config_digest(&chosen.manifest)?;
+    let bytes = match store.blobs().read(&id, CONFIG_MAX) {
+        Ok(bytes) => bytes,
+        Err(store::Error::BlobMissing(_) | store::Error::BlobCorrupt { .. }) => {
+            config(source, &chosen.manifest)?.1
+        }
+        Err(e) => return Err(e.into()),
+    };
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     check_platform(&config, options.platform.as_ref(), progress)?;
     let wanted = layers::wanted(&chosen.manifest, config.rootfs.diff_ids)?;
@@ -275,27 +277,33 @@ pub(super) fn image(
     Ok(record)
 }
 
-fn config_bytes(
-    store: &Store,
-    source: &dyn Source,
-    id: &Digest,
-    size: u64,
-) -> Result<Vec<u8>, Error> {
-    if size > CONFIG_MAX {
+/// Which blob is the configuration of an image; what is no image is refused.
+fn config_digest(manifest: &ImageManifest) -> Result<Digest, Error> {
+    let config = manifest.config();
+    let media_type = config.media_type().to_string();
+    if ![media::OCI_CONFIG, media::DOCKER_CONFIG].contains(&media_type.as_str()) {
+        return Err(IntakeError::Artifact(media_type).into());
+    }
+    if config.size() > CONFIG_MAX {
         return Err(IntakeError::TooLarge {
             what: "configuration",
-            size,
+            size: config.size(),
             max: CONFIG_MAX,
         }
         .into());
     }
-    match store.blobs().read(id, CONFIG_MAX) {
-        Ok(bytes) => Ok(bytes),
-        Err(store::Error::BlobMissing(_) | store::Error::BlobCorrupt { .. }) => {
-            small(source.blob(id, size, 0)?, "configuration", id, size)
-        }
-        Err(e) => Err(e.into()),
-    }
+    digest_of(config)
+}
+
+/// The configuration of an image and its digest, from where the image is.
+pub(super) fn config(
+    source: &dyn Source,
+    manifest: &ImageManifest,
+) -> Result<(Digest, Vec<u8>), Error> {
+    let id = config_digest(manifest)?;
+    let size = manifest.config().size();
+    let bytes = small(source.blob(&id, size, 0)?, "configuration", &id, size)?;
+    Ok((id, bytes))
 }
 
 /// Read a small document whole, and check it. `size`: as promised, and below a limit already.
