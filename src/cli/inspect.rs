@@ -82,12 +82,18 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     match &args.format {
         Some(format) => format::records(format, &found)?,
         None => {
-            let json = pretty(&Value::Array(found))?;
-            let json = text::json_printable(&json);
-            text::stdout(|out| writeln!(out, "{json}"))?;
+            print_pretty(&Value::Array(found))?;
         }
     }
     Ok(code)
+}
+
+/// A document for people to read.
+pub(super) fn print_pretty(value: &Value) -> Result<u8, Failure> {
+    let json = pretty(value)?;
+    let json = text::json_printable(&json);
+    text::stdout(|out| writeln!(out, "{json}"))?;
+    Ok(0)
 }
 
 /// Four spaces, as docker and podman have it.

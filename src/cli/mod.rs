@@ -21,6 +21,7 @@ mod listing;
 mod load;
 mod login;
 mod logout;
+mod manifest;
 mod output;
 mod progress;
 mod prompt;
@@ -95,6 +96,7 @@ enum Command {
     Load(load::Args),
     Login(login::Args),
     Logout(logout::Args),
+    Manifest(manifest::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -179,6 +181,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Load(a) => load::exec(global, &a),
         Command::Login(a) => login::exec(global, &a),
         Command::Logout(a) => logout::exec(global, &a),
+        Command::Manifest(a) => manifest::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
         Command::Push(a) => push::exec(global, &a),

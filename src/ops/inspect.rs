@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::copy::{Place, source};
 use super::intake::{self, CONFIG_MAX};
 use super::progress::Progress;
-use super::{Access, Error, IntakeError};
+use super::{Access, Error, IntakeError, list};
 use crate::oci::{Digest, MANIFEST_MAX, Platform, Reference};
 use crate::store::{ImageRecord, Store};
 
@@ -37,7 +37,16 @@ pub fn inspect(
     progress: &dyn Progress,
 ) -> Result<Value, Error> {
     match place(store, name)? {
-        Place::Store(name) => local(store, &name),
+        Place::Store(name) => {
+            let image = store.images().find(&name)?;
+            local(
+                store,
+                &match &options.platform {
+                    None => list::in_store(store, image, None)?,
+                    Some(want) => of_platform(store, image, want)?,
+                },
+            )
+        }
         place => elsewhere(store, &place, options, progress),
     }
 }
@@ -54,10 +63,10 @@ pub fn raw(
         Place::Store(name) => {
             let image = store.images().find(&name)?;
             let digest = match &options.platform {
-                None => image.repo_digest(),
-                Some(want) => of_platform(&image, want)?,
+                None => image.repo_digest().clone(),
+                Some(want) => of_platform(store, image, want)?.manifest,
             };
-            return Ok(store.blobs().read(digest, MANIFEST_MAX)?);
+            return Ok(store.blobs().read(&digest, MANIFEST_MAX)?);
         }
         place => place,
     };
@@ -77,20 +86,20 @@ pub fn raw(
     )
 }
 
-/// The store has one platform of an index.
-fn of_platform<'i>(image: &'i ImageRecord, want: &Platform) -> Result<&'i Digest, Error> {
+/// The store has one platform of an index, and those of a list that were here.
+fn of_platform(store: &Store, image: ImageRecord, want: &Platform) -> Result<ImageRecord, Error> {
+    let image = list::in_store(store, image, Some(want))?;
     match image.is_for(want) {
-        true => Ok(&image.manifest),
+        true => Ok(image),
         false => Err(IntakeError::Platform {
-            have: image.platform.clone(),
+            have: image.platform,
             want: want.to_string(),
         }
         .into()),
     }
 }
 
-fn local(store: &Store, name: &str) -> Result<Value, Error> {
-    let image = store.images().find(name)?;
+fn local(store: &Store, image: &ImageRecord) -> Result<Value, Error> {
     let bytes = store.blobs().read(&image.id, CONFIG_MAX)?;
     let config: Value = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let records = store.images().list()?;

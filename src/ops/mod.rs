@@ -17,6 +17,7 @@ pub mod images;
 pub mod import;
 pub mod inspect;
 mod intake;
+pub mod list;
 pub mod load;
 pub mod login;
 mod made;

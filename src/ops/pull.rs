@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::intake::{self, Document, Names, Source};
+use super::list::{self, ListError};
 use super::load::{self, Input};
 use super::progress::Progress;
 use super::signatures;
@@ -102,6 +103,7 @@ pub fn ensure(
 ) -> Result<ImageRecord, Error> {
     let platform = options.intake.platform.as_ref();
     let (local, missing) = match store.images().find(name) {
+        Ok(list) if list.is_list() => return of_list(store, &list, policy, options, progress),
         Ok(image) => (Some(image).filter(|i| fits(i, platform)), None),
         Err(store::Error::NoSuchImage { name, local }) => (None, Some((name, local))),
         Err(e) => return Err(e.into()),
@@ -151,6 +153,26 @@ pub fn ensure(
             }
             pulled
         }
+    }
+}
+
+/// The image of a list for the wanted platform. The list itself is nobody's but ours: the policy is about images of
+/// it that the store does not have.
+fn of_list(
+    store: &Store,
+    found: &ImageRecord,
+    policy: PullPolicy,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<ImageRecord, Error> {
+    let platform = options.intake.platform.as_ref();
+    let missing = match list::in_store(store, found.clone(), platform) {
+        Err(e @ Error::List(ListError::NotHere { .. })) if policy != PullPolicy::Never => e,
+        image => return image,
+    };
+    match list::elsewhere(store, found, platform)? {
+        Some(reference) => pull_one(store, &reference, options, progress),
+        None => Err(missing),
     }
 }
 

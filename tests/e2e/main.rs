@@ -47,6 +47,7 @@ mod images;
 mod inspect;
 mod leaks;
 mod login;
+mod manifests;
 mod nested;
 mod ps_rm;
 mod pull_policy;
@@ -108,6 +109,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("inspect", inspect::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("login", login::TESTS, false),
+    ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),

@@ -21,6 +21,7 @@ pub use place::Place;
 
 use super::intake::tar_index::Input;
 use super::intake::{self, Document, IntakeError, Source, digest_of};
+use super::list::{self, ListError};
 use super::progress::{Planned, Progress};
 use super::{Access, Error, pull, push, save};
 use crate::oci::{Digest, Digester, Manifest, Platform, Reference, media};
@@ -73,6 +74,29 @@ pub fn copy(
     )
 }
 
+/// What `from` names, with all below it, to the repository of `to`, under its digest alone.
+pub(super) fn nameless(
+    store: &Store,
+    from: &Reference,
+    to: &Reference,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut target = target::open(&Place::Registry(to.clone()), &options.access)?;
+    let place = Place::Registry(from.clone());
+    source::read(
+        store,
+        &place,
+        &options.access,
+        progress,
+        |source, document, kind| {
+            let mut copy = Copy::new(source, target.as_mut(), Some(from), options, progress);
+            let kind = copy.below(&document, kind, 0)?;
+            copy.target.manifest(&document, &kind)
+        },
+    )
+}
+
 fn from_store(
     store: &Store,
     name: &str,
@@ -80,8 +104,23 @@ fn from_store(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Digest, Error> {
+    let mut image = store.images().find(name)?;
+    let whole = options.all && image.is_list();
+    if !whole {
+        image = list::in_store(store, image, options.platform.as_ref())?;
+    }
+    if let Some(want) = options.platform.as_ref().filter(|p| !image.is_for(p)) {
+        return Err(IntakeError::Platform {
+            have: image.platform,
+            want: want.to_string(),
+        }
+        .into());
+    }
+    if whole && !matches!(to, Place::Registry(_)) {
+        return Err(ListError::Whole.into());
+    }
     let saved = |output| {
-        let mut saved = save::save(store, &[name.to_owned()], output, progress)?;
+        let mut saved = save::images(store, &[(name.to_owned(), image.clone())], output, progress)?;
         let one = saved.pop().map(|s| s.manifest);
         one.ok_or_else(|| Error::NoDestination(name.to_owned()))
     };
@@ -91,7 +130,7 @@ fn from_store(
                 access: options.access.clone(),
                 ..push::Options::default()
             };
-            Ok(push::push(store, name, Some(reference), &options, progress)?.digest)
+            Ok(push::one(store, &image, reference, &options, progress)?.digest)
         }
         Place::OciDir { path, tag: None } => saved(save::Output::OciDir(path.clone())),
         Place::Dir(path) => saved(save::Output::DockerDir(path.clone())),

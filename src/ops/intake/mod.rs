@@ -160,13 +160,7 @@ pub(super) fn choose(
                 });
             }
             Manifest::Index(list) => {
-                let entries = list.manifests();
-                let next = match (want.choose(entries), &entries[..]) {
-                    (Some(i), _) => &entries[i],
-                    // A lone entry that names no platform, as builders write it.
-                    (None, [only]) if only.platform().is_none() => only,
-                    _ => return Err(no_platform(want, entries).into()),
-                };
+                let next = chosen(want, list.manifests())?;
                 let digest: Digest = digest_of(next)?;
                 let bytes = source.manifest(&digest, next.size())?;
                 media_type = Some(next.media_type().to_string());
@@ -177,6 +171,19 @@ pub(super) fn choose(
         }
     }
     Err(IntakeError::Nested(INDEX_DEPTH).into())
+}
+
+/// The entry of an index for a platform.
+pub(super) fn chosen<'e>(
+    want: &Platform,
+    entries: &'e [Descriptor],
+) -> Result<&'e Descriptor, ManifestError> {
+    match (want.choose(entries), entries) {
+        (Some(i), _) => Ok(&entries[i]),
+        // A lone entry that names no platform, as builders write it.
+        (None, [only]) if only.platform().is_none() => Ok(only),
+        _ => Err(no_platform(want, entries)),
+    }
 }
 
 fn no_platform(want: &Platform, entries: &[Descriptor]) -> ManifestError {
@@ -260,6 +267,7 @@ pub(super) fn image(
         restated,
         created: config.created,
         repositories: names.repository.iter().cloned().collect(),
+        members: None,
     };
     if names.references.is_empty() {
         // An image that has a name keeps it.
