@@ -54,6 +54,7 @@ mod pull_policy;
 mod pull_registry;
 mod push;
 mod registries;
+mod round_trips;
 mod run_basic;
 mod run_env;
 mod run_first;
@@ -116,6 +117,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("pull_registry", pull_registry::TESTS, false),
     ("registries", registries::TESTS, false),
     ("push", push::TESTS, false),
+    ("round_trips", round_trips::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
     ("run_first", run_first::TESTS, false),
     ("run_env", run_env::TESTS, true),

@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod blobs;
+mod hub;
+#[path = "../layout/mod.rs"]
+mod layout;
 mod lists;
 mod logins;
 mod manifests;
 mod mirrors;
 mod proxies;
 mod redirects;
+mod resets;
 mod server;
 mod stalls;
 mod statuses;
