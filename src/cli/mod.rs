@@ -1,6 +1,7 @@
 //! The command line: clap definitions, one file a verb. A verb turns its arguments into an options
 //! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
 
+mod artifact;
 mod ask;
 mod commit;
 mod container;
@@ -81,6 +82,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Artifact(artifact::Args),
     Commit(commit::Args),
     Completion(completion::Args),
     Container(Box<container::Args>),
@@ -166,6 +168,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let global = &app.global;
     let result = match app.command {
+        Command::Artifact(a) => artifact::exec(global, &a),
         Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
         Command::Container(a) => container::exec(global, *a),

@@ -68,6 +68,9 @@ pub enum Error {
     /// A container that may not be removed.
     #[error(transparent)]
     RemoveContainer(#[from] super::rm::RemoveContainerError),
+    /// An artifact.
+    #[error(transparent)]
+    Artifact(#[from] super::artifact::ArtifactError),
     /// A list of images.
     #[error(transparent)]
     List(#[from] super::list::ListError),
@@ -263,6 +266,7 @@ impl Error {
             Self::Intake(e) => e.hint(),
             Self::Remove(e) => e.hint(),
             Self::RemoveContainer(e) => e.hint(),
+            Self::Artifact(e) => e.hint(),
             Self::List(e) => e.hint(),
             Self::Pack(e) => e.hint(),
             Self::Rebuild(e) => e.hint(),

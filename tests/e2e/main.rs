@@ -29,6 +29,7 @@ macro_rules! suite {
 
 mod harness;
 
+mod artifacts;
 mod budgets;
 mod commit;
 mod copy;
@@ -79,6 +80,7 @@ type Test = (&'static str, fn(&Env) -> Done);
 
 /// File, its tests, and whether they describe what every runtime must do (and so run on the peer too).
 const SUITES: &[(&str, &[Test], bool)] = &[
+    ("artifacts", artifacts::TESTS, false),
     ("budgets", budgets::TESTS, false),
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),

@@ -197,7 +197,7 @@ fn podman_loads_a_docker_archive(e: &Env) -> Done {
             let pulled = podman(&["pull", "-q", &place]);
             assert_eq!(
                 format!("sha256:{}", pulled.trim()),
-                id(&own, &name),
+                id(&own, name),
                 "{place}"
             );
             podman(&["rmi", "-f", pulled.trim()]);

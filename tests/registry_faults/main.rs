@@ -11,6 +11,7 @@ mod manifests;
 mod mirrors;
 mod proxies;
 mod redirects;
+mod referrers;
 mod resets;
 mod server;
 mod stalls;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use oci_spec::image::ImageManifest;
@@ -12,12 +11,12 @@ use crate::layer::Compression;
 use crate::oci::{
     self, Digest, Digester, MANIFEST_MAX, ManifestError, Reference, layer_compression,
 };
-use crate::ops::Error;
 use crate::ops::commit::Format;
 use crate::ops::intake::CONFIG_MAX;
 use crate::ops::list::Named;
 use crate::ops::outgoing::{Blob, Described, Documents, Outgoing, documents};
 use crate::ops::progress::{Planned, Progress};
+use crate::ops::{Error, jobs};
 use crate::registry::{self, Client, Upload};
 use crate::store::{self, ImageLayer, ImageRecord, Store};
 
@@ -152,41 +151,11 @@ impl<'a> Image<'a> {
         }
         self.progress.plan(&plan);
         // The largest first, as for a pull.
-        todo.sort_by_key(|(l, _)| l.blob_size);
-        let workers = JOBS.min(todo.len()).max(1);
-        let todo = Mutex::new(todo);
-        let done: Mutex<HashMap<Digest, Described>> = Mutex::default();
-        let failure: Mutex<Option<Error>> = Mutex::new(None);
-        let stop = AtomicBool::new(false);
-        let work = || {
-            while !stop.load(Ordering::Relaxed) {
-                let next = todo.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let Some((layer, compression)) = next else {
-                    break;
-                };
-                match self.layer(layer, compression) {
-                    Ok(described) => {
-                        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                        done.insert(layer.blob.clone(), described);
-                    }
-                    Err(e) => {
-                        stop.store(true, Ordering::Relaxed);
-                        let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                        first.get_or_insert(e);
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..workers {
-                scope.spawn(work);
-            }
-            work();
-        });
-        if let Some(e) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(e);
-        }
-        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        todo.sort_by_key(|(l, _)| std::cmp::Reverse(l.blob_size));
+        let done = jobs::each(JOBS, &todo, |(layer, compression)| {
+            Ok((&layer.blob, self.layer(layer, *compression)?))
+        })?;
+        let done: HashMap<&Digest, Described> = done.into_iter().collect();
         let all = self.image.layers.iter();
         Ok(all.filter_map(|l| done.get(&l.blob).cloned()).collect())
     }
