@@ -74,7 +74,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
                     "Digest": image.repo_digest(),
                     "CreatedSince": human::ago(image.created.as_deref()),
                     "CreatedAt": human::at(image.created.as_deref()),
-                    "Size": human::size(image.size),
+                    "Size": human::size(image.size()),
                     "Platform": image.platform,
                     "ReadOnly": image.read_only,
                 })
@@ -99,7 +99,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
             tag(image),
             id(image),
             human::ago(image.created.as_deref()),
-            human::size(image.size),
+            human::size(image.size()),
         ];
         if args.digests {
             row.insert(2, image.repo_digest().to_string());

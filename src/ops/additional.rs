@@ -5,6 +5,7 @@
 //! digests, layers against the configuration. Names are the owner's word.
 
 use std::io::{Read, Seek as _, SeekFrom};
+use std::ops::Range;
 
 use super::intake::{self, Document, Names, Source};
 use super::progress::Progress;
@@ -19,7 +20,9 @@ pub(super) fn find<'s>(
     name: &str,
 ) -> Result<Option<(ImageRecord, &'s Additional)>, Error> {
     for additional in store.additional() {
-        if let Some(image) = additional.find(name)? {
+        // The images of a list need have no name there, nor be there.
+        let found = additional.find(name)?;
+        if let Some(image) = found.filter(|i| !i.is_list()) {
             return Ok(Some((image, additional)));
         }
     }
@@ -98,6 +101,20 @@ impl Source for Nearby<'_> {
             }
         }
         self.inner.blob(digest, size, offset)
+    }
+
+    fn part<'s>(
+        &'s self,
+        digest: &Digest,
+        size: u64,
+        range: Range<u64>,
+    ) -> Option<Result<Box<dyn Read + Send + 's>, Error>> {
+        let mut shared = self.store.additional().iter();
+        match shared.any(|a| matches!(a.has(digest), Ok(true))) {
+            // All of it costs nothing.
+            true => None,
+            false => self.inner.part(digest, size, range),
+        }
     }
 
     fn manifest(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, Error> {

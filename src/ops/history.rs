@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Error, IntakeError, stored};
+use super::{Error, IntakeError, list, stored};
 use crate::oci::Digest;
 use crate::store::Store;
 
@@ -37,7 +37,7 @@ struct Entry {
 
 /// The steps of the image called `name` (name or id).
 pub fn history(store: &Store, name: &str) -> Result<Vec<Step>, Error> {
-    let image = stored::find(store, name)?;
+    let image = list::image(store, name)?;
     let bytes = stored::config(store, &image.id)?;
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let mut layers = image.layers.iter();

@@ -78,7 +78,10 @@ fn add_shared(store: &Store, records: &mut Vec<ImageSummary>) -> Result<(), Erro
     for additional in store.additional() {
         for mut image in additional.summaries()? {
             // Without a name it is of no use to others, but for those who know its id.
-            if image.reference.is_some() && known.insert(image.reference.clone()) {
+            if image.reference.is_some()
+                && !image.is_list()
+                && known.insert(image.reference.clone())
+            {
                 image.read_only = true;
                 records.push(image);
             }

@@ -4,6 +4,7 @@
 
 mod access;
 mod additional;
+pub mod artifact;
 pub mod check;
 pub mod commit;
 pub mod copy;
@@ -18,6 +19,8 @@ pub mod images;
 pub mod import;
 pub mod inspect;
 mod intake;
+mod jobs;
+pub mod list;
 pub mod load;
 pub mod login;
 mod made;

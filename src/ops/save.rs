@@ -24,7 +24,7 @@ use serde_json::json;
 use super::commit::Format;
 use super::outgoing::{Blob, Described, Documents, Outgoing, documents};
 use super::progress::Progress;
-use super::{Error, stored};
+use super::{Error, list, stored};
 use crate::layer::Compression;
 use crate::layer::pack::{self, Files};
 use crate::oci::{Algorithm, Digest, Reference, media};
@@ -61,13 +61,26 @@ pub fn save(
     output: Output,
     progress: &dyn Progress,
 ) -> Result<Vec<Saved>, Error> {
-    let (images, _lease) = stored::leased(store, || {
-        let found = names.iter().map(|name| stored::find(store, name));
+    let (found, _lease) = stored::leased(store, || {
+        let found = names.iter().map(|name| list::image(store, name));
         found.collect::<Result<Vec<_>, _>>()
     })?;
+    let named: Vec<_> = names.iter().cloned().zip(found).collect();
+    images(store, &named, output, progress)
+}
+
+/// The same for images that were found, each with the name that the caller has for it.
+pub(super) fn images(
+    store: &Store,
+    named: &[(String, ImageRecord)],
+    output: Output,
+    progress: &dyn Progress,
+) -> Result<Vec<Saved>, Error> {
+    let images = || named.iter().map(|(_, image)| image);
+    let _lease = store.lease(images().flat_map(ImageRecord::roots))?;
     let format = matches!(output, Output::DockerDir(_)).then_some(Format::Docker);
     let mut parts: Vec<Parts> = Vec::new();
-    for image in &images {
+    for image in images() {
         let name = image.reference.clone().filter(|r| r.digest().is_none());
         let known = |p: &&mut Parts| p.id == image.id && p.own_manifest == image.manifest;
         match parts.iter_mut().find(known) {
@@ -94,7 +107,7 @@ pub fn save(
         }
     }
     let mut saved = Vec::new();
-    for (name, image) in names.iter().zip(&images) {
+    for (name, image) in named {
         let part = parts
             .iter()
             .find(|p| p.id == image.id && p.own_manifest == image.manifest);

@@ -43,7 +43,12 @@ pub(super) fn is_gone(e: &Error) -> bool {
     matches!(e, Error::Store(store::Error::NoSuchImage { .. }))
 }
 
-fn document(store: &Store, id: &Digest, digest: &Digest, max: u64) -> Result<Vec<u8>, Error> {
+pub(super) fn document(
+    store: &Store,
+    id: &Digest,
+    digest: &Digest,
+    max: u64,
+) -> Result<Vec<u8>, Error> {
     let missing = match store.blobs().read(digest, max) {
         Err(e @ store::Error::BlobMissing(_)) => e,
         read => return Ok(read?),

@@ -86,6 +86,12 @@ impl Additional {
         }
     }
 
+    /// Is the blob there, right or wrong?
+    pub fn has(&self, digest: &Digest) -> Result<bool, Error> {
+        let file = self.file(&self.open()?, &blobs::relative(digest))?;
+        Ok(file.is_some())
+    }
+
     /// A blob from its start, if it is there and what it should be. It may still change while it is read: whoever
     /// makes something of it checks it again.
     pub fn blob(&self, digest: &Digest) -> Result<Option<File>, Error> {

@@ -30,7 +30,9 @@ macro_rules! suite {
 mod harness;
 
 mod additional;
+mod artifacts;
 mod budgets;
+mod chunked;
 mod commit;
 mod copy;
 mod crash;
@@ -45,14 +47,17 @@ mod identity_exec;
 mod identity_packages;
 mod identity_sockets;
 mod images;
+mod inspect;
 mod leaks;
 mod login;
+mod manifests;
 mod nested;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
 mod push;
 mod registries;
+mod round_trips;
 mod run_basic;
 mod run_env;
 mod run_first;
@@ -79,7 +84,9 @@ type Test = (&'static str, fn(&Env) -> Done);
 /// File, its tests, and whether they describe what every runtime must do (and so run on the peer too).
 const SUITES: &[(&str, &[Test], bool)] = &[
     ("additional", additional::TESTS, false),
+    ("artifacts", artifacts::TESTS, false),
     ("budgets", budgets::TESTS, false),
+    ("chunked", chunked::TESTS, false),
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
@@ -107,14 +114,17 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("identity_packages", identity_packages::TESTS, false),
     ("identity_sockets", identity_sockets::TESTS, false),
     ("images", images::TESTS, false),
+    ("inspect", inspect::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("login", login::TESTS, false),
+    ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
     ("registries", registries::TESTS, false),
     ("push", push::TESTS, false),
+    ("round_trips", round_trips::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
     ("run_first", run_first::TESTS, false),
     ("run_env", run_env::TESTS, true),

@@ -160,11 +160,16 @@ impl Base {
     fn manifest(&self, packed: &Packed, config: &[u8], format: Format) -> Result<Vec<u8>, Error> {
         let mut layers = Vec::new();
         for layer in self.manifest.layers() {
-            layers.push(json!({
+            let mut descriptor = json!({
                 "mediaType": layer_type(layer, format)?,
                 "digest": layer.digest().to_string(),
                 "size": layer.size(),
-            }));
+            });
+            // They may say where its files are. Docker's has none.
+            if let (Format::Oci, Some(annotations)) = (format, layer.annotations()) {
+                descriptor["annotations"] = json!(annotations);
+            }
+            layers.push(descriptor);
         }
         let (own, config_type, gzip) = match format {
             Format::Oci => (

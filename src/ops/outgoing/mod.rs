@@ -17,6 +17,7 @@ pub(super) use documents::{Described, Documents, documents};
 use super::Error;
 use super::progress::Progress;
 use super::written::tell;
+use crate::layer::chunked::Annotations;
 use crate::layer::pack::{self, Tree, What, pack};
 use crate::layer::{Compression, RebuildError, Recipe, Sink, Sums, rebuild};
 use crate::oci::{Digest, Digester};
@@ -37,6 +38,8 @@ pub(super) struct Blob {
     pub(super) file: File,
     /// How it is compressed, if it was made just now.
     pub(super) made: Option<Compression>,
+    /// What the manifest is to say of it, if it was made with a table of contents.
+    pub(super) annotations: Option<Annotations>,
 }
 
 impl Blob {
@@ -109,6 +112,7 @@ impl Outgoing<'_> {
             diff_id: diff_id.clone(),
             file,
             made: None,
+            annotations: None,
         }))
     }
 
@@ -186,6 +190,7 @@ impl Outgoing<'_> {
             diff_id: packed.diff_id,
             file: spool,
             made: Some(compression),
+            annotations: packed.annotations,
         })
     }
 
@@ -233,6 +238,7 @@ impl Outgoing<'_> {
             diff_id,
             blob,
             blob_size,
+            annotations,
             ..
         } = sink.finish().map_err(full)?;
         Ok(Blob {
@@ -241,6 +247,7 @@ impl Outgoing<'_> {
             diff_id,
             file: spool,
             made: Some(compression),
+            annotations,
         })
     }
 }
