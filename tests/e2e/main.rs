@@ -68,6 +68,7 @@ mod run_tty;
 mod save_export;
 mod signatures;
 mod storage_drivers;
+mod stress;
 mod unpack_vs_umoci;
 
 use std::process::ExitCode;
@@ -133,6 +134,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("save_export", save_export::TESTS, false),
     ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
+    ("stress", stress::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
 ];
 

@@ -288,13 +288,7 @@ pub(super) fn image(
         members: None,
     };
     if names.references.is_empty() {
-        // An image that has a name keeps it.
-        match store.images().find(&record.id.to_string()) {
-            Ok(known) => record.reference = known.reference,
-            Err(store::Error::NoSuchImage { .. }) => {}
-            Err(e) => return Err(e.into()),
-        }
-        store.images().put(&record)?;
+        return Ok(store.images().put(&record)?);
     }
     for name in names.references.iter().rev() {
         record.reference = Some(name.clone());
