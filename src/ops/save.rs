@@ -62,14 +62,15 @@ pub fn save(
     progress: &dyn Progress,
 ) -> Result<Vec<Saved>, Error> {
     let (found, _lease) = stored::leased(store, || {
-        let found = names.iter().map(|name| list::image(store, name));
-        found.collect::<Result<Vec<_>, _>>()
+        let find = |name: &String| list::image(store, name);
+        names.iter().map(find).collect::<Result<Vec<_>, _>>()
     })?;
     let named: Vec<_> = names.iter().cloned().zip(found).collect();
     images(store, &named, output, progress)
 }
 
-/// The same for images that were found, each with the name that the caller has for it.
+/// The same for images that were found, each with the name that the caller has for it. The caller keeps in the
+/// store what they need.
 pub(super) fn images(
     store: &Store,
     named: &[(String, ImageRecord)],
@@ -77,7 +78,6 @@ pub(super) fn images(
     progress: &dyn Progress,
 ) -> Result<Vec<Saved>, Error> {
     let images = || named.iter().map(|(_, image)| image);
-    let _lease = store.lease(images().flat_map(ImageRecord::roots))?;
     let format = matches!(output, Output::DockerDir(_)).then_some(Format::Docker);
     let mut parts: Vec<Parts> = Vec::new();
     for image in images() {

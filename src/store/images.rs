@@ -363,11 +363,11 @@ impl Images<'_> {
         self.put_locked(&record)
     }
 
-    /// Take a name away. An image that loses its last one stays, nameless. `false`: there was no such name.
-    pub fn untag(&self, name: &Reference) -> Result<bool, Error> {
+    /// Take a name away from an image, which stays, nameless if need be. `false`: it has not, or no longer, that name.
+    pub fn untag(&self, id: &Digest, name: &Reference) -> Result<bool, Error> {
         let _guard = self.store.shared()?;
         let _names = self.lock_names()?;
-        let Some(record) = self.get(name)? else {
+        let Some(record) = self.get(name)?.filter(|r| r.id == *id) else {
             return Ok(false);
         };
         self.keep_nameless(&record)?;

@@ -20,7 +20,7 @@ use crate::store::{self, ImageLayer, ImageRecord, Store};
 /// Layers at a time.
 const JOBS: usize = 4;
 
-/// One image on its way.
+/// One image on its way. The caller keeps in the store what it needs.
 pub(super) struct Image<'a> {
     store: &'a Store,
     image: &'a ImageRecord,
@@ -65,7 +65,6 @@ impl<'a> Image<'a> {
 
     /// Under the name that it was to have.
     pub(super) fn push(self) -> Result<Pushed, Error> {
-        let _lease = self.store.lease(self.image.roots())?;
         let pushed = self.bring().and_then(|documents| {
             let (digest, manifest) = documents.manifest;
             self.put(self.reference, &manifest, &documents.media_type)?;
@@ -80,7 +79,7 @@ impl<'a> Image<'a> {
         pushed
     }
 
-    /// Under its digest alone, as an entry of a list. The caller keeps what it needs.
+    /// Under its digest alone, as an entry of a list.
     pub(super) fn push_nameless(&self) -> Result<Named, Error> {
         let documents = self.bring()?;
         let (digest, manifest) = documents.manifest;

@@ -90,7 +90,7 @@ pub fn push(
     one(store, &image, reference, options, progress)
 }
 
-/// Push an image, or a list with its images.
+/// Push an image, or a list with its images. The caller keeps in the store what they need.
 pub(super) fn one(
     store: &Store,
     image: &ImageRecord,

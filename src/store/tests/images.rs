@@ -263,9 +263,12 @@ fn a_list_keeps_its_images_and_nothing_of_what_it_was() {
     change(&images, &list_of("list:1", &[]));
     let list = change(&images, &list_of("list:1", &[&image]));
     assert_eq!(list.size(), image.size());
+    let shown = images.summaries().unwrap();
+    let shown = shown.iter().find(|s| s.id == list.id).unwrap();
+    assert_eq!((shown.is_list(), shown.size()), (true, image.size()));
     // One state of a list takes the place of the other; an image that loses its name stays.
     assert_eq!(images.list().unwrap().len(), 2);
-    let names: Vec<Reference> = image.reference.iter().cloned().collect();
+    let names = [image.reference.clone().unwrap()];
     assert!(images.remove(&image.id, &names, &names).unwrap());
     store.gc(&[]).unwrap();
     assert!(store.has_layer(&image.layers[0].diff_id));
