@@ -327,3 +327,26 @@ fn annotations_of_ours_cannot_be_forged() {
     assert!(e.contains("io.coracle.image"), "{e}");
     assert_eq!(place.names("containers"), [".names"]);
 }
+
+#[test]
+fn a_name_like_an_id_stands_in_for_nobody() {
+    let place = Place::new();
+    let id = "a".repeat(64);
+    let running = container(&place, "b", Some(&id), None);
+    ended(container(&place, "a", Some("job"), None), 0);
+    assert_eq!(
+        place.ok(&["container", "prune", "-f"]).lines().next(),
+        Some(&id[..])
+    );
+    assert_eq!(
+        place.ok(&["ps", "-a", "--format", "{{.Names}}"]),
+        format!("{id}\n")
+    );
+    drop(running);
+    ended(container(&place, "a", None, None), 0);
+    place.ok(&["rm", &id]);
+    assert_eq!(
+        place.ok(&["ps", "-a", "--format", "{{.Names}}"]),
+        format!("{id}\n")
+    );
+}

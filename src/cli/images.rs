@@ -10,7 +10,7 @@ use super::{Failure, Global, filters, format, human, text};
 use crate::oci::Reference;
 use crate::ops;
 use crate::ops::images::{self, Filter, Label, Wanted};
-use crate::store::ImageRecord;
+use crate::store::ImageSummary;
 
 const NONE: &str = "<none>";
 
@@ -50,7 +50,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         wanted.filters.push(Filter::Reference(pattern));
     }
     let list = images::images(&store, &wanted)?;
-    let id = |image: &ImageRecord| match args.listing.no_trunc {
+    let id = |image: &ImageSummary| match args.listing.no_trunc {
         true => image.id.to_string(),
         false => image.id.short().to_owned(),
     };
@@ -74,7 +74,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
                     "Digest": image.repo_digest(),
                     "CreatedSince": human::ago(image.created.as_deref()),
                     "CreatedAt": human::at(image.created.as_deref()),
-                    "Size": human::size(image.size()),
+                    "Size": human::size(image.size),
                     "Platform": image.platform,
                 })
             })
@@ -93,7 +93,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
             tag(image),
             id(image),
             human::ago(image.created.as_deref()),
-            human::size(image.size()),
+            human::size(image.size),
         ];
         if args.digests {
             row.insert(2, image.repo_digest().to_string());
@@ -129,14 +129,14 @@ fn print(
     Ok(0)
 }
 
-fn repository(image: &ImageRecord) -> String {
+fn repository(image: &ImageSummary) -> String {
     image
         .reference
         .as_ref()
         .map_or_else(|| NONE.to_owned(), Reference::name)
 }
 
-fn tag(image: &ImageRecord) -> String {
+fn tag(image: &ImageSummary) -> String {
     let tag = image.reference.as_ref().and_then(Reference::tag);
     tag.unwrap_or(NONE).to_owned()
 }

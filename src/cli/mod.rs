@@ -73,7 +73,7 @@ pub struct App {
 }
 
 /// Options that stand before the verb.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Global {
     /// Directory for images and containers [default: $CORACLE_ROOT, else $XDG_DATA_HOME/coracle]
     #[arg(long, value_name = "DIR", global = true)]
@@ -206,11 +206,14 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-/// For `run`, whose start-up counts, only its own part of the command line is built. Whatever is wrong
-/// is said by the whole.
+/// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
+/// built. Whatever is wrong is said by the whole.
 fn parse(args: &[OsString]) -> Result<App, clap::Error> {
     let quick = match verb(args) {
-        Some("run") => leak(run_only()).try_get_matches_from_mut(args).ok(),
+        Some("run") => match run::parse_quickly(args) {
+            Some(app) => return Ok(app),
+            None => leak(run_only()).try_get_matches_from_mut(args).ok(),
+        },
         _ => None,
     };
     let mut matches = match quick {

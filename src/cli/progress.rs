@@ -63,6 +63,11 @@ impl Progress for Lines {
         }
     }
 
+    fn partly(&self, layer: &Digest, have: u64) {
+        let have = human::size(have);
+        text::stderr(&format!("{}: {have} of it are here already", layer.short()));
+    }
+
     fn skip(&self, layer: &Digest) {
         text::stderr(&format!("{}: already exists", layer.short()));
     }
@@ -128,6 +133,13 @@ impl Progress for Bars {
         self.with(layer, |bar| {
             // What is on disk is read as well: it counts from 0 in any case.
             bar.set_position(0);
+            bar.set_style(style(RUNNING));
+        });
+    }
+
+    fn partly(&self, layer: &Digest, have: u64) {
+        self.with(layer, |bar| {
+            bar.set_position(have);
             bar.set_style(style(RUNNING));
         });
     }

@@ -52,6 +52,9 @@ enum Compression {
     Gzip,
     /// Smaller and faster to read; not in docker's format
     Zstd,
+    /// The same with a table of contents, for pulls that fetch only what is missing
+    #[value(name = "zstd:chunked")]
+    ZstdChunked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -75,7 +78,7 @@ impl From<Format> for commit::Format {
 impl Args {
     fn options(&self) -> Result<push::Options, Failure> {
         let range = match self.compression_format {
-            Some(Compression::Zstd) => 1..=22,
+            Some(Compression::Zstd | Compression::ZstdChunked) => 1..=22,
             _ => 0..=9,
         };
         if let Some(level) = self.compression_level.filter(|l| !range.contains(l)) {
@@ -91,6 +94,7 @@ impl Args {
             compression: self.compression_format.map(|c| match c {
                 Compression::Gzip => push::Kind::Gzip,
                 Compression::Zstd => push::Kind::Zstd,
+                Compression::ZstdChunked => push::Kind::ZstdChunked,
             }),
             level: self.compression_level,
             force: self.force_compression,

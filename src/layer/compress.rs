@@ -8,6 +8,7 @@ use std::rc::Rc;
 use flate2::write::DeflateEncoder;
 use flate2::{Compression as Level, Crc};
 
+use super::chunked;
 use crate::oci::{Algorithm, Digest, Digester};
 
 /// zlib's default, as docker's and podman's.
@@ -38,6 +39,11 @@ pub enum Compression {
         checksum: bool,
         /// The length of the tar, if the frame tells it.
         size: Option<u64>,
+    },
+    /// The same, each file in a frame of its own and with a table of contents: [`chunked`].
+    ZstdChunked {
+        /// As of zstd.
+        level: i32,
     },
 }
 
@@ -75,6 +81,13 @@ impl Compression {
         }
     }
 
+    /// As zstd, with a table of contents.
+    pub fn zstd_chunked(level: Option<i32>) -> Self {
+        Self::ZstdChunked {
+            level: level.unwrap_or(ZSTD_LEVEL),
+        }
+    }
+
     /// What may have made a blob that begins with `head` of a tar of this length, the likeliest first.
     pub fn candidates(head: &[u8], tar_bytes: u64) -> Vec<Self> {
         match head {
@@ -92,6 +105,12 @@ impl Compression {
                 };
                 levels.iter().map(gzip).collect()
             }
+            // The first frame holds the headers before the first file and no more.
+            _ if frame_size(head).is_some_and(|size| size != tar_bytes) => [ZSTD_LEVEL]
+                .into_iter()
+                .chain((1..=22).filter(|n| *n != ZSTD_LEVEL))
+                .map(|level| Self::ZstdChunked { level })
+                .collect(),
             // RFC 8878, 3.1.1.1.1. No dictionaries.
             [0x28, 0xb5, 0x2f, 0xfd, descriptor, ..] if descriptor & 3 == 0 => {
                 let sized = descriptor & 0xe0 != 0;
@@ -100,8 +119,9 @@ impl Compression {
                     checksum: descriptor & 4 != 0,
                     size: sized.then_some(tar_bytes),
                 };
-                [3].into_iter()
-                    .chain((1..=19).filter(|n| *n != 3))
+                [ZSTD_LEVEL]
+                    .into_iter()
+                    .chain((1..=19).filter(|n| *n != ZSTD_LEVEL))
                     .map(zstd)
                     .collect()
             }
@@ -128,6 +148,27 @@ impl Compression {
         let n = made.len().min(head.len());
         made[..n] == head[..n]
     }
+}
+
+/// Bytes of the content of the zstd frame that begins here, if it says so (RFC 8878, 3.1.1.1).
+fn frame_size(head: &[u8]) -> Option<u64> {
+    let [0x28, 0xb5, 0x2f, 0xfd, descriptor, rest @ ..] = head else {
+        return None;
+    };
+    let single = descriptor & 0x20 != 0;
+    let window = usize::from(!single);
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let (len, more) = match descriptor >> 6 {
+        0 if single => (1, 0),
+        0 => return None,
+        1 => (2, 256),
+        2 => (4, 0),
+        _ => (8, 0),
+    };
+    let field = rest.get(window + dictionary..)?.get(..len)?;
+    let mut bytes = [0; 8];
+    bytes[..len].copy_from_slice(field);
+    u64::from_le_bytes(bytes).checked_add(more)
 }
 
 /// The beginning of what is written.
@@ -181,6 +222,7 @@ enum Encoder<W: Write> {
     Plain(W),
     Gzip(Box<Gzip<Hashed<W>>>),
     Zstd(Box<zstd::stream::write::Encoder<'static, Hashed<W>>>),
+    Chunked(Box<chunked::Writer<Hashed<W>>>),
 }
 
 /// By hand, since the library's own writer makes its own header.
@@ -210,6 +252,8 @@ pub struct Sums {
     pub blob: Digest,
     /// Bytes written.
     pub blob_size: u64,
+    /// What the manifest is to say of the blob, if it has a table of contents.
+    pub annotations: Option<chunked::Annotations>,
 }
 
 impl<W: Write> Encoder<W> {
@@ -234,6 +278,9 @@ impl<W: Write> Encoder<W> {
                 zstd.set_pledged_src_size(size)?;
                 Self::Zstd(Box::new(zstd))
             }
+            Compression::ZstdChunked { level } => {
+                Self::Chunked(Box::new(chunked::Writer::new(Hashed::new(out), level)?))
+            }
         })
     }
 }
@@ -248,6 +295,7 @@ impl<W: Write> Write for Encoder<W> {
                 Ok(n)
             }
             Self::Zstd(out) => out.write(buf),
+            Self::Chunked(out) => out.write(buf),
         }
     }
 
@@ -256,6 +304,7 @@ impl<W: Write> Write for Encoder<W> {
             Self::Plain(out) => out.flush(),
             Self::Gzip(out) => out.data.flush(),
             Self::Zstd(out) => out.flush(),
+            Self::Chunked(out) => out.flush(),
         }
     }
 }
@@ -274,6 +323,7 @@ impl<W: Write> Sink<W> {
         self.out.write_all(&self.block)?;
         let Hashed { out, hash, bytes } = self.out;
         let diff_id = hash.finish();
+        let mut annotations = None;
         let (blob, blob_size) = match out {
             Encoder::Plain(mut out) => {
                 out.flush()?;
@@ -292,12 +342,19 @@ impl<W: Write> Sink<W> {
                 out.flush()?;
                 (out.hash.finish(), out.bytes)
             }
+            Encoder::Chunked(chunked) => {
+                let mut out;
+                (out, annotations) = chunked.finish()?;
+                out.flush()?;
+                (out.hash.finish(), out.bytes)
+            }
         };
         Ok(Sums {
             diff_id,
             tar_bytes: bytes,
             blob,
             blob_size,
+            annotations,
         })
     }
 }

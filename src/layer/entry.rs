@@ -49,20 +49,38 @@ pub(super) struct Entry {
 
 /// What PAX headers and long-name headers say about the next entry.
 #[derive(Default)]
-struct Extra {
-    long_name: Option<Vec<u8>>,
-    long_link: Option<Vec<u8>>,
+pub(super) struct Extra {
+    pub(super) long_name: Option<Vec<u8>>,
+    pub(super) long_link: Option<Vec<u8>>,
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
     owner: Owner,
     sparse: sparse::Pax,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Of the last access and change. Nothing here goes by them, other readers may.
+    other_times: [Option<Timespec>; 2],
+}
+
+/// All of that together.
+pub(super) struct Fields {
+    pub(super) path: Vec<u8>,
+    pub(super) link: Vec<u8>,
+    /// As it stands there; the upper bits repeat the type in some tars.
+    pub(super) mode: i64,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mtime: Timespec,
+    /// Not more than an `i64` holds.
+    pub(super) size: u64,
+    pub(super) sparse: sparse::Pax,
+    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) other_times: [Option<Timespec>; 2],
 }
 
 /// The part of a PAX header that may also be global.
 #[derive(Clone, Copy, Default)]
-struct Owner {
+pub(super) struct Owner {
     uid: Option<u32>,
     gid: Option<u32>,
     mtime: Option<Timespec>,
@@ -195,55 +213,14 @@ impl<'a> Entries<'a> {
     }
 
     fn entry(&mut self, header: &Header, flag: u8, extra: Extra) -> Result<Entry, Error> {
-        let old = header.as_old();
-        let path = (extra.path)
-            .or(extra.long_name)
-            .unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = (extra.link).or(extra.long_link).unwrap_or_else(|| {
-            let end = old.linkname.iter().position(|b| *b == 0);
-            old.linkname[..end.unwrap_or(old.linkname.len())].to_vec()
-        });
+        let fields = extra.fields(header, self.global)?;
+        let path = fields.path;
         let bad = |field| Error::Number {
             path: path_buf(&path),
             field,
         };
-        let uint = |field: &[u8], name| {
-            let n = number(field).and_then(|n| u32::try_from(n).ok());
-            n.ok_or_else(|| bad(name))
-        };
-        let id = |pax: Option<u32>, global: Option<u32>, field: &[u8], name| {
-            let n = match pax.or(global) {
-                Some(n) => n,
-                None => uint(field, name)?,
-            };
-            // The all-ones id means "no id" to the kernel.
-            (n != u32::MAX).then_some(n).ok_or_else(|| bad(name))
-        };
-        let uid = id(extra.owner.uid, self.global.uid, &old.uid, "uid")?;
-        let gid = id(extra.owner.gid, self.global.gid, &old.gid, "gid")?;
-        let mode = number(&old.mode).ok_or_else(|| bad("mode"))?;
-        let mtime = match extra.owner.mtime.or(self.global.mtime) {
-            Some(t) => t,
-            None => Timespec {
-                tv_sec: number(&old.mtime).ok_or_else(|| bad("mtime"))?,
-                tv_nsec: 0,
-            },
-        };
-        let size = match extra.size {
-            Some(n) => n,
-            None => size_field(header)?,
-        };
-        if i64::try_from(size).is_err() {
-            return Err(bad("size"));
-        }
-        let device = || -> Result<(u32, u32), Error> {
-            let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
-                (Some(u), _) => (&u.dev_major, &u.dev_minor),
-                (_, Some(g)) => (&g.dev_major, &g.dev_minor),
-                _ => return Err(bad("device number")),
-            };
-            Ok((uint(major, "major number")?, uint(minor, "minor number")?))
-        };
+        let device = || device(header).map_err(bad);
+        let size = fields.size;
         let kind = match flag {
             // Before POSIX a directory was a file whose name ends in a slash.
             0 if path.ends_with(b"/") => Kind::Dir,
@@ -253,7 +230,7 @@ impl<'a> Entries<'a> {
                 self.in_file = true;
                 let map = match flag {
                     b'S' => Some(self.old_sparse(header, size)),
-                    _ if extra.sparse.is_sparse() => Some(self.pax_sparse(&extra.sparse, size)),
+                    _ if fields.sparse.is_sparse() => Some(self.pax_sparse(&fields.sparse, size)),
                     _ => None,
                 };
                 Kind::File(map.transpose().map_err(|e| match e {
@@ -281,13 +258,13 @@ impl<'a> Entries<'a> {
         Ok(Entry {
             kind,
             // The upper bits repeat the type in some tars.
-            mode: (mode & 0o7777) as u32,
-            uid,
-            gid,
-            mtime,
-            xattrs: extra.xattrs,
+            mode: (fields.mode & 0o7777) as u32,
+            uid: fields.uid,
+            gid: fields.gid,
+            mtime: fields.mtime,
+            xattrs: fields.xattrs,
             path,
-            link,
+            link: fields.link,
         })
     }
 
@@ -325,12 +302,29 @@ impl<'a> Entries<'a> {
     }
 }
 
-fn size_field(header: &Header) -> Result<u64, Error> {
+fn time(value: &[u8]) -> Option<Timespec> {
+    let (tv_sec, tv_nsec) = pax_time(value)?;
+    Some(Timespec { tv_sec, tv_nsec })
+}
+
+pub(super) fn size_field(header: &Header) -> Result<u64, Error> {
     let n = number(&header.as_old().size).and_then(|n| u64::try_from(n).ok());
     n.ok_or_else(|| Error::Number {
         path: path_buf(&header.path_bytes()),
         field: "size",
     })
+}
+
+/// Numbers of a device; the error is the name of a field.
+pub(super) fn device(header: &Header) -> Result<(u32, u32), &'static str> {
+    let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
+        (Some(u), _) => (&u.dev_major, &u.dev_minor),
+        (_, Some(g)) => (&g.dev_major, &g.dev_minor),
+        _ => return Err("device number"),
+    };
+    let uint = |field: &[u8]| number(field).and_then(|n| u32::try_from(n).ok());
+    let major = uint(major).ok_or("major number")?;
+    Ok((major, uint(minor).ok_or("minor number")?))
 }
 
 impl Owner {
@@ -340,8 +334,7 @@ impl Owner {
             b"uid" => self.uid = Some(id().ok_or("malformed uid")?),
             b"gid" => self.gid = Some(id().ok_or("malformed gid")?),
             b"mtime" => {
-                let (tv_sec, tv_nsec) = pax_time(value).ok_or("malformed mtime")?;
-                self.mtime = Some(Timespec { tv_sec, tv_nsec });
+                self.mtime = Some(time(value).ok_or("malformed mtime")?);
             }
             _ => return Ok(false),
         }
@@ -349,7 +342,7 @@ impl Owner {
     }
 
     /// Take the records of a global header.
-    fn take(&mut self, data: &[u8]) -> Result<(), &'static str> {
+    pub(super) fn take(&mut self, data: &[u8]) -> Result<(), &'static str> {
         for record in pax::records(data) {
             let (key, value) = record?;
             self.record(key, value)?;
@@ -359,8 +352,61 @@ impl Owner {
 }
 
 impl Extra {
+    /// What a header and those before it say of an entry, whatever it is.
+    pub(super) fn fields(self, header: &Header, global: Owner) -> Result<Fields, Error> {
+        let old = header.as_old();
+        let path = (self.path)
+            .or(self.long_name)
+            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let link = (self.link).or(self.long_link).unwrap_or_else(|| {
+            let end = old.linkname.iter().position(|b| *b == 0);
+            old.linkname[..end.unwrap_or(old.linkname.len())].to_vec()
+        });
+        let bad = |field| Error::Number {
+            path: path_buf(&path),
+            field,
+        };
+        let id = |pax: Option<u32>, global: Option<u32>, field: &[u8], name| {
+            let n = match pax.or(global) {
+                Some(n) => Some(n),
+                None => number(field).and_then(|n| u32::try_from(n).ok()),
+            };
+            // The all-ones id means "no id" to the kernel.
+            n.filter(|n| *n != u32::MAX).ok_or_else(|| bad(name))
+        };
+        let uid = id(self.owner.uid, global.uid, &old.uid, "uid")?;
+        let gid = id(self.owner.gid, global.gid, &old.gid, "gid")?;
+        let mode = number(&old.mode).ok_or_else(|| bad("mode"))?;
+        let mtime = match self.owner.mtime.or(global.mtime) {
+            Some(t) => t,
+            None => Timespec {
+                tv_sec: number(&old.mtime).ok_or_else(|| bad("mtime"))?,
+                tv_nsec: 0,
+            },
+        };
+        let size = match self.size {
+            Some(n) => n,
+            None => size_field(header)?,
+        };
+        if i64::try_from(size).is_err() {
+            return Err(bad("size"));
+        }
+        Ok(Fields {
+            path,
+            link,
+            mode,
+            uid,
+            gid,
+            mtime,
+            size,
+            sparse: self.sparse,
+            xattrs: self.xattrs,
+            other_times: self.other_times,
+        })
+    }
+
     /// Take the records of a header for the next entry.
-    fn take(&mut self, data: &[u8]) -> Result<(), &'static str> {
+    pub(super) fn take(&mut self, data: &[u8]) -> Result<(), &'static str> {
         // A second header replaces the first, as in every reader we know.
         *self = Self {
             long_name: self.long_name.take(),
@@ -376,6 +422,8 @@ impl Extra {
             match key {
                 b"path" => self.path = Some(value.to_vec()),
                 b"linkpath" => self.link = Some(value.to_vec()),
+                b"atime" => self.other_times[0] = time(value),
+                b"ctime" => self.other_times[1] = time(value),
                 b"size" => self.size = Some(decimal(value).ok_or("malformed size")?),
                 b"GNU.sparse.name" => sparse_name = Some(value.to_vec()),
                 _ => {

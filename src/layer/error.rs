@@ -16,6 +16,9 @@ pub enum Error {
     /// The blob's reader failed: network, file, or a digest that does not match.
     #[error("cannot read the layer blob")]
     Read(#[source] io::Error),
+    /// The table of contents of a zstd:chunked blob, or what it leads to.
+    #[error(transparent)]
+    Chunked(#[from] super::chunked::Error),
     /// The compressed stream is damaged or cut off.
     #[error("the layer's {format} stream is damaged")]
     Inflate {

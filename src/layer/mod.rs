@@ -43,6 +43,7 @@
 //! Used by `ops` (pull, load) and `store` (removal). Uses `oci` for digests only.
 
 mod attic;
+pub mod chunked;
 mod compress;
 mod dirs;
 mod entry;

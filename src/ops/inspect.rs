@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use super::copy::{Place, source};
-use super::intake::{self, CONFIG_MAX};
+use super::intake;
 use super::progress::Progress;
-use super::{Access, Error, IntakeError, list};
+use super::{Access, Error, IntakeError, list, stored};
 use crate::oci::{Digest, MANIFEST_MAX, Platform, Reference};
 use crate::store::{ImageRecord, Store};
 
@@ -100,7 +100,7 @@ fn of_platform(store: &Store, image: ImageRecord, want: &Platform) -> Result<Ima
 }
 
 fn local(store: &Store, image: &ImageRecord) -> Result<Value, Error> {
-    let bytes = store.blobs().read(&image.id, CONFIG_MAX)?;
+    let bytes = stored::config(store, &image.id)?;
     let config: Value = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let records = store.images().list()?;
     let same = || records.iter().filter(|r| r.id == image.id);

@@ -37,6 +37,7 @@ mod short;
 pub mod sign;
 mod signatures;
 mod state;
+mod stored;
 pub mod tag;
 pub mod tree;
 pub mod usage;

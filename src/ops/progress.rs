@@ -25,6 +25,11 @@ pub trait Progress: Sync {
         let _ = (layer, have);
     }
 
+    /// A layer begins, of which `have` bytes are not needed, since other layers in the store have the same files.
+    fn partly(&self, layer: &Digest, have: u64) {
+        let _ = (layer, have);
+    }
+
     /// The next `bytes` of the layer's blob have been read.
     fn advance(&self, layer: &Digest, bytes: u64) {
         let _ = (layer, bytes);

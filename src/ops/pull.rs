@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -345,6 +346,20 @@ impl Source for Remote<'_> {
     ) -> Result<Box<dyn Read + Send + 's>, Error> {
         let blob = self.client.blob(self.reference, digest, size, offset)?;
         Ok(Box::new(blob))
+    }
+
+    fn part<'s>(
+        &'s self,
+        digest: &Digest,
+        size: u64,
+        range: Range<u64>,
+    ) -> Option<Result<Box<dyn Read + Send + 's>, Error>> {
+        Some(
+            match self.client.part(self.reference, digest, size, range) {
+                Ok(part) => Ok(Box::new(part)),
+                Err(e) => Err(e.into()),
+            },
+        )
     }
 
     /// Registries keep manifests apart from blobs. The client checks the digest.

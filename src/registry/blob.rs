@@ -4,6 +4,9 @@
 //! (RFC 9110, 14), and a server that ignores `Range` has its first bytes skipped. The number of
 //! bytes is exact: a stream ends after `size` bytes or with an error, and a server that has more is
 //! an error too. What the bytes are is for the caller to check.
+//!
+//! A part of a blob is the same with an end. Who asks for one wants to move little, so a server that ignores
+//! `Range` is an error there.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -25,7 +28,7 @@ const RESUME_STEP: u64 = 1 << 20;
 /// What is skipped goes through a buffer of this size.
 const SKIP_BUFFER: usize = 64 << 10;
 
-/// The bytes of a blob from an offset to its end. An [`io::Error`] from it carries an
+/// The bytes of a blob from an offset to its end, or to that of a part. An [`io::Error`] from it carries an
 /// [`Error`]: see [`Error::from_io`].
 pub struct Blob {
     client: Client,
@@ -40,17 +43,21 @@ pub struct Blob {
     digest: Digest,
     size: u64,
     at: u64,
+    /// The end of what is wanted, if it is not that of the blob.
+    part: Option<u64>,
     body: Option<Bytes>,
     backoff: Backoff,
 }
 
 impl Blob {
+    /// From `offset` to before `part`, or to the end.
     pub(super) fn open(
         client: Client,
         r: &Reference,
         d: &Digest,
         size: u64,
         offset: u64,
+        part: Option<u64>,
     ) -> Result<Self, Error> {
         let mut others = VecDeque::from(client.places(r)?);
         let place = others
@@ -66,18 +73,19 @@ impl Blob {
             digest: d.clone(),
             size,
             at: offset,
+            part,
             body: None,
             backoff,
         };
-        if offset > size {
+        if offset > blob.end() || blob.end() > size {
             return Err(Error::Size {
                 what: blob.what(),
                 want: size,
-                got: offset,
+                got: offset.max(blob.end()),
             });
         }
         // Nothing is left: there is no request for that.
-        if offset < size {
+        if offset < blob.end() {
             blob.connect()?;
         }
         Ok(blob)
@@ -93,8 +101,13 @@ impl Blob {
         self.size
     }
 
+    /// Where the stream ends.
+    fn end(&self) -> u64 {
+        self.part.unwrap_or(self.size)
+    }
+
     fn want(&self) -> Want<'_> {
-        Want::Blob(&self.digest, self.at)
+        Want::Blob(&self.digest, self.at, self.part)
     }
 
     fn what(&self) -> String {
@@ -140,19 +153,24 @@ impl Blob {
     fn connect_once(&self) -> Result<Bytes, Error> {
         let reply = self.client.ask(&self.place, self.want())?;
         let first = match reply.status() {
+            200 if self.part.is_some() => {
+                return Err(Error::NoRanges {
+                    host: reply.host.clone(),
+                });
+            }
             200 => 0,
-            206 if self.at > 0 => {
+            206 if self.at > 0 || self.part.is_some() => {
                 self.check_range(&reply)?;
                 self.at
             }
             _ => return Err(refusal(reply, &self.what())),
         };
         if let Some(length) = reply.content_length()
-            && length != self.size - first
+            && length != self.end() - first
         {
             return Err(Error::Size {
                 what: self.what(),
-                want: self.size,
+                want: self.end(),
                 got: first.saturating_add(length),
             });
         }
@@ -165,7 +183,7 @@ impl Blob {
     fn check_range(&self, reply: &Reply) -> Result<(), Error> {
         let value = reply.header(header::CONTENT_RANGE).unwrap_or_default();
         let ok = content_range(value).is_some_and(|(first, last, all)| {
-            first == self.at && last == self.size - 1 && all.is_none_or(|n| n == self.size)
+            first == self.at && last == self.end() - 1 && all.is_none_or(|n| n == self.size)
         });
         if ok {
             return Ok(());
@@ -197,7 +215,7 @@ impl Blob {
         Error::Short {
             what: self.what(),
             at: self.at,
-            want: self.size,
+            want: self.end(),
         }
     }
 
@@ -211,7 +229,7 @@ impl Blob {
             Ok(0) => Ok(()),
             Ok(_) => Err(Error::TooLong {
                 what: self.what(),
-                want: self.size,
+                want: self.end(),
             }),
             Err(e) => {
                 log::debug!("after the last byte from {}: {e}", body.host());
@@ -222,7 +240,7 @@ impl Blob {
 
     fn fill(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
         loop {
-            let left = self.size - self.at;
+            let left = self.end() - self.at;
             if left == 0 || buf.is_empty() {
                 return Ok(0);
             }

@@ -1,6 +1,7 @@
 //! The requests that pulling needs, and what their statuses mean; what they share with those of `upload.rs`.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -97,8 +98,8 @@ pub struct Fetched {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Want<'a> {
     Manifest,
-    /// The bytes of a blob from this one on.
-    Blob(&'a Digest, u64),
+    /// The bytes of a blob from this one on, and to before that one.
+    Blob(&'a Digest, u64, Option<u64>),
     /// Whether the blob is there.
     Exists(&'a Digest),
 }
@@ -108,7 +109,7 @@ impl Want<'_> {
     pub(super) fn describe(self, r: &Reference) -> String {
         match self {
             Self::Manifest => r.to_string(),
-            Self::Blob(d, _) | Self::Exists(d) => format!("blob {d} of {}", r.name()),
+            Self::Blob(d, ..) | Self::Exists(d) => format!("blob {d} of {}", r.name()),
         }
     }
 }
@@ -122,6 +123,8 @@ pub(super) struct Get<'a> {
     pub(super) accept: Option<String>,
     /// First byte wanted.
     pub(super) from: u64,
+    /// The one after the last, if it is not all that follows.
+    pub(super) to: Option<u64>,
     /// Only the head of the reply.
     pub(super) head: bool,
     /// For messages.
@@ -180,7 +183,19 @@ impl Client {
     /// Open a blob at `offset`. The stream yields the bytes from there to `size` and heals itself:
     /// see [`Blob`]. It does not check the digest; the caller hashes what it reads.
     pub fn blob(&self, r: &Reference, d: &Digest, size: u64, offset: u64) -> Result<Blob, Error> {
-        Blob::open(self.clone(), r, d, size, offset)
+        Blob::open(self.clone(), r, d, size, offset, None)
+    }
+
+    /// Open a part of a blob: as [`Client::blob`], to before the end of `range`. A registry that gives no parts is
+    /// [`Error::NoRanges`].
+    pub fn part(
+        &self,
+        r: &Reference,
+        d: &Digest,
+        size: u64,
+        range: Range<u64>,
+    ) -> Result<Blob, Error> {
+        Blob::open(self.clone(), r, d, size, range.start, Some(range.end))
     }
 
     /// What did not work as configured since the last call: to be shown as warnings.
@@ -271,16 +286,20 @@ impl Client {
     /// Ask for a part of an image: see [`Client::get`].
     pub(super) fn ask(&self, place: &Place, want: Want<'_>) -> Result<Reply, Error> {
         let r = &place.reference;
-        let (path, accept, from) = match want {
-            Want::Manifest => (endpoint::manifest(r), Some(media::ACCEPT.join(", ")), 0),
-            Want::Blob(d, from) => (endpoint::blob(r, d), None, from),
-            Want::Exists(d) => (endpoint::blob(r, d), None, 0),
+        let (path, accept, from, to) = match want {
+            Want::Manifest => {
+                let accept = media::ACCEPT.join(", ");
+                (endpoint::manifest(r), Some(accept), 0, None)
+            }
+            Want::Blob(d, from, to) => (endpoint::blob(r, d), None, from, to),
+            Want::Exists(d) => (endpoint::blob(r, d), None, 0, None),
         };
         self.get(&Get {
             subject: Subject::of(r, self.0.tls_verify && !place.insecure),
             path,
             accept,
             from,
+            to,
             head: matches!(want, Want::Exists(_)),
             what: want.describe(r),
         })
@@ -339,7 +358,7 @@ impl Client {
             self.0.transport.follow(Call {
                 accept: get.accept.as_deref(),
                 authorization,
-                from: (get.from > 0).then_some(get.from),
+                range: (get.from > 0 || get.to.is_some()).then_some((get.from, get.to)),
                 head: get.head,
                 ..Call::get(uri.clone(), get.subject)
             })

@@ -348,6 +348,12 @@ pub enum Error {
         /// The `Content-Range` header, shortened.
         range: String,
     },
+    /// A part of a blob was asked for, and all of it would have come.
+    #[error("{host} does not give parts of a blob")]
+    NoRanges {
+        /// Host and port.
+        host: String,
+    },
 }
 
 /// Whether trying again can help.

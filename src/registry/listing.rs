@@ -160,6 +160,7 @@ impl Client {
             path: format!("/v1/search?{query}"),
             accept: None,
             from: 0,
+            to: None,
             head: false,
             what: format!("a search in {host}"),
         };
@@ -204,6 +205,7 @@ impl Client {
             path: list.path,
             accept: list.accept,
             from: 0,
+            to: None,
             head: false,
             what: list.what,
         };

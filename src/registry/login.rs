@@ -15,6 +15,7 @@ impl Client {
             path: "/v2/".to_owned(),
             accept: None,
             from: 0,
+            to: None,
             head: false,
             what: format!("the interface of {registry}"),
         };

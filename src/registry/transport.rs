@@ -86,8 +86,8 @@ pub(super) struct Call<'a> {
     pub(super) subject: Subject<'a>,
     pub(super) accept: Option<&'a str>,
     pub(super) authorization: Option<&'a HeaderValue>,
-    /// First byte wanted, if not the first of all.
-    pub(super) from: Option<u64>,
+    /// First byte wanted, and the one after the last; without the second, all that follows.
+    pub(super) range: Option<(u64, Option<u64>)>,
     /// Body of a POST; a GET without.
     pub(super) form: Option<&'a str>,
     /// Only the head of what a GET would bring.
@@ -130,7 +130,7 @@ impl<'a> Call<'a> {
             subject,
             accept: None,
             authorization: None,
-            from: None,
+            range: None,
             form: None,
             head: false,
         }
@@ -208,8 +208,9 @@ impl Transport {
         if let Some(authorization) = call.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        if let Some(from) = call.from {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
+        if let Some((from, to)) = call.range {
+            let last = to.map_or_else(String::new, |to| to.saturating_sub(1).to_string());
+            request = request.header(header::RANGE, format!("bytes={from}-{last}"));
         }
         if call.form.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");

@@ -191,6 +191,49 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, E
     read_file(path)?.map(|json| parse(path, &json)).transpose()
 }
 
+/// All JSON documents in a directory of ours, in no particular order; one that goes meanwhile is left out. Three
+/// system calls each: there may be many, and they are small.
+pub(super) fn read_all_json<T: DeserializeOwned>(dir: &Path) -> Result<Vec<T>, Error> {
+    let fd = match rustix::fs::open(dir, DIR_FLAGS, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(e) => return Err(io("list", dir)(e)),
+    };
+    let names = names_in(&fd).map_err(io("list", dir))?;
+    let mut all = Vec::with_capacity(names.len());
+    let mut buffer = vec![0u8; 16 << 10];
+    for name in names {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&fd, &name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => continue,
+            Err(e) => return Err(io("read", &dir.join(name))(e)),
+        };
+        let mut filled = 0;
+        // A file that has no more gives less than was asked for: no need to ask what size it has, nor for its end.
+        loop {
+            let asked = buffer.len() - filled;
+            match rustix::io::read(&file, &mut buffer[filled..]) {
+                Ok(n) => {
+                    filled += n;
+                    if n < asked {
+                        break;
+                    }
+                    buffer.resize(2 * buffer.len(), 0);
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(io("read", &dir.join(name))(e)),
+            }
+        }
+        let record = serde_json::from_slice(&buffer[..filled]);
+        all.push(record.map_err(|source| Error::Record {
+            path: dir.join(name),
+            source,
+        })?);
+    }
+    Ok(all)
+}
+
 /// What a file of ours says.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(json).map_err(|source| Error::Record {

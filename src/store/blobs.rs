@@ -25,7 +25,7 @@ const STALL: u32 = 20;
 const CHUNK_MAX: usize = 1 << 20;
 
 /// Bytes between two signs of life of a fetch that writes nothing.
-const PULSE: u64 = 1 << 20;
+pub const PULSE: u64 = 1 << 20;
 
 /// Directories of blobs.
 const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
@@ -249,6 +249,12 @@ impl BlobIngest {
     /// Is the blob complete and published?
     pub fn is_complete(&self) -> bool {
         self.published
+    }
+
+    /// A sign of life for whoever waits for us, where the bytes do not come through [`reader`](Self::reader): so
+    /// many have come.
+    pub fn alive(&self, bytes: u64) {
+        let _ = self.file.set_len(bytes);
     }
 
     /// The whole blob: first the bytes on disk, then those of `source`, which continues at

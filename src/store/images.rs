@@ -1,9 +1,12 @@
 //! Images: names that point to a manifest, a configuration and layers. One small file a name, so that
 //! `run` reads one file and nothing else.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::atomic;
 use super::lock::{self, Guard, Kind};
@@ -72,6 +75,59 @@ pub struct ImageRecord {
     pub members: Option<Vec<Member>>,
 }
 
+/// What a list of images shows of an [`ImageRecord`]. Digests of layers are most of a record, and in a list
+/// of hundreds most of the time and memory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ImageSummary {
+    /// Its name; `None` for an image that lost its last one.
+    pub reference: Option<Reference>,
+    /// Digest of the configuration: the image id.
+    pub id: Digest,
+    /// Digest of the manifest, for this platform.
+    pub manifest: Digest,
+    /// Digest of the index that the manifest was chosen from, if there was one.
+    pub index: Option<Digest>,
+    /// `linux/amd64`, `linux/arm64/v8` …
+    pub platform: String,
+    /// Bytes of all regular files in all layers.
+    #[serde(rename = "layers", deserialize_with = "total")]
+    pub size: u64,
+    /// When it was made (RFC 3339), as its configuration says.
+    pub created: Option<String>,
+}
+
+impl ImageSummary {
+    /// What a registry calls it: the digest of the index, else of the manifest.
+    pub fn repo_digest(&self) -> &Digest {
+        self.index.as_ref().unwrap_or(&self.manifest)
+    }
+}
+
+/// The sum of the layers' sizes.
+fn total<'de, D: Deserializer<'de>>(layers: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    struct Layer {
+        size: u64,
+    }
+    struct Layers;
+    impl<'de> Visitor<'de> for Layers {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("layers")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<u64, A::Error> {
+            let mut sum = 0u64;
+            while let Some(Layer { size }) = seq.next_element()? {
+                sum = sum.saturating_add(size);
+            }
+            Ok(sum)
+        }
+    }
+    layers.deserialize_seq(Layers)
+}
+
 impl ImageRecord {
     /// A list of images rather than one.
     pub fn is_list(&self) -> bool {
@@ -125,6 +181,14 @@ impl ImageRecord {
     }
 }
 
+/// What images are sorted by.
+fn order<'a>(
+    name: &'a Option<Reference>,
+    id: &'a Digest,
+) -> (bool, Option<&'a Reference>, &'a Digest) {
+    (name.is_none(), name.as_ref(), id)
+}
+
 /// A digest says it all: a tag beside it names nothing (docker and podman drop it as well).
 fn canonical(reference: &Reference) -> Reference {
     match reference.digest() {
@@ -150,16 +214,15 @@ impl Images<'_> {
 
     /// All images, one entry a name, sorted by name; those without a name come last.
     pub fn list(&self) -> Result<Vec<ImageRecord>, Error> {
-        let dir = self.dir();
-        let mut records: Vec<ImageRecord> = Vec::new();
-        for name in atomic::names(&dir)? {
-            // `None`: removed since the directory was read.
-            records.extend(atomic::read_json::<ImageRecord>(&dir.join(name))?);
-        }
-        records.sort_by(|a, b| {
-            let key = |r: &ImageRecord| (r.reference.is_none(), r.reference.clone(), r.id.clone());
-            key(a).cmp(&key(b))
-        });
+        let mut records: Vec<ImageRecord> = atomic::read_all_json(&self.dir())?;
+        records.sort_by(|a, b| order(&a.reference, &a.id).cmp(&order(&b.reference, &b.id)));
+        Ok(records)
+    }
+
+    /// The same, without what only those need who use an image.
+    pub fn summaries(&self) -> Result<Vec<ImageSummary>, Error> {
+        let mut records: Vec<ImageSummary> = atomic::read_all_json(&self.dir())?;
+        records.sort_by(|a, b| order(&a.reference, &a.id).cmp(&order(&b.reference, &b.id)));
         Ok(records)
     }
 
@@ -219,10 +282,10 @@ impl Images<'_> {
         Ok(self.get(&reference)?.map(|_| reference.to_string()))
     }
 
-    /// Store an image under the name that it carries, or under its id if it carries none. An image
-    /// that loses its last name to this one stays, nameless. All that it refers to must be there, and
+    /// Store an image under the name that it carries; if it carries none, under those that it has in the store,
+    /// or else under its id. Returns what is stored. An image that loses its last name to this one stays, nameless. All that it refers to must be there, and
     /// a lease or a shared guard must have held it since before it was looked for.
-    pub fn put(&self, record: &ImageRecord) -> Result<(), Error> {
+    pub fn put(&self, record: &ImageRecord) -> Result<ImageRecord, Error> {
         let _guard = self.store.shared()?;
         let _names = self.lock_names()?;
         self.put_locked(record)
@@ -267,47 +330,56 @@ impl Images<'_> {
                 local: None,
             });
         }
-        self.put_locked(&record)?;
-        Ok(record)
+        self.put_locked(&record)
     }
 
-    /// Take a name away. `keep`: an image that loses its last name stays, nameless; else nothing
-    /// refers to it any more and the next [`Store::gc`] removes it. `false`: there was no such name.
-    pub fn untag(&self, name: &Reference, keep: bool) -> Result<bool, Error> {
+    /// Take a name away from an image, which stays, nameless if need be. `false`: it has not, or no longer, that name.
+    pub fn untag(&self, id: &Digest, name: &Reference) -> Result<bool, Error> {
         let _guard = self.store.shared()?;
         let _names = self.lock_names()?;
-        let Some(record) = self.get(name)? else {
+        let Some(record) = self.get(name)?.filter(|r| r.id == *id) else {
             return Ok(false);
         };
-        if keep {
-            self.keep_nameless(&record)?;
-        }
+        self.keep_nameless(&record)?;
         atomic::unlink(&self.tag_path(name))?;
         Ok(true)
     }
 
-    /// Take all names of an image away; returns those it had. The next [`Store::gc`] removes it.
-    pub fn remove(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
+    /// Take the names `gone` away from an image, if it has the names `had` and no others; with the last of
+    /// them it goes itself, and the next [`Store::gc`] removes what it alone needed. `false`: it has other
+    /// names by now, or is gone, and nothing was done. So what was decided by looking at the names holds still
+    /// when it is done, and a name that the image was given meanwhile is not lost.
+    pub fn remove(
+        &self,
+        id: &Digest,
+        had: &[Reference],
+        gone: &[Reference],
+    ) -> Result<bool, Error> {
         let _guard = self.store.shared()?;
         let _names = self.lock_names()?;
-        let mut gone = Vec::new();
-        for record in self.list()? {
-            if record.id == *id
-                && let Some(name) = record.reference
-            {
-                atomic::unlink(&self.tag_path(&name))?;
-                gone.push(name);
-            }
+        let records = self.list()?;
+        let mut have = records.iter().filter(|r| r.id == *id).peekable();
+        if have.peek().is_none() {
+            return Ok(false);
         }
-        atomic::unlink(&self.id_path(id))?;
-        Ok(gone)
+        let have: HashSet<&Reference> = have.filter_map(|r| r.reference.as_ref()).collect();
+        if have != had.iter().collect() {
+            return Ok(false);
+        }
+        for name in gone {
+            atomic::unlink(&self.tag_path(name))?;
+        }
+        if gone.len() == had.len() {
+            atomic::unlink(&self.id_path(id))?;
+        }
+        Ok(true)
     }
 
     fn lock_names(&self) -> Result<Guard, Error> {
         lock::lock_dir(&self.dir(), Kind::Exclusive, self.store.timeout)
     }
 
-    fn put_locked(&self, record: &ImageRecord) -> Result<(), Error> {
+    fn put_locked(&self, record: &ImageRecord) -> Result<ImageRecord, Error> {
         let mut record = ImageRecord {
             reference: record.reference.as_ref().map(canonical),
             ..record.clone()
@@ -315,6 +387,9 @@ impl Images<'_> {
         let records = self.list()?;
         // The repositories belong to the image, not to one of its names.
         for other in records.iter().filter(|r| r.id == record.id) {
+            if record.reference.is_none() {
+                record.reference.clone_from(&other.reference);
+            }
             for repository in &other.repositories {
                 if !record.repositories.contains(repository) {
                     record.repositories.push(repository.clone());
@@ -338,7 +413,7 @@ impl Images<'_> {
         if record.reference.is_some() {
             atomic::unlink(&self.id_path(&record.id))?;
         }
-        Ok(())
+        Ok(record)
     }
 
     /// `record` is about to lose its name: keep the image if that is its only one.

@@ -8,6 +8,7 @@
 //! ROOT/                          0700: images hold set-id files that would be the user's
 //!   meta.json                    {"version":1}; another version is refused
 //!   lock                         flock: shared to add or to look and use, exclusive to delete
+//!   lock.wanted                  there and locked while somebody waits for the exclusive one
 //!   blobs/sha256/HEX             manifests and configs; compressed layers where they are kept;
 //!                                immutable, named by content
 //!   layers/HEX/                  HEX of the diff_id; immutable, published by rename
@@ -74,26 +75,27 @@ use std::time::Duration;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-pub use blobs::{BlobIngest, Blobs, IngestReader, Keep};
+pub use blobs::{BlobIngest, Blobs, IngestReader, Keep, PULSE};
 pub use check::{Named, ReadContainer, ReadImage};
 pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION, OWNERS};
 pub use error::Error;
 pub use gc::{Collected, Lease};
 pub use hold::Hold;
-pub use images::{ImageLayer, ImageRecord, Images, Member};
+pub use images::{ImageLayer, ImageRecord, ImageSummary, Images, Member};
 pub use layers::{LayerDraft, LayerInfo, Layers, Packed};
 pub use lock::Guard;
 
 use crate::oci::Digest;
 use crate::owners;
 use error::io as failed;
-use lock::Kind;
+use lock::StoreLock;
 
 /// The version of the format above.
 const VERSION: u64 = 1;
 
 const META: &str = "meta.json";
 const LOCK: &str = "lock";
+const WANTED: &str = "lock.wanted";
 const DIRS: [&str; 15] = [
     "tmp",
     "blobs",
@@ -148,20 +150,24 @@ impl Store {
 
     /// Hold off deletions: for looking something up and using it, and for adding. Keep it short.
     pub fn shared(&self) -> Result<Guard, Error> {
-        lock::lock_file(&self.path(LOCK), Kind::Shared, self.timeout)
+        self.lock().shared()
     }
 
     /// Be alone: for deleting. Keep it short.
     pub fn exclusive(&self) -> Result<Guard, Error> {
-        lock::lock_file(&self.path(LOCK), Kind::Exclusive, self.timeout)
+        self.lock().exclusive()
     }
 
     /// The same if it can be had at once.
     fn try_exclusive(&self) -> Result<Option<Guard>, Error> {
-        match lock::lock_file(&self.path(LOCK), Kind::Exclusive, Duration::ZERO) {
-            Ok(guard) => Ok(Some(guard)),
-            Err(Error::LockTimeout { .. }) => Ok(None),
-            Err(e) => Err(e),
+        self.lock().try_exclusive()
+    }
+
+    fn lock(&self) -> StoreLock {
+        StoreLock {
+            path: self.path(LOCK),
+            wanted: self.path(WANTED),
+            timeout: self.timeout,
         }
     }
 
@@ -265,7 +271,7 @@ impl Store {
             .create(&self.root)
             .map_err(failed("create the directory", &self.root))?;
         for name in atomic::names(&self.root)? {
-            if name != META && name != LOCK && !DIRS.contains(&name.as_str()) {
+            if ![META, LOCK, WANTED].contains(&name.as_str()) && !DIRS.contains(&name.as_str()) {
                 return Err(Error::NotAStore {
                     path: self.root.clone(),
                     stranger: name,

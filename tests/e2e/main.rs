@@ -31,6 +31,7 @@ mod harness;
 
 mod artifacts;
 mod budgets;
+mod chunked;
 mod commit;
 mod copy;
 mod crash;
@@ -67,6 +68,7 @@ mod run_tty;
 mod save_export;
 mod signatures;
 mod storage_drivers;
+mod stress;
 mod unpack_vs_umoci;
 
 use std::process::ExitCode;
@@ -82,6 +84,7 @@ type Test = (&'static str, fn(&Env) -> Done);
 const SUITES: &[(&str, &[Test], bool)] = &[
     ("artifacts", artifacts::TESTS, false),
     ("budgets", budgets::TESTS, false),
+    ("chunked", chunked::TESTS, false),
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
@@ -131,6 +134,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("save_export", save_export::TESTS, false),
     ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
+    ("stress", stress::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
 ];
 

@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod pack;
+pub(crate) mod recorded;
 pub(crate) mod said;
 
 use std::fs::{self, File};

@@ -9,6 +9,7 @@ mod lists;
 mod logins;
 mod manifests;
 mod mirrors;
+mod parts;
 mod proxies;
 mod redirects;
 mod referrers;
@@ -102,8 +103,9 @@ fn serve_range(asked: &Asked, out: &mut Out<'_>, all: &[u8]) -> After {
     match asked.from() {
         None => out.reply(200, &[], all),
         Some(from) => {
-            let range = format!("bytes {from}-{}/{}", all.len() - 1, all.len());
-            out.reply(206, &[("Content-Range", &range)], &all[from..])
+            let last = asked.last().unwrap_or(all.len() - 1);
+            let range = format!("bytes {from}-{last}/{}", all.len());
+            out.reply(206, &[("Content-Range", &range)], &all[from..=last])
         }
     }
 }

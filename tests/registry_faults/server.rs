@@ -40,7 +40,13 @@ impl Asked {
     /// First byte of the `Range` header.
     pub(crate) fn from(&self) -> Option<usize> {
         let range = self.header("range")?.strip_prefix("bytes=")?;
-        Some(range.strip_suffix('-')?.parse().unwrap())
+        Some(range.split_once('-')?.0.parse().unwrap())
+    }
+
+    /// Last byte of the `Range` header, if it names one.
+    pub(crate) fn last(&self) -> Option<usize> {
+        let range = self.header("range")?.strip_prefix("bytes=")?;
+        range.split_once('-')?.1.parse().ok()
     }
 }
 

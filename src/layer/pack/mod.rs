@@ -107,6 +107,8 @@ pub struct Packed {
     pub blob: Digest,
     /// Bytes written.
     pub blob_size: u64,
+    /// As of [`Sums`](super::Sums).
+    pub annotations: Option<super::chunked::Annotations>,
     /// Entries of the tar.
     pub entries: u64,
     /// What the tar does not say.
@@ -272,6 +274,7 @@ pub fn pack(what: &What, out: impl Write, options: &Options) -> Result<Packed, E
         tar_bytes: sums.tar_bytes,
         blob: sums.blob,
         blob_size: sums.blob_size,
+        annotations: sums.annotations,
         entries: done.entries,
         notes: done.notes,
     })

@@ -7,17 +7,19 @@ use std::sync::{Mutex, PoisonError};
 
 use oci_spec::image::ImageManifest;
 
-use super::{Error, IntakeError, Options, Source, digest_of};
-use crate::layer;
+use super::{Error, IntakeError, Options, Source, digest_of, partial};
+use crate::layer::{self, chunked::Position};
 use crate::oci::{Digest, layer_compression};
 use crate::ops::progress::{Planned, Progress};
-use crate::store::{self, Keep, LayerInfo, Packed, Store};
+use crate::store::{self, Keep, LayerDraft, LayerInfo, Packed, Store};
 
 /// A layer as manifest and configuration together describe it.
 pub(super) struct Wanted {
     pub(super) diff_id: Digest,
     pub(super) blob: Digest,
     pub(super) blob_size: u64,
+    /// Where the blob says what is in it, if it does.
+    pub(super) chunked: Option<Position>,
 }
 
 /// Match the layers of the manifest with the diff_ids of the configuration.
@@ -38,10 +40,20 @@ pub(super) fn wanted(
         .zip(diff_ids)
         .map(|(d, diff_id)| {
             layer_compression(d)?;
+            let blob = digest_of(d)?;
+            let chunked = match d.annotations() {
+                None => None,
+                Some(annotations) => Position::of(annotations, d.size()).unwrap_or_else(|e| {
+                    // Nobody needs it.
+                    log::debug!("{blob} has no table of contents: {e}");
+                    None
+                }),
+            };
             Ok(Wanted {
                 diff_id,
-                blob: digest_of(d)?,
+                blob,
                 blob_size: d.size(),
+                chunked,
             })
         })
         .collect()
@@ -117,15 +129,15 @@ pub(super) fn fetch(
 }
 
 /// One layer to fetch and unpack.
-struct Job<'a> {
-    store: &'a Store,
-    source: &'a dyn Source,
-    from: Option<&'a str>,
-    layer: &'a Wanted,
-    limits: &'a layer::Limits,
+pub(super) struct Job<'a> {
+    pub(super) store: &'a Store,
+    pub(super) source: &'a dyn Source,
+    pub(super) from: Option<&'a str>,
+    pub(super) layer: &'a Wanted,
+    pub(super) limits: &'a layer::Limits,
     keep: Keep,
-    progress: &'a dyn Progress,
-    stop: &'a AtomicBool,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) stop: &'a AtomicBool,
 }
 
 impl Job<'_> {
@@ -148,6 +160,7 @@ impl Job<'_> {
             diff_id,
             blob,
             blob_size,
+            chunked,
         } = self.layer;
         let mut ingest = self.store.blobs().ingest(blob, *blob_size, self.keep)?;
         if self.store.has_layer(diff_id) {
@@ -155,6 +168,12 @@ impl Job<'_> {
             return Ok(());
         }
         let have = ingest.resume_offset();
+        // Who wants the blob needs all of it.
+        if let (Some(position), Keep::Nothing, 0) = (chunked, self.keep, have)
+            && partial::layer(self, position, &ingest)?
+        {
+            return Ok(());
+        }
         self.progress.begin(blob, have);
         let rest: Box<dyn Read + Send + '_> = if have == *blob_size {
             Box::new(io::empty())
@@ -166,7 +185,8 @@ impl Job<'_> {
         let recipe = layer::Recipe { file, replaced };
         let mut reader = Watched {
             inner: ingest.reader(rest),
-            head: Vec::with_capacity(HEAD),
+            head: Vec::new(),
+            head_max: head_max(chunked.is_some()),
             blob,
             progress: self.progress,
             stop: self.stop,
@@ -185,7 +205,7 @@ impl Job<'_> {
                 Ok(_) => Ok(applied),
                 Err(e) => Err(Error::from_reader(e)),
             });
-        let head = base16ct::lower::encode_string(&reader.head);
+        let head = std::mem::take(&mut reader.head);
         let applied = match applied {
             Ok(applied) => applied,
             Err(e) => {
@@ -195,6 +215,17 @@ impl Job<'_> {
                 return Err(e);
             }
         };
+        self.publish(draft, applied, &head)
+    }
+
+    /// Make the layer visible, if it is the one that the configuration promises. `head`: how its blob begins.
+    pub(super) fn publish(
+        &self,
+        draft: LayerDraft,
+        applied: layer::Applied,
+        head: &[u8],
+    ) -> Result<(), Error> {
+        let Wanted { diff_id, blob, .. } = self.layer;
         if applied.diff_id != *diff_id {
             return Err(IntakeError::DiffId {
                 blob: blob.clone(),
@@ -210,7 +241,7 @@ impl Job<'_> {
             tar_bytes: applied.tar_bytes,
             packed: Some(Packed {
                 blob: blob.clone(),
-                head,
+                head: base16ct::lower::encode_string(head),
                 from: self.from.map(str::to_owned),
             }),
         })?;
@@ -236,13 +267,24 @@ pub(super) fn is_content(e: &Error) -> bool {
     }
 }
 
-/// Bytes of a blob that tell what compressed it.
-const HEAD: usize = 64;
+/// Bytes of a blob that tell what compressed it: more where the first frame holds a few headers only.
+pub(super) fn head_max(chunked: bool) -> usize {
+    match chunked {
+        true => 2048,
+        false => 64,
+    }
+}
+
+/// Nothing more is read once another layer has failed.
+pub(super) fn stopped() -> io::Error {
+    io::Error::other("stopped: another layer has failed")
+}
 
 /// Counts what is read, remembers how it begins, and ends early when another layer has failed.
 struct Watched<'a, R> {
     inner: R,
     head: Vec<u8>,
+    head_max: usize,
     blob: &'a Digest,
     progress: &'a dyn Progress,
     stop: &'a AtomicBool,
@@ -251,10 +293,10 @@ struct Watched<'a, R> {
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other("stopped: another layer has failed"));
+            return Err(stopped());
         }
         let n = self.inner.read(buf)?;
-        let missing = HEAD - self.head.len();
+        let missing = self.head_max - self.head.len();
         self.head.extend_from_slice(&buf[..n.min(missing)]);
         self.progress.advance(self.blob, n as u64);
         Ok(n)

@@ -5,6 +5,9 @@
 //! Source::blob → BlobIngest::reader (resume, hash, keep) → layer::apply (inflate, hash, unpack)
 //! ```
 //!
+//! Of a layer that says where its files are only those are fetched that the store lacks ([`partial`]); what comes
+//! of it takes the same way from `layer::apply` on.
+//!
 //! Invariants: nothing becomes visible before its digest is checked; a layer is published only if it
 //! unpacks to the diff_id of the configuration; the image record is written last. A [`Lease`]
 //! (store) keeps what is there already from being collected meanwhile, so that no lock is held
@@ -17,9 +20,12 @@ mod error;
 mod implied;
 mod layers;
 pub(super) mod layout;
+mod partial;
+mod parts;
 pub(super) mod tar_index;
 
 use std::io::Read;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use oci_spec::image::{Descriptor, ImageManifest};
@@ -49,6 +55,17 @@ pub(super) trait Source: Sync {
         size: u64,
         offset: u64,
     ) -> Result<Box<dyn Read + Send + 's>, Error>;
+
+    /// The bytes of a part of a blob; `None` where a part costs as much as the whole.
+    fn part<'s>(
+        &'s self,
+        digest: &Digest,
+        size: u64,
+        range: Range<u64>,
+    ) -> Option<Result<Box<dyn Read + Send + 's>, Error>> {
+        let _ = (digest, size, range);
+        None
+    }
 
     /// A manifest or index, by a descriptor from an index.
     fn manifest(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, Error> {
@@ -242,6 +259,7 @@ pub(super) fn image(
         diff_id,
         blob,
         blob_size,
+        ..
     } in wanted
     {
         let size = store.layers().info(&diff_id)?.map_or(0, |info| info.size);
@@ -270,13 +288,7 @@ pub(super) fn image(
         members: None,
     };
     if names.references.is_empty() {
-        // An image that has a name keeps it.
-        match store.images().find(&record.id.to_string()) {
-            Ok(known) => record.reference = known.reference,
-            Err(store::Error::NoSuchImage { .. }) => {}
-            Err(e) => return Err(e.into()),
-        }
-        store.images().put(&record)?;
+        return Ok(store.images().put(&record)?);
     }
     for name in names.references.iter().rev() {
         record.reference = Some(name.clone());

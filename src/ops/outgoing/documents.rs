@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::Blob;
 use crate::layer::Compression;
+use crate::layer::chunked::Annotations;
 use crate::oci::{Digest, ManifestError, media};
 use crate::ops::Error;
 use crate::ops::commit::Format;
@@ -27,6 +28,8 @@ pub(in crate::ops) struct Described {
     pub(in crate::ops) diff_id: Digest,
     /// How it is compressed, if it is not the blob that the manifest named.
     pub(in crate::ops) made: Option<Compression>,
+    /// What the manifest says of it besides, if it has a table of contents and was made just now.
+    pub(in crate::ops) annotations: Option<Annotations>,
 }
 
 impl From<&Blob> for Described {
@@ -36,6 +39,7 @@ impl From<&Blob> for Described {
             size: blob.size,
             diff_id: blob.diff_id.clone(),
             made: blob.made,
+            annotations: blob.annotations.clone(),
         }
     }
 }
@@ -56,7 +60,12 @@ pub(in crate::ops) fn documents(
         true => Format::Docker,
         false => Format::Oci,
     };
-    let is_zstd = |l: &Described| matches!(l.made, Some(Compression::Zstd { .. }));
+    let is_zstd = |l: &Described| {
+        matches!(
+            l.made,
+            Some(Compression::Zstd { .. } | Compression::ZstdChunked { .. })
+        )
+    };
     let format = match format {
         Some(format) => format,
         // Docker's manifest has no type for it.
@@ -80,11 +89,20 @@ pub(in crate::ops) fn documents(
             Some(compression) if !same((old, new)) => media_type(compression, format)?.to_owned(),
             _ => converted(old.media_type().as_ref(), format)?,
         };
-        described.push(json!({
+        let mut descriptor = json!({
             "mediaType": media_type,
             "digest": new.digest,
             "size": new.size,
-        }));
+        });
+        // Docker's has none. Another blob than the one that the old ones describe has its own.
+        let annotations = match same((old, new)) {
+            true => old.annotations().as_ref().map(|a| json!(a)),
+            false => new.annotations.as_ref().map(|a| json!(a)),
+        };
+        if let (Format::Oci, Some(annotations)) = (format, annotations) {
+            descriptor["annotations"] = annotations;
+        }
+        described.push(descriptor);
     }
     let (media_type, config_type) = match format {
         Format::Oci => (media::OCI_MANIFEST, media::OCI_CONFIG),
@@ -134,10 +152,14 @@ fn media_type(compression: Compression, format: Format) -> Result<&'static str, 
     Ok(match (compression, format) {
         (Compression::None, Format::Oci) => media::OCI_LAYER,
         (Compression::Gzip { .. }, Format::Oci) => media::OCI_LAYER_GZIP,
-        (Compression::Zstd { .. }, Format::Oci) => media::OCI_LAYER_ZSTD,
+        (Compression::Zstd { .. } | Compression::ZstdChunked { .. }, Format::Oci) => {
+            media::OCI_LAYER_ZSTD
+        }
         (Compression::None, Format::Docker) => media::DOCKER_LAYER,
         (Compression::Gzip { .. }, Format::Docker) => media::DOCKER_LAYER_GZIP,
-        (Compression::Zstd { .. }, Format::Docker) => return Err(Error::DockerZstd),
+        (Compression::Zstd { .. } | Compression::ZstdChunked { .. }, Format::Docker) => {
+            return Err(Error::DockerZstd);
+        }
     })
 }
 
@@ -171,6 +193,7 @@ mod tests {
             size: 7,
             diff_id: d("diff"),
             made,
+            annotations: None,
         }
     }
 

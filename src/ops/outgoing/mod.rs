@@ -18,6 +18,7 @@ pub(super) use documents::{Described, Documents, documents};
 use super::Error;
 use super::progress::Progress;
 use super::written::tell;
+use crate::layer::chunked::Annotations;
 use crate::layer::pack::{self, Tree, What, pack};
 use crate::layer::{Compression, RebuildError, Recipe, Sink, Sums, rebuild};
 use crate::oci::{Digest, Digester};
@@ -42,6 +43,8 @@ pub(super) struct Blob {
     pub(super) file: File,
     /// How it is compressed, if it was made just now.
     pub(super) made: Option<Compression>,
+    /// What the manifest is to say of it, if it was made with a table of contents.
+    pub(super) annotations: Option<Annotations>,
 }
 
 impl Blob {
@@ -110,6 +113,7 @@ impl Outgoing<'_> {
             diff_id: diff_id.clone(),
             file: File::open(&path).map_err(|e| Error::file("open", &path, e))?,
             made: None,
+            annotations: None,
         }))
     }
 
@@ -187,6 +191,7 @@ impl Outgoing<'_> {
             diff_id: packed.diff_id,
             file: spool,
             made: Some(compression),
+            annotations: packed.annotations,
         })
     }
 
@@ -249,6 +254,7 @@ impl Outgoing<'_> {
             diff_id,
             blob,
             blob_size,
+            annotations,
             ..
         } = sink.finish().map_err(full)?;
         Ok(Blob {
@@ -257,6 +263,7 @@ impl Outgoing<'_> {
             diff_id,
             file: spool,
             made: Some(compression),
+            annotations,
         })
     }
 }

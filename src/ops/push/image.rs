@@ -4,26 +4,23 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
-use oci_spec::image::ImageManifest;
+use oci_spec::image::{Descriptor, ImageManifest};
 
 use super::{Kind, Options, Pushed};
-use crate::layer::Compression;
-use crate::oci::{
-    self, Digest, Digester, MANIFEST_MAX, ManifestError, Reference, layer_compression,
-};
+use crate::layer::{Compression, chunked};
+use crate::oci::{self, Digest, Digester, ManifestError, Reference, layer_compression};
 use crate::ops::commit::Format;
-use crate::ops::intake::CONFIG_MAX;
 use crate::ops::list::Named;
 use crate::ops::outgoing::{Blob, Described, Documents, Outgoing, documents};
 use crate::ops::progress::{Planned, Progress};
-use crate::ops::{Error, jobs};
+use crate::ops::{Error, jobs, stored};
 use crate::registry::{self, Client, Upload};
 use crate::store::{self, ImageLayer, ImageRecord, Store};
 
 /// Layers at a time.
 const JOBS: usize = 4;
 
-/// One image on its way.
+/// One image on its way. The caller keeps in the store what it needs.
 pub(super) struct Image<'a> {
     store: &'a Store,
     image: &'a ImageRecord,
@@ -45,13 +42,14 @@ impl<'a> Image<'a> {
         options: &'a Options,
         progress: &'a dyn Progress,
     ) -> Result<Self, Error> {
-        if options.format == Some(Format::Docker) && options.compression == Some(Kind::Zstd) {
+        let zstd = matches!(options.compression, Some(Kind::Zstd | Kind::ZstdChunked));
+        if options.format == Some(Format::Docker) && zstd {
             return Err(Error::DockerZstd);
         }
         if reference.digest().is_some() {
             return Err(Error::PushDigest(reference.clone()));
         }
-        let bytes = store.blobs().read(&image.manifest, MANIFEST_MAX)?;
+        let bytes = stored::manifest(store, image)?;
         let parsed = serde_json::from_slice(&bytes).map_err(ManifestError::from)?;
         Ok(Self {
             store,
@@ -67,7 +65,6 @@ impl<'a> Image<'a> {
 
     /// Under the name that it was to have.
     pub(super) fn push(self) -> Result<Pushed, Error> {
-        let _lease = self.store.lease(self.image.roots())?;
         let pushed = self.bring().and_then(|documents| {
             let (digest, manifest) = documents.manifest;
             self.put(self.reference, &manifest, &documents.media_type)?;
@@ -82,7 +79,7 @@ impl<'a> Image<'a> {
         pushed
     }
 
-    /// Under its digest alone, as an entry of a list. The caller keeps what it needs.
+    /// Under its digest alone, as an entry of a list.
     pub(super) fn push_nameless(&self) -> Result<Named, Error> {
         let documents = self.bring()?;
         let (digest, manifest) = documents.manifest;
@@ -102,7 +99,7 @@ impl<'a> Image<'a> {
 
     /// All but the manifest, which is to go last.
     fn bring(&self) -> Result<Documents, Error> {
-        let config = self.store.blobs().read(&self.image.id, CONFIG_MAX)?;
+        let config = stored::config(self.store, &self.image.id)?;
         let layers = self.layers()?;
         let own = &self.image.manifest;
         let manifest = self.manifest.0.clone();
@@ -141,7 +138,7 @@ impl<'a> Image<'a> {
         for (layer, descriptor) in self.image.layers.iter().zip(self.manifest.1.layers()) {
             // An image may have the same layer twice.
             if todo.iter().all(|(l, _)| l.blob != layer.blob) {
-                todo.push((layer, self.wanted(layer_compression(descriptor)?)));
+                todo.push((layer, self.wanted(descriptor)?));
                 plan.push(Planned {
                     digest: layer.blob.clone(),
                     size: layer.blob_size,
@@ -161,7 +158,7 @@ impl<'a> Image<'a> {
     }
 
     /// How a layer is to be compressed, if not as it is.
-    fn wanted(&self, is: oci::Compression) -> Option<Compression> {
+    fn wanted(&self, descriptor: &Descriptor) -> Result<Option<Compression>, Error> {
         let Options {
             compression,
             level,
@@ -169,13 +166,15 @@ impl<'a> Image<'a> {
             format,
             ..
         } = self.options;
-        let same = |kind: &Kind| {
-            matches!(
-                (kind, is),
-                (Kind::Gzip, oci::Compression::Gzip) | (Kind::Zstd, oci::Compression::Zstd)
-            )
+        let is = layer_compression(descriptor)?;
+        let annotations = descriptor.annotations().as_ref();
+        let has_table = || annotations.is_some_and(|a| a.contains_key(chunked::TOC_POSITION));
+        let same = |kind: &Kind| match (kind, is) {
+            (Kind::Gzip, oci::Compression::Gzip) | (Kind::Zstd, oci::Compression::Zstd) => true,
+            (Kind::ZstdChunked, oci::Compression::Zstd) => has_table(),
+            _ => false,
         };
-        match compression {
+        Ok(match compression {
             Some(kind) if !same(kind) || *force || level.is_some() => Some(kind.with(*level)),
             Some(_) => None,
             // Docker's manifest has no type for zstd.
@@ -183,7 +182,7 @@ impl<'a> Image<'a> {
                 Some(Compression::default())
             }
             None => None,
-        }
+        })
     }
 
     fn layer(&self, layer: &ImageLayer, wanted: Option<Compression>) -> Result<Described, Error> {
@@ -199,6 +198,7 @@ impl<'a> Image<'a> {
                     size: layer.blob_size,
                     diff_id: layer.diff_id.clone(),
                     made: None,
+                    annotations: None,
                 });
             }
             None => {
@@ -206,6 +206,14 @@ impl<'a> Image<'a> {
                 (blob, Some(layer.blob.clone()))
             }
         };
+        if matches!(blob.made, Some(Compression::ZstdChunked { .. })) && blob.annotations.is_none()
+        {
+            self.progress.warn(&format!(
+                "layer {} has files that a table of contents cannot describe (sparse, or with a name that is not \
+                 UTF-8): it is compressed with zstd, and without one",
+                layer.diff_id.short(),
+            ));
+        }
         let mut anew = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
         anew.extend(digest);
         drop(anew);
