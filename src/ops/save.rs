@@ -150,7 +150,8 @@ impl Parts {
             };
             layers.push(match blob {
                 Some(blob) => blob,
-                None => outgoing.anew(Compression::default(), progress)?,
+                // As `push` would: it is the same image then.
+                None => outgoing.anew(Compression::anew(), progress)?,
             });
         }
         let described: Vec<Described> = layers.iter().map(Described::from).collect();

@@ -202,7 +202,7 @@ impl<'a> Image<'a> {
                 });
             }
             None => {
-                let blob = outgoing.anew(Compression::default(), self.progress)?;
+                let blob = outgoing.anew(Compression::anew(), self.progress)?;
                 (blob, Some(layer.blob.clone()))
             }
         };
