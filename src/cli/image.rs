@@ -6,7 +6,10 @@ mod tree;
 
 use clap::Subcommand;
 
-use super::{Failure, Global, diff, history, images, import, inspect, load, pull, rmi, save, tag};
+use super::{
+    Failure, Global, copy, diff, history, images, import, inspect, load, pull, push, rmi, save,
+    search, sign, tag, tags, untag, verify,
+};
 
 /// Manage images
 #[derive(Debug, clap::Args)]
@@ -17,6 +20,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Copy(copy::Args),
     Diff(diff::Args),
     Exists(exists::Args),
     History(history::Args),
@@ -27,15 +31,22 @@ enum Verb {
     Ls(images::Args),
     Prune(prune::Args),
     Pull(pull::Args),
+    Push(push::Args),
     #[command(visible_alias = "remove")]
     Rm(rmi::Args),
     Save(save::Args),
+    Search(search::Args),
+    Sign(sign::Args),
     Tag(tag::Args),
+    Tags(tags::Args),
     Tree(tree::Args),
+    Untag(untag::Args),
+    Verify(verify::Args),
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     match &args.verb {
+        Verb::Copy(a) => copy::exec(global, a),
         Verb::Diff(a) => diff::exec(global, a),
         Verb::Exists(a) => exists::exec(global, a),
         Verb::History(a) => history::exec(global, a),
@@ -45,9 +56,15 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         Verb::Ls(a) => images::exec(global, a),
         Verb::Prune(a) => prune::exec(global, a),
         Verb::Pull(a) => pull::exec(global, a),
+        Verb::Push(a) => push::exec(global, a),
         Verb::Rm(a) => rmi::exec(global, a),
         Verb::Save(a) => save::exec(global, a),
+        Verb::Search(a) => search::exec(global, a),
+        Verb::Sign(a) => sign::exec(global, a),
         Verb::Tag(a) => tag::exec(global, a),
+        Verb::Tags(a) => tags::exec(global, a),
         Verb::Tree(a) => tree::exec(global, a),
+        Verb::Untag(a) => untag::exec(global, a),
+        Verb::Verify(a) => verify::exec(global, a),
     }
 }

@@ -7,7 +7,7 @@ use crate::oci::Platform;
 use crate::ops::{self, Access, IntakeOptions, Keep};
 
 /// How images are chosen and bounded.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct IntakeArgs {
     /// Platform to choose from an image index
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
@@ -38,7 +38,7 @@ pub(super) struct IntakeArgs {
 }
 
 /// How registries are reached.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct RegistryArgs {
     /// Require HTTPS with a valid certificate, except from loopback addresses [default: true]
     #[arg(

@@ -1,6 +1,7 @@
 //! The command line: clap definitions, one file a verb. A verb turns its arguments into an options
 //! struct, calls one use case in [`ops`](crate::ops) and prints what comes back.
 
+mod artifact;
 mod ask;
 mod commit;
 mod container;
@@ -21,6 +22,7 @@ mod listing;
 mod load;
 mod login;
 mod logout;
+mod manifest;
 mod output;
 mod progress;
 mod prompt;
@@ -42,6 +44,7 @@ mod tags;
 mod template;
 mod text;
 mod unsupported;
+mod untag;
 mod verify;
 
 use std::ffi::{CString, OsString};
@@ -70,7 +73,7 @@ pub struct App {
 }
 
 /// Options that stand before the verb.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Global {
     /// Directory for images and containers [default: $CORACLE_ROOT, else $XDG_DATA_HOME/coracle]
     #[arg(long, value_name = "DIR", global = true)]
@@ -79,6 +82,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Artifact(artifact::Args),
     Commit(commit::Args),
     Completion(completion::Args),
     Container(Box<container::Args>),
@@ -94,6 +98,7 @@ enum Command {
     Load(load::Args),
     Login(login::Args),
     Logout(logout::Args),
+    Manifest(manifest::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -106,6 +111,7 @@ enum Command {
     System(system::Args),
     Tag(tag::Args),
     Tags(tags::Args),
+    Untag(untag::Args),
     Verify(verify::Args),
 }
 
@@ -162,6 +168,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let global = &app.global;
     let result = match app.command {
+        Command::Artifact(a) => artifact::exec(global, &a),
         Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
         Command::Container(a) => container::exec(global, *a),
@@ -177,6 +184,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Load(a) => load::exec(global, &a),
         Command::Login(a) => login::exec(global, &a),
         Command::Logout(a) => logout::exec(global, &a),
+        Command::Manifest(a) => manifest::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
         Command::Push(a) => push::exec(global, &a),
@@ -189,6 +197,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
         Command::Tags(a) => tags::exec(global, &a),
+        Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
     };
     match result {
@@ -197,11 +206,14 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-/// For `run`, whose start-up counts, only its own part of the command line is built. Whatever is wrong
-/// is said by the whole.
+/// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
+/// built. Whatever is wrong is said by the whole.
 fn parse(args: &[OsString]) -> Result<App, clap::Error> {
     let quick = match verb(args) {
-        Some("run") => leak(run_only()).try_get_matches_from_mut(args).ok(),
+        Some("run") => match run::parse_quickly(args) {
+            Some(app) => return Ok(app),
+            None => leak(run_only()).try_get_matches_from_mut(args).ok(),
+        },
         _ => None,
     };
     let mut matches = match quick {

@@ -1,6 +1,6 @@
 //! `coracle push IMAGE [DESTINATION]`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -58,12 +58,21 @@ enum Compression {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// OCI image-spec
     Oci,
     /// Docker schema 2
     #[value(alias = "v2s2")]
     Docker,
+}
+
+impl From<Format> for commit::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Oci => Self::Oci,
+            Format::Docker => Self::Docker,
+        }
+    }
 }
 
 impl Args {
@@ -81,10 +90,7 @@ impl Args {
         }
         Ok(push::Options {
             access: self.registry.access(),
-            format: self.format.map(|f| match f {
-                Format::Oci => commit::Format::Oci,
-                Format::Docker => commit::Format::Docker,
-            }),
+            format: self.format.map(commit::Format::from),
             compression: self.compression_format.map(|c| match c {
                 Compression::Gzip => push::Kind::Gzip,
                 Compression::Zstd => push::Kind::Zstd,
@@ -92,6 +98,7 @@ impl Args {
             }),
             level: self.compression_level,
             force: self.force_compression,
+            bare: false,
         })
     }
 }
@@ -112,11 +119,12 @@ fn copied(global: &Global, args: &Args, to: &Place) -> Result<u8, Failure> {
     let progress = progress::new(args.quiet);
     let digest = copy::copy(&store, &from, to, &options, &*progress)?;
     drop(progress);
-    report(args, &digest)
+    report(args.digestfile.as_deref(), &digest)
 }
 
-fn report(args: &Args, digest: &Digest) -> Result<u8, Failure> {
-    if let Some(path) = &args.digestfile {
+/// Print the digest, and write it to a file if that is wanted.
+pub(super) fn report(file: Option<&Path>, digest: &Digest) -> Result<u8, Failure> {
+    if let Some(path) = file {
         let written = std::fs::write(path, digest.to_string());
         written.map_err(|e| Failure::io(format!("cannot write {}: {e}", path.display())))?;
     }
@@ -162,5 +170,5 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         &*progress,
     )?;
     drop(progress);
-    report(args, &pushed.digest)
+    report(args.digestfile.as_deref(), &pushed.digest)
 }

@@ -32,24 +32,35 @@ pub(super) struct Args {
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = ops::open_store(global.root.as_deref())?;
-    let mut code = 0;
-    let mut deleted = false;
     let names = match args.all {
         true => rmi::all(&store)?,
         false => args.images.clone(),
     };
-    let remove = match args.all {
+    let how = match args.all {
         true => rmi::remove_whole,
         false => rmi::remove,
     };
-    for name in &names {
-        let removed = match remove(&store, name, args.force) {
+    let ignore = args.force || args.ignore || args.all;
+    let (code, deleted) = remove(&names, ignore, |name| how(&store, name, args.force))?;
+    if deleted {
+        rmi::collect(&store)?;
+    }
+    Ok(code)
+}
+
+/// Remove each by `how`, and say what went. `ignore`: one that is not there is no error. Returns the exit code,
+/// and whether there is something to collect.
+pub(super) fn remove(
+    names: &[String],
+    ignore: bool,
+    how: impl Fn(&str) -> Result<rmi::Removed, ops::Error>,
+) -> Result<(u8, bool), Failure> {
+    let mut code = 0;
+    let mut deleted = false;
+    for name in names {
+        let removed = match how(name) {
             Ok(removed) => removed,
-            Err(ops::Error::Store(store::Error::NoSuchImage { .. }))
-                if args.force || args.ignore || args.all =>
-            {
-                continue;
-            }
+            Err(ops::Error::Store(store::Error::NoSuchImage { .. })) if ignore => continue,
             // The others shall go all the same.
             Err(e) => {
                 let this = match &e {
@@ -65,10 +76,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         deleted |= removed.deleted.is_some();
         text::stdout(|out| print(out, &removed))?;
     }
-    if deleted {
-        rmi::collect(&store)?;
-    }
-    Ok(code)
+    Ok((code, deleted))
 }
 
 /// What went, in docker's words.

@@ -1,5 +1,9 @@
 //! `coracle run`: docker's options, docker's meaning.
 
+mod quick;
+
+pub(super) use quick::parse as parse_quickly;
+
 use std::path::PathBuf;
 
 use clap::ArgAction;
@@ -18,7 +22,7 @@ use crate::rootfs::Driver;
 const SHM_SIZE: u64 = 64 << 20;
 
 /// Run a program in a new container
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(
     disable_help_flag = true,
     after_help = "Exit status: that of the program; 125 if coracle failed, 126 if the program cannot be executed, 127 if it was not found, 128+n if signal n ended it."

@@ -212,8 +212,12 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What `image` needs and has not.
+    /// What `image` needs and has not; of a list, what one of its images lacks.
     fn lacks(&self, image: &ImageRecord) -> Option<String> {
+        image.images().find_map(|image| self.one_lacks(image))
+    }
+
+    fn one_lacks(&self, image: &ImageRecord) -> Option<String> {
         let store = self.store;
         let usable = |d: &Digest| !self.broken.contains_key(d);
         let blob = |d: &&Digest| !(usable(d) && store.blobs().has(d));

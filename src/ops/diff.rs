@@ -1,8 +1,8 @@
 //! `diff`: what a container changed of its image, or an image's last layer of those below.
 //! docker-container-diff(1), podman-diff(1).
 
-use super::Error;
 use super::written::{Written, layers};
+use super::{Error, list};
 pub use crate::layer::pack::Change;
 
 use crate::layer::pack::{Written as How, changes};
@@ -27,8 +27,10 @@ pub fn diff(store: &Store, name: &str) -> Result<Vec<Changed>, Error> {
 }
 
 fn of_image(store: &Store, name: &str) -> Result<Vec<Changed>, Error> {
-    let image = match store.images().find(name) {
-        Err(store::Error::NoSuchImage { .. }) => return Err(Error::NeitherNor(name.to_owned())),
+    let image = match list::image(store, name) {
+        Err(Error::Store(store::Error::NoSuchImage { .. })) => {
+            return Err(Error::NeitherNor(name.to_owned()));
+        }
         image => image?,
     };
     let _lease = store.lease(image.roots())?;

@@ -68,6 +68,12 @@ pub enum Error {
     /// A container that may not be removed.
     #[error(transparent)]
     RemoveContainer(#[from] super::rm::RemoveContainerError),
+    /// An artifact.
+    #[error(transparent)]
+    Artifact(#[from] super::artifact::ArtifactError),
+    /// A list of images.
+    #[error(transparent)]
+    List(#[from] super::list::ListError),
     /// Files that cannot be packed.
     #[error(transparent)]
     Pack(#[from] crate::layer::pack::Error),
@@ -260,6 +266,8 @@ impl Error {
             Self::Intake(e) => e.hint(),
             Self::Remove(e) => e.hint(),
             Self::RemoveContainer(e) => e.hint(),
+            Self::Artifact(e) => e.hint(),
+            Self::List(e) => e.hint(),
             Self::Pack(e) => e.hint(),
             Self::Rebuild(e) => e.hint(),
             Self::NoImageBelow(_) => Some("its files are in that directory: use tar(1)".to_owned()),

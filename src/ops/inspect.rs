@@ -1,20 +1,110 @@
-//! `inspect`: all that is known about an image, in docker's shape. docker-image-inspect(1).
+//! `inspect`: all that is known about an image, in docker's shape, and its manifest as it is; of the store, of a
+//! registry and of the other places of [`Place`]. docker-image-inspect(1), skopeo-inspect(1).
 
 use serde_json::{Value, json};
 
-use super::intake::CONFIG_MAX;
-use super::{Error, IntakeError};
-use crate::oci::Reference;
-use crate::store::Store;
+use super::copy::{Place, source};
+use super::intake::{self, CONFIG_MAX};
+use super::progress::Progress;
+use super::{Access, Error, IntakeError, list};
+use crate::oci::{Digest, MANIFEST_MAX, Platform, Reference};
+use crate::store::{ImageRecord, Store};
 
-/// The image called `name` (name or id) as a JSON object.
-pub fn inspect(store: &Store, name: &str) -> Result<Value, Error> {
-    let image = store.images().find(name)?;
+/// Where to look, and for what.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How registries are reached.
+    pub access: Access,
+    /// Which image of an index; `None`: this machine's.
+    pub platform: Option<Platform>,
+}
+
+/// A place; an image of the store that is called like one comes first (`dir:1` is both).
+fn place(store: &Store, name: &str) -> Result<Place, Error> {
+    if let Ok(reference) = name.parse::<Reference>()
+        && store.images().get(&reference)?.is_some()
+    {
+        return Ok(Place::Store(name.to_owned()));
+    }
+    name.parse()
+}
+
+/// The image called `name` (a name or an id of the store, or a [`Place`]) as a JSON object.
+pub fn inspect(
+    store: &Store,
+    name: &str,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Value, Error> {
+    match place(store, name)? {
+        Place::Store(name) => {
+            let image = store.images().find(&name)?;
+            local(
+                store,
+                &match &options.platform {
+                    None => list::in_store(store, image, None)?,
+                    Some(want) => of_platform(store, image, want)?,
+                },
+            )
+        }
+        place => elsewhere(store, &place, options, progress),
+    }
+}
+
+/// The manifest of an image, byte for byte. Where its name means an index, that is what comes back, unless a
+/// platform is asked for; so it has the digest by which a registry knows the name.
+pub fn raw(
+    store: &Store,
+    name: &str,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Vec<u8>, Error> {
+    let place = match place(store, name)? {
+        Place::Store(name) => {
+            let image = store.images().find(&name)?;
+            let digest = match &options.platform {
+                None => image.repo_digest().clone(),
+                Some(want) => of_platform(store, image, want)?.manifest,
+            };
+            return Ok(store.blobs().read(&digest, MANIFEST_MAX)?);
+        }
+        place => place,
+    };
+    source::read(
+        store,
+        &place,
+        &options.access,
+        progress,
+        |source, document, media_type| match &options.platform {
+            None => Ok(document.bytes),
+            Some(_) => {
+                let platform = options.platform.as_ref();
+                let chosen = intake::choose(source, document, media_type.as_deref(), platform)?;
+                Ok(chosen.document.bytes)
+            }
+        },
+    )
+}
+
+/// The store has one platform of an index, and those of a list that were here.
+fn of_platform(store: &Store, image: ImageRecord, want: &Platform) -> Result<ImageRecord, Error> {
+    let image = list::in_store(store, image, Some(want))?;
+    match image.is_for(want) {
+        true => Ok(image),
+        false => Err(IntakeError::Platform {
+            have: image.platform,
+            want: want.to_string(),
+        }
+        .into()),
+    }
+}
+
+fn local(store: &Store, image: &ImageRecord) -> Result<Value, Error> {
     let bytes = store.blobs().read(&image.id, CONFIG_MAX)?;
     let config: Value = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let records = store.images().list()?;
     let same = || records.iter().filter(|r| r.id == image.id);
-    let tags: Vec<String> = same()
+    let tags = same()
         .filter_map(|r| r.reference.as_ref())
         .filter(|r| r.digest().is_none())
         .map(Reference::to_string)
@@ -28,17 +118,75 @@ pub fn inspect(store: &Store, name: &str) -> Result<Value, Error> {
         .collect();
     digests.sort();
     digests.dedup();
-    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
+    let mut value = described(&config, &image.id, image.repo_digest(), tags, digests);
+    value["Size"] = json!(image.size());
     let layers: Vec<String> = image.diff_ids().map(ToString::to_string).collect();
+    value["RootFS"] = json!({ "Type": "layers", "Layers": layers });
+    Ok(value)
+}
+
+/// Of an image that is not unpacked: without its size on disk, with the layers' blobs as skopeo shows them.
+fn elsewhere(
+    store: &Store,
+    place: &Place,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Value, Error> {
+    let (access, platform) = (&options.access, options.platform.as_ref());
+    source::read(
+        store,
+        place,
+        access,
+        progress,
+        |source, document, media_type| {
+            let digest = document.digest.clone();
+            let chosen = intake::choose(source, document, media_type.as_deref(), platform)?;
+            let (id, config) = intake::config(source, &chosen.manifest)?;
+            let config: Value = serde_json::from_slice(&config).map_err(IntakeError::Config)?;
+            let (mut tags, mut digests) = (Vec::new(), Vec::new());
+            if let Place::Registry(name) = place {
+                digests.push(format!("{}@{digest}", name.name()));
+                if name.digest().is_none() {
+                    tags.push(name.to_string());
+                }
+            }
+            let mut value = described(&config, &id, &digest, tags, digests);
+            let layers = chosen.manifest.layers().iter().map(|layer| {
+                json!({
+                    "MIMEType": layer.media_type().to_string(),
+                    "Digest": layer.digest().to_string(),
+                    "Size": layer.size(),
+                    "Annotations": layer.annotations(),
+                })
+            });
+            value["LayersData"] = layers.collect();
+            value["RootFS"] = json!({
+                "Type": "layers",
+                "Layers": config.pointer("/rootfs/diff_ids").unwrap_or(&json!([])),
+            });
+            Ok(value)
+        },
+    )
+}
+
+/// What a configuration says, and what the image is called.
+fn described(
+    config: &Value,
+    id: &Digest,
+    digest: &Digest,
+    tags: Vec<String>,
+    digests: Vec<String>,
+) -> Value {
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
     let inner = config.get("config").cloned().unwrap_or_else(|| json!({}));
     let labels = inner.get("Labels").cloned().unwrap_or(Value::Null);
-    Ok(json!({
-        "Id": image.id,
-        "Digest": image.repo_digest(),
+    json!({
+        "Id": id,
+        "Digest": digest,
         "RepoTags": tags,
         "RepoDigests": digests,
         "Parent": "",
-        "Comment": last_comment(&config),
+        "Comment": last_comment(config),
         "Created": config.get("created").cloned().unwrap_or(Value::Null),
         "Author": text("author"),
         "Config": inner,
@@ -46,10 +194,8 @@ pub fn inspect(store: &Store, name: &str) -> Result<Value, Error> {
         "Architecture": text("architecture"),
         "Variant": text("variant"),
         "Os": text("os"),
-        "Size": image.size(),
-        "RootFS": { "Type": "layers", "Layers": layers },
         "History": config.get("history").cloned().unwrap_or_else(|| json!([])),
-    }))
+    })
 }
 
 fn last_comment(config: &Value) -> &str {

@@ -3,6 +3,7 @@
 //! other into text.
 
 mod access;
+pub mod artifact;
 pub mod check;
 pub mod commit;
 pub mod copy;
@@ -17,6 +18,8 @@ pub mod images;
 pub mod import;
 pub mod inspect;
 mod intake;
+mod jobs;
+pub mod list;
 pub mod load;
 pub mod login;
 mod made;

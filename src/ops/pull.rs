@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::intake::{self, Document, Names, Source};
+use super::list::{self, ListError};
 use super::load::{self, Input};
 use super::progress::Progress;
 use super::signatures;
@@ -103,6 +104,7 @@ pub fn ensure(
 ) -> Result<ImageRecord, Error> {
     let platform = options.intake.platform.as_ref();
     let (local, missing) = match store.images().find(name) {
+        Ok(list) if list.is_list() => return of_list(store, &list, policy, options, progress),
         Ok(image) => (Some(image).filter(|i| fits(i, platform)), None),
         Err(store::Error::NoSuchImage { name, local }) => (None, Some((name, local))),
         Err(e) => return Err(e.into()),
@@ -155,6 +157,26 @@ pub fn ensure(
     }
 }
 
+/// The image of a list for the wanted platform. The list itself is nobody's but ours: the policy is about images of
+/// it that the store does not have.
+fn of_list(
+    store: &Store,
+    found: &ImageRecord,
+    policy: PullPolicy,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<ImageRecord, Error> {
+    let platform = options.intake.platform.as_ref();
+    let missing = match list::in_store(store, found.clone(), platform) {
+        Err(e @ Error::List(ListError::NotHere { .. })) if policy != PullPolicy::Never => e,
+        image => return image,
+    };
+    match list::elsewhere(store, found, platform)? {
+        Some(reference) => pull_one(store, &reference, options, progress),
+        None => Err(missing),
+    }
+}
+
 fn no_such_image(name: &str) -> Error {
     store::Error::NoSuchImage {
         name: name.to_owned(),
@@ -164,12 +186,7 @@ fn no_such_image(name: &str) -> Error {
 }
 
 fn fits(image: &ImageRecord, asked: Option<&Platform>) -> bool {
-    let Some(want) = asked else { return true };
-    image.platform.parse().is_ok_and(|have: Platform| {
-        have.os == want.os
-            && have.architecture == want.architecture
-            && (want.variant.is_none() || want.variant == have.variant)
-    })
+    asked.is_none_or(|want| image.is_for(want))
 }
 
 fn is_named(image: &ImageRecord, name: &str) -> bool {
@@ -308,10 +325,15 @@ impl<'a> Remote<'a> {
             repository: Some(self.reference.name()),
         };
         let image = intake::image(store, self, &chosen, &names, &options.intake, progress);
+        self.tell_notices();
+        image
+    }
+
+    /// What did not work as configured, as warnings.
+    pub(super) fn tell_notices(&self) {
         for notice in self.client.take_notices() {
             self.progress.warn(&notice.to_string());
         }
-        image
     }
 }
 

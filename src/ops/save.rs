@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::Error;
 use super::commit::Format;
 use super::intake::CONFIG_MAX;
 use super::outgoing::{Blob, Described, Documents, Outgoing, documents};
 use super::progress::Progress;
+use super::{Error, list};
 use crate::layer::Compression;
 use crate::layer::pack::{self, Files};
 use crate::oci::{Algorithm, Digest, MANIFEST_MAX, Reference, media};
@@ -62,14 +62,25 @@ pub fn save(
     output: Output,
     progress: &dyn Progress,
 ) -> Result<Vec<Saved>, Error> {
-    let images = names
+    let named = names
         .iter()
-        .map(|name| store.images().find(name))
-        .collect::<Result<Vec<_>, _>>()?;
-    let _lease = store.lease(images.iter().flat_map(ImageRecord::roots))?;
+        .map(|name| Ok((name.clone(), list::image(store, name)?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    images(store, &named, output, progress)
+}
+
+/// The same for images that were found, each with the name that the caller has for it.
+pub(super) fn images(
+    store: &Store,
+    named: &[(String, ImageRecord)],
+    output: Output,
+    progress: &dyn Progress,
+) -> Result<Vec<Saved>, Error> {
+    let images = || named.iter().map(|(_, image)| image);
+    let _lease = store.lease(images().flat_map(ImageRecord::roots))?;
     let format = matches!(output, Output::DockerDir(_)).then_some(Format::Docker);
     let mut parts: Vec<Parts> = Vec::new();
-    for image in &images {
+    for image in images() {
         let name = image.reference.clone().filter(|r| r.digest().is_none());
         let known = |p: &&mut Parts| p.id == image.id && p.own_manifest == image.manifest;
         match parts.iter_mut().find(known) {
@@ -96,7 +107,7 @@ pub fn save(
         }
     }
     let mut saved = Vec::new();
-    for (name, image) in names.iter().zip(&images) {
+    for (name, image) in named {
         let part = parts
             .iter()
             .find(|p| p.id == image.id && p.own_manifest == image.manifest);

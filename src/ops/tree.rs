@@ -1,6 +1,6 @@
 //! `image tree`: the layers of an image, and who else has them. podman-image-tree(1).
 
-use super::Error;
+use super::{Error, list};
 use crate::oci::{Digest, Reference};
 use crate::store::{ImageRecord, Store};
 
@@ -28,7 +28,7 @@ pub struct Layer {
 
 /// The tree of the image called `name` (name or id).
 pub fn tree(store: &Store, name: &str) -> Result<Tree, Error> {
-    let image = store.images().find(name)?;
+    let image = list::image(store, name)?;
     let all = store.images().list()?;
     let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|i| i.id == image.id);
     let layers = image.layers.iter().map(|layer| Layer {

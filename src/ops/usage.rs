@@ -121,12 +121,13 @@ fn made_from(containers: &[Container], id: &Digest) -> usize {
 
 /// What an image is made of, each with its bytes: layers, and the blobs that are kept.
 fn parts(store: &Store, image: &ImageRecord) -> HashMap<Digest, u64> {
-    let layers = image.layers.iter().map(|l| (l.diff_id.clone(), l.size));
-    let blobs = [&image.id, &image.manifest]
-        .into_iter()
-        .chain(&image.index)
-        .chain(image.layers.iter().map(|l| &l.blob))
+    let layers = image.images().flat_map(|i| &i.layers);
+    let blobs = image
+        .images()
+        .flat_map(|i| [&i.id, &i.manifest].into_iter().chain(&i.index))
+        .chain(layers.clone().map(|l| &l.blob))
         .filter_map(|d| Some((d.clone(), store.blobs().size(d)?)));
+    let layers = layers.map(|l| (l.diff_id.clone(), l.size));
     layers.chain(blobs).collect()
 }
 

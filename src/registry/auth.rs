@@ -13,7 +13,8 @@ use ureq::http::{HeaderValue, Uri, header};
 
 use super::challenge::{self, Challenge};
 use super::endpoint::Scheme;
-use super::error::{Error, Message, Notice, SHOWN_MAX, shorten};
+use super::error::{Error, Notice};
+use super::message::{Message, SHOWN_MAX, shorten};
 use super::reply::Reply;
 use super::subject::{Key, Subject};
 use super::transport::{Call, Transport, host_of, without_query};

@@ -14,7 +14,8 @@ use std::io::{self, Read};
 use ureq::http::header;
 
 use super::client::{Client, Want, refusal};
-use super::error::{Error, SHOWN_MAX, shorten};
+use super::error::Error;
+use super::message::{SHOWN_MAX, shorten};
 use super::places;
 use super::reply::{Bytes, Reply};
 use super::retry::Backoff;

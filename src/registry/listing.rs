@@ -71,6 +71,23 @@ struct RawHit {
     is_automated: bool,
 }
 
+/// A list that comes in pages.
+pub(super) struct List<'a> {
+    pub(super) subject: Subject<'a>,
+    /// Path and query of the first page.
+    pub(super) path: String,
+    pub(super) accept: Option<String>,
+    /// For messages.
+    pub(super) what: String,
+    /// At most so many entries.
+    pub(super) limit: Option<usize>,
+}
+
+/// Entries that we ask for at once.
+fn page(limit: Option<usize>) -> usize {
+    limit.map_or(PAGE, |n| n.clamp(1, PAGE))
+}
+
 impl Client {
     /// The tags of a repository, in the registry's order, at most `limit` of them. The place that the name
     /// means is asked, and no mirror: a mirror may have only some.
@@ -78,11 +95,14 @@ impl Client {
         let places = self.registries().places(r).map_err(Box::new)?;
         let place = places.last().map_or(r, |p| &p.reference);
         let subject = self.subject(place.registry(), place.repository());
-        let path = format!("/v2/{}/tags/list", place.repository());
-        let what = format!("the tags of {}", place.name());
-        self.pages(subject, &path, what, limit, |page: Tags| {
-            page.tags.unwrap_or_default()
-        })
+        let list = List {
+            subject,
+            path: format!("/v2/{}/tags/list?n={}", place.repository(), page(limit)),
+            accept: None,
+            what: format!("the tags of {}", place.name()),
+            limit,
+        };
+        self.pages(list, |page: Tags| page.tags.unwrap_or_default())
     }
 
     /// What a registry finds for a word, at most `limit` of it: by its search, and if it has none, by the
@@ -100,13 +120,16 @@ impl Client {
             hits.truncate(limit);
             return Ok(hits);
         }
-        let subject = self.subject(registry, "");
-        let what = format!("the repositories of {registry}");
+        let list = List {
+            subject: self.subject(registry, ""),
+            // All names have to come by, as the list cannot be searched.
+            path: format!("/v2/_catalog?n={}", page(None)),
+            accept: None,
+            what: format!("the repositories of {registry}"),
+            limit: None,
+        };
         let mut hits = Vec::new();
-        // All names have to come by, as the list cannot be searched.
-        let names = self.pages(subject, "/v2/_catalog", what, None, |page: Catalog| {
-            page.repositories.unwrap_or_default()
-        })?;
+        let names = self.pages(list, |page: Catalog| page.repositories.unwrap_or_default())?;
         for name in names.into_iter().filter(|n| n.contains(term)).take(limit) {
             hits.push(Hit {
                 name,
@@ -167,26 +190,23 @@ impl Client {
         Ok(Some(hits.collect()))
     }
 
-    /// All pages of a list, up to `limit` entries.
-    fn pages<T: DeserializeOwned>(
+    /// All pages of a list.
+    pub(super) fn pages<T: DeserializeOwned, E>(
         &self,
-        subject: Subject<'_>,
-        path: &str,
-        what: String,
-        limit: Option<usize>,
-        entries: impl Fn(T) -> Vec<String>,
-    ) -> Result<Vec<String>, Error> {
-        let page = limit.map_or(PAGE, |n| n.clamp(1, PAGE));
+        list: List<'_>,
+        entries: impl Fn(T) -> Vec<E>,
+    ) -> Result<Vec<E>, Error> {
+        let limit = list.limit;
         let mut get = Get {
-            subject,
-            path: format!("{path}?n={page}"),
-            accept: None,
+            subject: list.subject,
+            path: list.path,
+            accept: list.accept,
             from: 0,
             to: None,
             head: false,
-            what,
+            what: list.what,
         };
-        let mut all: Vec<String> = Vec::new();
+        let mut all: Vec<E> = Vec::new();
         for _ in 0..PAGES_MAX {
             let reply = self.patiently(&get)?;
             let next = next(&reply, &get.path)?;

@@ -8,7 +8,9 @@
 //!   login.rs      whether a registry takes a login
 //!   places.rs     mirrors, and what to do when one fails
 //!   blob.rs       a stream that heals itself: resume, skip, exact length
-//!   upload.rs     blobs and manifests on their way there: mount, upload, resume
+//!   publish.rs    the way there: what is there already, mounts, manifests
+//!     upload.rs     one blob: upload, resume, pieces
+//!     referrers.rs  what refers to a manifest, also where a registry keeps no account of it
 //!   auth.rs       cache of what a registry granted; the token service
 //!     challenge.rs  WWW-Authenticate, parsed (pure)
 //!   redirect.rs   where a redirect leads, and whether we go there (pure)
@@ -19,6 +21,7 @@
 //!   reply.rs      head and body of a reply, within limits
 //!   subject.rs    whom we talk to: what tokens and connections depend on
 //! error.rs      everything that can go wrong
+//! message.rs    what a registry says, fit to be shown (pure)
 //! ```
 //!
 //! Invariants:
@@ -37,8 +40,11 @@ mod endpoint;
 mod error;
 mod listing;
 mod login;
+mod message;
 mod places;
+mod publish;
 mod redirect;
+mod referrers;
 mod reply;
 mod retry;
 mod subject;
@@ -54,6 +60,8 @@ pub fn has_challenge(header: &str) -> bool {
 
 pub use blob::Blob;
 pub use client::{Client, Fetched, Options};
-pub use error::{Error, Message, Notice};
+pub use error::{Error, Notice};
 pub use listing::Hit;
+pub use message::Message;
+pub use referrers::Referrer;
 pub use upload::{Open, Upload};

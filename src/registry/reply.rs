@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use ureq::http::{Response, header};
 use ureq::{Body, BodyReader};
 
-use super::error::{Error, SHOWN_MAX, shorten};
+use super::error::Error;
+use super::message::{SHOWN_MAX, shorten};
 
 /// A short reply (manifest, token) must be complete after this many stall time-outs.
 const SHORT_REPLY_STALLS: u32 = 4;

@@ -11,7 +11,8 @@ use ureq::tls::TlsConfig;
 use ureq::{Agent, AsSendBody, Body, SendBody, Timeout};
 
 use super::endpoint::is_loopback;
-use super::error::{Error, SHOWN_MAX, shorten};
+use super::error::Error;
+use super::message::{SHOWN_MAX, shorten};
 use super::redirect;
 use super::reply::Reply;
 use super::subject::Subject;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use super::lock::{self, Guard, Kind};
 use super::{Error, Store};
-use crate::oci::{Digest, Reference};
+use crate::oci::{Digest, Platform, Reference};
 
 /// View of the store's images.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,21 @@ pub struct ImageLayer {
     pub size: u64,
 }
 
-/// All that is known about an image without reading its blobs.
+/// What the store knows of an entry of a list, beyond what the list's document says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Digest of its manifest, as the list's document names it.
+    pub digest: Digest,
+    /// What it was called when it was added.
+    pub name: String,
+    /// The image, if it was in the store then. The list keeps all that it needs.
+    pub image: Option<Box<ImageRecord>>,
+    /// `registry/repository` that has it, if it was not.
+    pub repository: Option<String>,
+}
+
+/// All that is known about an image without reading its blobs; or about a list of images, an index that was made
+/// here: its id and manifest are the digest of the index, and it has no layers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
     /// Its name; `None` for an image that lost its last one.
@@ -53,9 +67,23 @@ pub struct ImageRecord {
     /// Repositories it was pulled from, `registry/repository`: what RepoDigests shows.
     #[serde(default)]
     pub repositories: Vec<String>,
+    /// Of a list: its entries, in the order of its document. `None`: it is an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
 }
 
 impl ImageRecord {
+    /// A list of images rather than one.
+    pub fn is_list(&self) -> bool {
+        self.members.is_some()
+    }
+
+    /// Itself, and the images of a list. Those of a list are no lists.
+    pub fn images(&self) -> impl Iterator<Item = &Self> + Clone {
+        let members = self.members.iter().flatten();
+        std::iter::once(self).chain(members.filter_map(|m| m.image.as_deref()))
+    }
+
     /// diff_ids of the layers, bottom first.
     pub fn diff_ids(&self) -> impl DoubleEndedIterator<Item = &Digest> + ExactSizeIterator {
         self.layers.iter().map(|l| &l.diff_id)
@@ -66,9 +94,9 @@ impl ImageRecord {
         self.restated.iter().chain(self.diff_ids().rev())
     }
 
-    /// Bytes of all regular files in all layers.
+    /// Bytes of all regular files in all layers; of a list, of all its images that are here.
     pub fn size(&self) -> u64 {
-        self.layers.iter().map(|l| l.size).sum()
+        self.images().flat_map(|i| &i.layers).map(|l| l.size).sum()
     }
 
     /// What a registry calls it: the digest of the index, else of the manifest.
@@ -76,13 +104,24 @@ impl ImageRecord {
         self.index.as_ref().unwrap_or(&self.manifest)
     }
 
+    /// Whether it is for this platform; one that names no variant has any.
+    pub fn is_for(&self, want: &Platform) -> bool {
+        self.platform.parse().is_ok_and(|have: Platform| {
+            have.os == want.os
+                && have.architecture == want.architecture
+                && (want.variant.is_none() || want.variant == have.variant)
+        })
+    }
+
     /// Everything that must stay in the store for it.
     pub fn roots(&self) -> impl Iterator<Item = &Digest> {
-        [&self.id, &self.manifest]
-            .into_iter()
-            .chain(&self.index)
-            .chain(&self.restated)
-            .chain(self.layers.iter().flat_map(|l| [&l.diff_id, &l.blob]))
+        self.images().flat_map(|image| {
+            [&image.id, &image.manifest]
+                .into_iter()
+                .chain(&image.index)
+                .chain(&image.restated)
+                .chain(image.layers.iter().flat_map(|l| [&l.diff_id, &l.blob]))
+        })
     }
 }
 
@@ -189,6 +228,30 @@ impl Images<'_> {
         self.put_locked(record)
     }
 
+    /// The image of this id, also one that only a list has.
+    pub fn by_id(&self, id: &Digest) -> Result<Option<ImageRecord>, Error> {
+        let records = self.list()?;
+        // One that has a record of its own knows its names.
+        let own = records.iter().find(|r| r.id == *id);
+        let kept = || records.iter().flat_map(ImageRecord::images);
+        Ok(own.or_else(|| kept().find(|r| r.id == *id)).cloned())
+    }
+
+    /// Make a list, or another of one that is there: `change` gets what has the name now and says what has it
+    /// then. Nobody else changes a name meanwhile, and nothing is collected. The list that had the name is gone
+    /// if it has no other one.
+    pub fn change_list<E: From<Error>>(
+        &self,
+        name: &Reference,
+        change: impl FnOnce(Option<ImageRecord>) -> Result<ImageRecord, E>,
+    ) -> Result<ImageRecord, E> {
+        let _guard = self.store.shared()?;
+        let _names = self.lock_names()?;
+        let record = change(self.get(name)?)?;
+        self.put_locked(&record)?;
+        Ok(record)
+    }
+
     /// Give an image another name, and return the record under that name.
     pub fn tag(&self, image: &ImageRecord, name: &Reference) -> Result<ImageRecord, Error> {
         let record = ImageRecord {
@@ -262,6 +325,8 @@ impl Images<'_> {
             Some(name) => {
                 if let Some(old) = self.get(name)?
                     && old.id != record.id
+                    // An earlier state of a list is nothing that anybody made.
+                    && !(old.is_list() && record.is_list())
                 {
                     self.keep_nameless(&old)?;
                 }

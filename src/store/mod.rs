@@ -17,7 +17,8 @@
 //!     replaced/N                 what the tar has and the tree not, where it replaces its own files
 //!     info.json                  sizes
 //!   images/tag-HEX.json          one image name; HEX = sha256 of the name; atomic rename
-//!   images/id-HEX.json           an image that lost its last name; HEX = its id
+//!   images/id-HEX.json           an image that lost its last name; HEX = its id. A list (an index that was
+//!                                made here) is an image whose record holds those of its images
 //!   containers/ID/               one container; its directory is flocked while somebody runs it
 //!     config.json                OCI runtime configuration; an annotation of it holds the image as
 //!                                it was at the start, which pins layers and blobs
@@ -79,7 +80,7 @@ pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION,
 pub use error::Error;
 pub use gc::{Collected, Lease};
 pub use hold::Hold;
-pub use images::{ImageLayer, ImageRecord, Images};
+pub use images::{ImageLayer, ImageRecord, Images, Member};
 pub use layers::{LayerDraft, LayerInfo, Layers, Packed};
 pub use lock::Guard;
 

@@ -29,6 +29,7 @@ macro_rules! suite {
 
 mod harness;
 
+mod artifacts;
 mod budgets;
 mod chunked;
 mod commit;
@@ -45,14 +46,17 @@ mod identity_exec;
 mod identity_packages;
 mod identity_sockets;
 mod images;
+mod inspect;
 mod leaks;
 mod login;
+mod manifests;
 mod nested;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
 mod push;
 mod registries;
+mod round_trips;
 mod run_basic;
 mod run_env;
 mod run_first;
@@ -77,6 +81,7 @@ type Test = (&'static str, fn(&Env) -> Done);
 
 /// File, its tests, and whether they describe what every runtime must do (and so run on the peer too).
 const SUITES: &[(&str, &[Test], bool)] = &[
+    ("artifacts", artifacts::TESTS, false),
     ("budgets", budgets::TESTS, false),
     ("chunked", chunked::TESTS, false),
     ("commit", commit::TESTS, false),
@@ -106,14 +111,17 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("identity_packages", identity_packages::TESTS, false),
     ("identity_sockets", identity_sockets::TESTS, false),
     ("images", images::TESTS, false),
+    ("inspect", inspect::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("login", login::TESTS, false),
+    ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
     ("registries", registries::TESTS, false),
     ("push", push::TESTS, false),
+    ("round_trips", round_trips::TESTS, false),
     ("run_basic", run_basic::TESTS, true),
     ("run_first", run_first::TESTS, false),
     ("run_env", run_env::TESTS, true),

@@ -339,6 +339,16 @@ fn host_namespaces(e: &Env) -> Done {
             e.run(&[flag, "nonsense"], "busybox", &["true"])
                 .fails_with(125, "nonsense");
         }
+        // With the host's name the configuration has none, not even one that a library made up.
+        let e = e.with_own_store();
+        e.cmd(["run", "--uts", "host", &e.image("busybox"), "true"])
+            .ok();
+        let containers = std::fs::read_dir(e.root().join("containers")).unwrap();
+        let configs: Vec<String> = containers
+            .filter_map(|c| std::fs::read_to_string(c.unwrap().path().join("config.json")).ok())
+            .collect();
+        assert_eq!(configs.len(), 1);
+        assert!(!configs[0].contains("\"hostname\""), "{configs:?}");
     }
     Ok(())
 }

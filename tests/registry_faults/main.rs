@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod blobs;
+mod hub;
+#[path = "../layout/mod.rs"]
+mod layout;
 mod lists;
 mod logins;
 mod manifests;
@@ -9,6 +12,8 @@ mod mirrors;
 mod parts;
 mod proxies;
 mod redirects;
+mod referrers;
+mod resets;
 mod server;
 mod stalls;
 mod statuses;

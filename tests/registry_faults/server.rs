@@ -63,15 +63,24 @@ pub(crate) enum After {
 
 /// The way back to the client. Errors are not shown: a client may go away at any time.
 pub(crate) struct Out<'a> {
-    stream: &'a TcpStream,
+    stream: Option<&'a TcpStream>,
     sent: &'a AtomicU64,
 }
 
 impl Out<'_> {
+    /// For an answer that nobody gets.
+    pub(crate) fn nowhere() -> Self {
+        static SENT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            stream: None,
+            sent: &SENT,
+        }
+    }
+
     /// Bytes as they are; whether the client still took them.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> bool {
         for part in bytes.chunks(64 << 10) {
-            if self.stream.write_all(part).is_err() {
+            if (self.stream).is_some_and(|mut stream| stream.write_all(part).is_err()) {
                 return false;
             }
             self.sent.fetch_add(part.len() as u64, Ordering::SeqCst);
@@ -224,7 +233,7 @@ fn serve(stream: &TcpStream, state: &State) {
             all.push(asked.clone());
         }
         let mut out = Out {
-            stream,
+            stream: Some(stream),
             sent: &state.sent,
         };
         match (state.handler)(&asked, &mut out) {

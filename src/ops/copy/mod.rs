@@ -7,24 +7,24 @@
 //! Blobs go before the manifest that names them, and manifests before their index; each is checked on its way.
 
 mod place;
+pub(super) mod source;
 mod target;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Seek as _};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use oci_spec::image::{Descriptor, ImageManifest};
 
 pub use place::Place;
 
-use super::intake::docker::DockerArchive;
-use super::intake::layout::Layout;
-use super::intake::tar_index::{Archive, Input};
+use super::intake::tar_index::Input;
 use super::intake::{self, Document, IntakeError, Source, digest_of};
+use super::list::{self, ListError};
 use super::progress::{Planned, Progress};
 use super::{Access, Error, pull, push, save};
-use crate::oci::{Algorithm, Digest, Digester, MANIFEST_MAX, Manifest, Platform, Reference, media};
+use crate::oci::{Digest, Digester, Manifest, Platform, Reference, media};
 use crate::store::{self, Store};
 use target::Target;
 
@@ -58,58 +58,43 @@ pub fn copy(
     if let Place::Store(name) = to {
         return to_store(store, from, name, options, progress);
     }
-    let pull_options = pull::Options {
-        access: options.access.clone(),
-        ..pull::Options::default()
-    };
     let mut target = target::open(to, &options.access)?;
-    match from {
-        Place::Registry(reference) => {
-            let remote = pull::Remote::open(reference, &pull_options, progress)?;
-            let (document, media_type) = remote.document()?;
-            let copy = Copy::new(&remote, target.as_mut(), Some(reference), options, progress);
-            copy.top(document, media_type)
-        }
-        Place::OciDir { path, tag } => {
-            if !Layout::is_dir_layout(path) {
-                return Err(IntakeError::NoImage { path: path.clone() }.into());
-            }
-            let layout = Layout::Dir(path.clone());
-            let (document, media_type) = layout.document(tag.as_deref())?;
-            Copy::new(&layout, target.as_mut(), None, options, progress).top(document, media_type)
-        }
-        Place::OciArchive { path, tag } => {
-            let layout = Layout::Archive(archive(store, path)?);
-            let (document, media_type) = layout.document(tag.as_deref())?;
-            Copy::new(&layout, target.as_mut(), None, options, progress).top(document, media_type)
-        }
-        Place::DockerArchive { path, name } => {
-            let (source, offers) = DockerArchive::open(archive(store, path)?)?;
-            let mut offers = offers.into_iter();
-            let fits = |names: &[Reference]| name.as_ref().is_none_or(|n| names.contains(n));
-            let missing = || IntakeError::NoTag {
-                path: path.clone(),
-                tag: name.as_ref().map(ToString::to_string).unwrap_or_default(),
-                have: String::new(),
-            };
-            let offer = offers.find(|o| fits(&o.names)).ok_or_else(missing)?;
-            let document = offer.chosen.document;
-            let media_type = Some(media::OCI_MANIFEST.to_owned());
-            Copy::new(&source, target.as_mut(), None, options, progress).top(document, media_type)
-        }
-        Place::Dir(path) => {
-            let source = Dir(path.clone());
-            let document = source.document()?;
-            Copy::new(&source, target.as_mut(), None, options, progress).top(document, None)
-        }
-        // Returned above.
-        Place::Store(name) => Err(Error::NoDestination(name.clone())),
-    }
+    let name = match from {
+        Place::Registry(reference) => Some(reference),
+        _ => None,
+    };
+    source::read(
+        store,
+        from,
+        &options.access,
+        progress,
+        |source, document, kind| {
+            Copy::new(source, target.as_mut(), name, options, progress).top(document, kind)
+        },
+    )
 }
 
-fn archive(store: &Store, path: &std::path::Path) -> Result<Archive, Error> {
-    let limits = crate::layer::Limits::default();
-    Archive::open(store, &Input::Path(path.to_owned()), limits.max_bytes)
+/// What `from` names, with all below it, to the repository of `to`, under its digest alone.
+pub(super) fn nameless(
+    store: &Store,
+    from: &Reference,
+    to: &Reference,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut target = target::open(&Place::Registry(to.clone()), &options.access)?;
+    let place = Place::Registry(from.clone());
+    source::read(
+        store,
+        &place,
+        &options.access,
+        progress,
+        |source, document, kind| {
+            let mut copy = Copy::new(source, target.as_mut(), Some(from), options, progress);
+            let kind = copy.below(&document, kind, 0)?;
+            copy.target.manifest(&document, &kind)
+        },
+    )
 }
 
 fn from_store(
@@ -119,8 +104,23 @@ fn from_store(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Digest, Error> {
+    let mut image = store.images().find(name)?;
+    let whole = options.all && image.is_list();
+    if !whole {
+        image = list::in_store(store, image, options.platform.as_ref())?;
+    }
+    if let Some(want) = options.platform.as_ref().filter(|p| !image.is_for(p)) {
+        return Err(IntakeError::Platform {
+            have: image.platform,
+            want: want.to_string(),
+        }
+        .into());
+    }
+    if whole && !matches!(to, Place::Registry(_)) {
+        return Err(ListError::Whole.into());
+    }
     let saved = |output| {
-        let mut saved = save::save(store, &[name.to_owned()], output, progress)?;
+        let mut saved = save::images(store, &[(name.to_owned(), image.clone())], output, progress)?;
         let one = saved.pop().map(|s| s.manifest);
         one.ok_or_else(|| Error::NoDestination(name.to_owned()))
     };
@@ -130,7 +130,7 @@ fn from_store(
                 access: options.access.clone(),
                 ..push::Options::default()
             };
-            Ok(push::push(store, name, Some(reference), &options, progress)?.digest)
+            Ok(push::one(store, &image, reference, &options, progress)?.digest)
         }
         Place::OciDir { path, tag: None } => saved(save::Output::OciDir(path.clone())),
         Place::Dir(path) => saved(save::Output::DockerDir(path.clone())),
@@ -171,58 +171,6 @@ fn to_store(
     };
     store.images().tag(&image, &target)?;
     Ok(image.manifest)
-}
-
-/// What skopeo calls `dir:`.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn open(&self, name: &str) -> Result<File, Error> {
-        let path = self.0.join(name);
-        // A fifo in a stranger's directory would hold us up for ever.
-        let meta = std::fs::metadata(&path);
-        let file = meta.and_then(|m| match m.is_file() {
-            true => File::open(&path),
-            false => Err(io::Error::other("not a regular file")),
-        });
-        file.map_err(|e| Error::file("open", &path, e))
-    }
-
-    fn document(&self) -> Result<Document, Error> {
-        let mut bytes = Vec::new();
-        let file = self.open("manifest.json")?.take(MANIFEST_MAX + 1);
-        { file }.read_to_end(&mut bytes).map_err(Error::Stream)?;
-        Ok(Document {
-            digest: Digest::of(&bytes),
-            bytes,
-        })
-    }
-}
-
-impl Source for Dir {
-    fn blob<'s>(
-        &'s self,
-        digest: &Digest,
-        _size: u64,
-        offset: u64,
-    ) -> Result<Box<dyn Read + Send + 's>, Error> {
-        let mut file = self.open(&match digest.algorithm() {
-            Algorithm::Sha256 => digest.hex().to_owned(),
-            other => format!("{}-{}", other.name(), digest.hex()),
-        })?;
-        file.seek(io::SeekFrom::Start(offset))
-            .map_err(Error::Stream)?;
-        Ok(Box::new(file))
-    }
-
-    fn manifest(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
-        let file = self.open(&format!("{}.manifest.json", digest.hex()))?;
-        (file.take(MANIFEST_MAX.min(size)))
-            .read_to_end(&mut bytes)
-            .map_err(Error::Stream)?;
-        Ok(bytes)
-    }
 }
 
 fn origin(from: &Place) -> Result<pull::Origin, Error> {

@@ -177,13 +177,7 @@ pub(super) fn choose(
                 });
             }
             Manifest::Index(list) => {
-                let entries = list.manifests();
-                let next = match (want.choose(entries), &entries[..]) {
-                    (Some(i), _) => &entries[i],
-                    // A lone entry that names no platform, as builders write it.
-                    (None, [only]) if only.platform().is_none() => only,
-                    _ => return Err(no_platform(want, entries).into()),
-                };
+                let next = chosen(want, list.manifests())?;
                 let digest: Digest = digest_of(next)?;
                 let bytes = source.manifest(&digest, next.size())?;
                 media_type = Some(next.media_type().to_string());
@@ -194,6 +188,19 @@ pub(super) fn choose(
         }
     }
     Err(IntakeError::Nested(INDEX_DEPTH).into())
+}
+
+/// The entry of an index for a platform.
+pub(super) fn chosen<'e>(
+    want: &Platform,
+    entries: &'e [Descriptor],
+) -> Result<&'e Descriptor, ManifestError> {
+    match (want.choose(entries), entries) {
+        (Some(i), _) => Ok(&entries[i]),
+        // A lone entry that names no platform, as builders write it.
+        (None, [only]) if only.platform().is_none() => Ok(only),
+        _ => Err(no_platform(want, entries)),
+    }
 }
 
 fn no_platform(want: &Platform, entries: &[Descriptor]) -> ManifestError {
@@ -221,12 +228,14 @@ pub(super) fn image(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<ImageRecord, Error> {
-    let config_type = chosen.manifest.config().media_type().to_string();
-    if ![media::OCI_CONFIG, media::DOCKER_CONFIG].contains(&config_type.as_str()) {
-        return Err(IntakeError::Artifact(config_type).into());
-    }
-    let id = digest_of(chosen.manifest.config())?;
-    let bytes = config_bytes(store, source, &id, chosen.manifest.config().size())?;
+    let id = config_digest(&chosen.manifest)?;
+    let bytes = match store.blobs().read(&id, CONFIG_MAX) {
+        Ok(bytes) => bytes,
+        Err(store::Error::BlobMissing(_) | store::Error::BlobCorrupt { .. }) => {
+            config(source, &chosen.manifest)?.1
+        }
+        Err(e) => return Err(e.into()),
+    };
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     check_platform(&config, options.platform.as_ref(), progress)?;
     let wanted = layers::wanted(&chosen.manifest, config.rootfs.diff_ids)?;
@@ -276,6 +285,7 @@ pub(super) fn image(
         restated,
         created: config.created,
         repositories: names.repository.iter().cloned().collect(),
+        members: None,
     };
     if names.references.is_empty() {
         // An image that has a name keeps it.
@@ -293,27 +303,33 @@ pub(super) fn image(
     Ok(record)
 }
 
-fn config_bytes(
-    store: &Store,
-    source: &dyn Source,
-    id: &Digest,
-    size: u64,
-) -> Result<Vec<u8>, Error> {
-    if size > CONFIG_MAX {
+/// Which blob is the configuration of an image; what is no image is refused.
+fn config_digest(manifest: &ImageManifest) -> Result<Digest, Error> {
+    let config = manifest.config();
+    let media_type = config.media_type().to_string();
+    if ![media::OCI_CONFIG, media::DOCKER_CONFIG].contains(&media_type.as_str()) {
+        return Err(IntakeError::Artifact(media_type).into());
+    }
+    if config.size() > CONFIG_MAX {
         return Err(IntakeError::TooLarge {
             what: "configuration",
-            size,
+            size: config.size(),
             max: CONFIG_MAX,
         }
         .into());
     }
-    match store.blobs().read(id, CONFIG_MAX) {
-        Ok(bytes) => Ok(bytes),
-        Err(store::Error::BlobMissing(_) | store::Error::BlobCorrupt { .. }) => {
-            small(source.blob(id, size, 0)?, "configuration", id, size)
-        }
-        Err(e) => Err(e.into()),
-    }
+    digest_of(config)
+}
+
+/// The configuration of an image and its digest, from where the image is.
+pub(super) fn config(
+    source: &dyn Source,
+    manifest: &ImageManifest,
+) -> Result<(Digest, Vec<u8>), Error> {
+    let id = config_digest(manifest)?;
+    let size = manifest.config().size();
+    let bytes = small(source.blob(&id, size, 0)?, "configuration", &id, size)?;
+    Ok((id, bytes))
 }
 
 /// Read a small document whole, and check it. `size`: as promised, and below a limit already.

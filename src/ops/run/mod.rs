@@ -139,7 +139,7 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
     if matches!(o.pull, PullPolicy::Missing | PullPolicy::Never)
         && o.pulling.intake.platform.is_none()
     {
-        image = store.images().find(name).ok();
+        image = store.images().find(name).ok().filter(|i| !i.is_list());
     }
     let image = match image {
         Some(image) => image,
@@ -148,7 +148,11 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
             drop(guard);
             let pulled = pull::ensure(store, name, o.pull, &o.pulling, progress)?;
             guard = store.shared()?;
-            store.images().find(&pulled.id.to_string())?
+            // It may have gone before the guard was had.
+            match store.images().by_id(&pulled.id)? {
+                Some(_) => pulled,
+                None => store.images().find(&pulled.id.to_string())?,
+            }
         }
     };
     let config = store.blobs().read(&image.id, CONFIG_MAX)?;

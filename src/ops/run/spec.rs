@@ -7,7 +7,7 @@ use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder,
     LinuxNamespaceBuilder, LinuxNamespaceType, Mount, MountBuilder, PosixRlimitBuilder,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    ProcessBuilder, RootBuilder, Spec, UserBuilder,
 };
 
 use super::options::{Namespace, Network, Options, Volume};
@@ -145,22 +145,22 @@ fn assemble(o: &Options, f: Facts<'_>) -> Result<Spec, OciSpecError> {
         .rlimits(rlimits)
         .no_new_privileges(o.security.new_privileges != Some(true) && !o.privileged)
         .build()?;
-    let mut spec = SpecBuilder::default()
-        .version("1.2.0")
-        .root(
-            RootBuilder::default()
-                .path(f.rootfs.to_owned())
-                .readonly(o.read_only)
-                .build()?,
-        )
-        .mounts(mounts(o, f.cgroup2)?)
-        .process(process)
-        .annotations(f.annotations)
-        .linux(linux);
+    let root = RootBuilder::default()
+        .path(f.rootfs.to_owned())
+        .readonly(o.read_only)
+        .build()?;
+    // Not by its builder, whose defaults are a whole container that nobody asked for, host name included.
+    let mut spec: Spec = serde_json::from_str("{}")?;
+    spec.set_version("1.2.0".into())
+        .set_root(Some(root))
+        .set_mounts(Some(mounts(o, f.cgroup2)?))
+        .set_process(Some(process))
+        .set_annotations(Some(f.annotations))
+        .set_linux(Some(linux));
     if o.uts == Namespace::Private {
-        spec = spec.hostname(f.hostname);
+        spec.set_hostname(Some(f.hostname.to_owned()));
     }
-    spec.build()
+    Ok(spec)
 }
 
 /// Masked and read-only paths that remain.
@@ -226,7 +226,9 @@ fn mounts(o: &Options, cgroup2: bool) -> Result<Vec<Mount>, OciSpecError> {
     }
     all.push(match o.ipc {
         Namespace::Private => {
-            let options = format!("nosuid,noexec,nodev,mode=1777,size={}", o.shm_size);
+            // In units of KiB, as that of /dev: by the same words the two can share one file system.
+            let kib = o.shm_size.div_ceil(1024);
+            let options = format!("nosuid,noexec,nodev,mode=1777,size={kib}k");
             mount(
                 "tmpfs",
                 "shm".into(),

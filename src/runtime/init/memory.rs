@@ -1,6 +1,6 @@
-//! What the engine gives a container in memory: /etc/hosts and the like, /dev, and the empty directory that
-//! covers what is hidden. One file system for all, whose parts are bound one by one: making and ending
-//! one costs more than all that is put into it, and so a start writes no file to disk for them.
+//! What the engine gives a container in memory: /etc/hosts and the like, /dev, /dev/shm, and the empty
+//! directory that covers what is hidden. One file system for all, whose parts are bound one by one: making
+//! and ending one costs more than all that is put into it, and so a start writes no file to disk for them.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -17,8 +17,9 @@ use crate::sys::mount::{Depth, MountAttr, set_attributes};
 #[derive(Default)]
 pub(super) struct Memory {
     pub files: Vec<Detached>,
-    /// What the configuration's mount of /dev is to be, where [`is_dev`] says so.
-    pub dev: Option<OwnedFd>,
+    /// What mounts of the configuration are to be, by their index: /dev, where [`is_dev`] says so, and
+    /// with it /dev/shm, where [`is_shm`] does.
+    mounts: Vec<(usize, OwnedFd)>,
     /// An empty directory, read-only.
     pub empty: Option<OwnedFd>,
 }
@@ -37,10 +38,34 @@ pub(super) fn is_dev(plan: &Plan, m: &Mount) -> bool {
         && m.options.propagation == 0
 }
 
+/// Whether a mount is the /dev/shm that may share the memory of `dev`: no less and no more may be put
+/// into it than if it were a file system of its own.
+fn is_shm(dev: &Mount, m: &Mount) -> bool {
+    let size = |m: &Mount| {
+        let mut words = m.options.data.split(',');
+        words.find_map(|w| Some(w.strip_prefix("size=")?.to_owned()))
+    };
+    m.destination == Path::new("/dev/shm")
+        && m.fstype.as_bytes() == b"tmpfs"
+        && m.options.propagation == 0
+        && size(dev).is_some_and(|size| m.options.data == format!("mode=1777,size={size}"))
+}
+
+impl Memory {
+    /// The part that mount number `index` of the configuration is to be, if it is one.
+    pub(super) fn take(&mut self, index: usize) -> Option<OwnedFd> {
+        let found = self.mounts.iter().position(|(i, _)| *i == index)?;
+        Some(self.mounts.swap_remove(found).1)
+    }
+}
+
 /// Make them. The file system is mounted where the root will be, which covers it, and goes with the
 /// caller's mounts.
 pub(super) fn prepare(plan: &Plan) -> Result<Memory> {
-    let dev = plan.mounts.iter().find(|m| is_dev(plan, m));
+    let mut mounts = plan.mounts.iter().enumerate();
+    let dev = mounts.find(|(_, m)| is_dev(plan, m));
+    // Not one before /dev, which will be covered.
+    let shm = dev.and_then(|(_, dev)| mounts.find(|(_, m)| is_shm(dev, m)));
     let mut parts = Memory::default();
     if plan.files.is_empty() && plan.masked.is_empty() && dev.is_none() {
         return Ok(parts);
@@ -48,7 +73,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Memory> {
     let what = || "files in memory".to_owned();
     // As much as the configuration allows for /dev: the rest is next to nothing.
     let (flags, data) = match dev {
-        Some(m) => (m.options.flags, m.options.data.as_str()),
+        Some((_, m)) => (m.options.flags, m.options.data.as_str()),
         None => (0, "mode=755,size=4m,nr_inodes=64"),
     };
     let (flags, place) = (MountFlags::from_bits_retain(flags), &plan.mountpoint);
@@ -60,8 +85,14 @@ pub(super) fn prepare(plan: &Plan) -> Result<Memory> {
             Ok(open(place, path, Mode::empty())?)
         })
         .at(Stage::Mount, what)?;
-    if dev.is_some() {
-        parts.dev = Some(directory(&all, "dev").at(Stage::Mount, what)?);
+    if let Some((index, _)) = dev {
+        let tree = directory(&all, "dev", 0o755).at(Stage::Mount, what)?;
+        parts.mounts.push((index, tree));
+    }
+    if let Some((index, m)) = shm {
+        let tree = directory(&all, "shm", 0o1777).at(Stage::Mount, what)?;
+        set_attributes(tree.as_fd(), c"", Depth::One, m.options.attr, 0).at(Stage::Mount, what)?;
+        parts.mounts.push((index, tree));
     }
     // What is no place for devices needs neither them nor programs.
     let least = MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC;
@@ -74,7 +105,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Memory> {
         });
     }
     if !plan.masked.is_empty() {
-        let empty = directory(&all, "empty").at(Stage::Mount, what)?;
+        let empty = directory(&all, "empty", 0o755).at(Stage::Mount, what)?;
         set_attributes(empty.as_fd(), c"", Depth::One, MountAttr::RDONLY, 0)
             .at(Stage::Mount, what)?;
         parts.empty = Some(empty);
@@ -87,8 +118,8 @@ fn detached(dir: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     Ok(open_tree(dir, name, clone)?)
 }
 
-fn directory(dir: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
+fn directory(dir: &OwnedFd, name: &str, mode: u32) -> io::Result<OwnedFd> {
+    mkdirat(dir, name, Mode::from_raw_mode(mode))?;
     detached(dir, name)
 }
 

@@ -14,7 +14,7 @@ use rustix::mount::{
 };
 use rustix::process::fchdir;
 
-use super::memory::{Memory, is_dev};
+use super::memory::Memory;
 use super::rootfs::{Kind, Links, RootDir};
 use super::{Context as _, Plan, Result, Stage, own_proc};
 use crate::runtime::plan::{Devices, Mount};
@@ -50,11 +50,11 @@ pub(super) fn all(plan: &Plan, root: &RootDir, memory: &mut Memory) -> Result<()
     }
     let dev = Path::new("/dev");
     let mut populated = false;
-    for m in &plan.mounts {
+    for (index, m) in plan.mounts.iter().enumerate() {
         // Devices right after /dev itself, so that what comes later may be mounted over them.
-        match memory.dev.take_if(|_| is_dev(plan, m)) {
+        match memory.take(index) {
             Some(tree) => root
-                .open_or_create(dev, Kind::Directory, Links::Follow)
+                .open_or_create(&m.destination, Kind::Directory, Links::Follow)
                 .and_then(|target| place(&tree, &target))
                 .at(Stage::Mount, || describe(m))?,
             None => one(plan, root, m)?,

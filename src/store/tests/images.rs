@@ -1,6 +1,7 @@
 //! Images: names, ids, and layers that appear whole; what is collected and what stays.
 
 use super::*;
+use crate::oci::Reference;
 
 #[test]
 fn layers_appear_whole_or_not_at_all() {
@@ -183,4 +184,63 @@ fn collection_keeps_what_is_referred_to() {
 fn config_of(image: &ImageRecord) -> Vec<u8> {
     let record = serde_json::to_string(image).unwrap();
     serde_json::to_vec(&serde_json::json!({"annotations": {IMAGE_ANNOTATION: record}})).unwrap()
+}
+
+/// A list of these images, under a name.
+fn list_of(name: &str, images: &[&ImageRecord]) -> ImageRecord {
+    let id = Digest::of(format!("{name} {}", images.len()).as_bytes());
+    let member = |image: &&ImageRecord| Member {
+        digest: image.manifest.clone(),
+        name: String::new(),
+        image: Some(Box::new((*image).clone())),
+        repository: None,
+    };
+    ImageRecord {
+        id: id.clone(),
+        manifest: id,
+        layers: Vec::new(),
+        restated: None,
+        members: Some(images.iter().map(member).collect()),
+        ..record(Some(name), "list")
+    }
+}
+
+#[test]
+fn a_list_keeps_its_images_and_nothing_of_what_it_was() {
+    let (_dir, store) = store();
+    let images = store.images();
+    let image = record(Some("a"), "a");
+    publish_layer(&store, &image.layers[0].diff_id);
+    images.put(&image).unwrap();
+    let name: Reference = "list:1".parse().unwrap();
+    let change = |images: &Images<'_>, to: &ImageRecord| {
+        images
+            .change_list::<Error>(&name, |_| Ok(to.clone()))
+            .unwrap()
+    };
+    change(&images, &list_of("list:1", &[]));
+    let list = change(&images, &list_of("list:1", &[&image]));
+    assert_eq!(list.size(), image.size());
+    // One state of a list takes the place of the other; an image that loses its name stays.
+    assert_eq!(images.list().unwrap().len(), 2);
+    images.remove(&image.id).unwrap();
+    store.gc(&[]).unwrap();
+    assert!(store.has_layer(&image.layers[0].diff_id));
+    let kept = images.by_id(&image.id).unwrap().unwrap();
+    assert_eq!(kept.layers, image.layers);
+    change(&images, &list_of("list:1", &[]));
+    assert_eq!(images.by_id(&image.id).unwrap(), None);
+    store.gc(&[]).unwrap();
+    assert!(!store.has_layer(&image.layers[0].diff_id));
+    // Whoever fails to make another one leaves the one that there is.
+    let failed = images.change_list(&name, |_| Err(Error::BlobMissing(image.id.clone())));
+    assert!(failed.is_err() && images.get(&name).unwrap().is_some());
+    // A record of before lists reads as an image.
+    let mut old = serde_json::to_value(record(None, "old")).unwrap();
+    old.as_object_mut().unwrap().remove("members");
+    assert!(
+        !serde_json::from_value::<ImageRecord>(old)
+            .unwrap()
+            .is_list()
+    );
 }

@@ -26,6 +26,7 @@ fn impatient(store: &Store) -> Store {
 fn record(name: Option<&str>, seed: &str) -> ImageRecord {
     let d = |s: &str| Digest::of(format!("{seed}{s}").as_bytes());
     ImageRecord {
+        members: None,
         reference: name.map(|n| n.parse().unwrap()),
         id: d("config"),
         manifest: d("manifest"),

@@ -1,132 +1,30 @@
-//! `push`: an image to a registry. podman-push(1), docker-image-push(1).
-//!
-//! An image that was pulled and not changed is the same image there, digest for digest, if the blob of each layer
-//! can be had; they are looked for in this order:
-//!
-//! 1. the repository has it: nothing to do;
-//! 2. the store kept it;
-//! 3. another repository of the same registry has it: the registry takes it from there;
-//! 4. an encoder of ours made it, and makes it again ([`outgoing`](super::outgoing));
-//! 5. a registry that the image came from still has it: it is handed through, and checked on the way.
-//!
-//! Only then is the layer compressed anew, under a new manifest, and the user told. The manifest goes last, so that
-//! whoever can see it can have all of it.
+//! One image on its way to a registry: each layer's blob from where it can be had, then the documents.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use oci_spec::image::{Descriptor, ImageManifest};
 
-use super::commit::Format;
-use super::intake::CONFIG_MAX;
-use super::outgoing::{Blob, Described, Outgoing, documents};
-use super::progress::{Planned, Progress};
-use super::{Access, Error};
+use super::{Kind, Options, Pushed};
 use crate::layer::{Compression, chunked};
 use crate::oci::{
     self, Digest, Digester, MANIFEST_MAX, ManifestError, Reference, layer_compression,
 };
+use crate::ops::commit::Format;
+use crate::ops::intake::CONFIG_MAX;
+use crate::ops::list::Named;
+use crate::ops::outgoing::{Blob, Described, Documents, Outgoing, documents};
+use crate::ops::progress::{Planned, Progress};
+use crate::ops::{Error, jobs};
 use crate::registry::{self, Client, Upload};
 use crate::store::{self, ImageLayer, ImageRecord, Store};
 
 /// Layers at a time.
 const JOBS: usize = 4;
 
-/// How to push.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// How registries are reached.
-    pub access: Access,
-    /// Documents of which kind; `None`: as the image has them.
-    pub format: Option<Format>,
-    /// Compress layers that are not compressed like this.
-    pub compression: Option<Kind>,
-    /// At this level, also those that are compressed so already.
-    pub level: Option<i32>,
-    /// Also those, at the level that is usual.
-    pub force: bool,
-}
-
-/// What layers are compressed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// RFC 1952; levels 0 to 9.
-    Gzip,
-    /// RFC 8878; levels 1 to 22.
-    Zstd,
-    /// The same with a table of contents, so that a pull need not fetch what is there.
-    ZstdChunked,
-}
-
-impl Kind {
-    fn with(self, level: Option<i32>) -> Compression {
-        match (self, level) {
-            (Self::Gzip, None) => Compression::default(),
-            (Self::Gzip, Some(level)) => Compression::gzip(level.clamp(0, 9).unsigned_abs()),
-            (Self::Zstd, level) => Compression::zstd(level),
-            (Self::ZstdChunked, level) => Compression::zstd_chunked(level),
-        }
-    }
-}
-
-/// What was pushed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pushed {
-    /// Under which name.
-    pub reference: Reference,
-    /// The manifest's digest there.
-    pub digest: Digest,
-}
-
-/// Push the image called `name` (name or id) to `destination`, or to where its name says.
-pub fn push(
-    store: &Store,
-    name: &str,
-    destination: Option<&Reference>,
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<Pushed, Error> {
-    let image = store.images().find(name)?;
-    let reference = match (destination, &image.reference) {
-        (Some(destination), _) => destination,
-        (None, Some(own)) => own,
-        (None, None) => return Err(Error::NoDestination(name.to_owned())),
-    };
-    let client = options.access.client()?;
-    Image::new(store, &image, reference, &client, options, progress)?.push()
-}
-
-/// Push every image of the repository that `name` is in, each under its tag.
-pub fn push_all(
-    store: &Store,
-    name: &Reference,
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<Vec<Pushed>, Error> {
-    let mut images: Vec<ImageRecord> = store.images().list()?;
-    images.retain(|i| {
-        (i.reference.as_ref()).is_some_and(|r| r.digest().is_none() && r.name() == name.name())
-    });
-    if images.is_empty() {
-        return Err(store::Error::NoSuchImage {
-            name: name.name(),
-            local: None,
-        }
-        .into());
-    }
-    images.sort_by_key(|i| i.reference.as_ref().map(ToString::to_string));
-    let client = options.access.client()?;
-    let push = |image: &ImageRecord| {
-        let reference = image.reference.as_ref().unwrap_or(name);
-        Image::new(store, image, reference, &client, options, progress)?.push()
-    };
-    images.iter().map(push).collect()
-}
-
 /// One image on its way.
-struct Image<'a> {
+pub(super) struct Image<'a> {
     store: &'a Store,
     image: &'a ImageRecord,
     reference: &'a Reference,
@@ -139,7 +37,7 @@ struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    fn new(
+    pub(super) fn new(
         store: &'a Store,
         image: &'a ImageRecord,
         reference: &'a Reference,
@@ -168,16 +66,43 @@ impl<'a> Image<'a> {
         })
     }
 
-    fn push(self) -> Result<Pushed, Error> {
+    /// Under the name that it was to have.
+    pub(super) fn push(self) -> Result<Pushed, Error> {
         let _lease = self.store.lease(self.image.roots())?;
-        let pushed = self.push_leased();
+        let pushed = self.bring().and_then(|documents| {
+            let (digest, manifest) = documents.manifest;
+            self.put(self.reference, &manifest, &documents.media_type)?;
+            Ok(Pushed {
+                reference: self.reference.clone(),
+                digest,
+            })
+        });
         for notice in self.client.take_notices() {
             self.progress.warn(&notice.to_string());
         }
         pushed
     }
 
-    fn push_leased(&self) -> Result<Pushed, Error> {
+    /// Under its digest alone, as an entry of a list. The caller keeps what it needs.
+    pub(super) fn push_nameless(&self) -> Result<Named, Error> {
+        let documents = self.bring()?;
+        let (digest, manifest) = documents.manifest;
+        let name = self.reference.with_digest(digest.clone());
+        self.put(&name, &manifest, &documents.media_type)?;
+        Ok(Named {
+            digest,
+            size: manifest.len() as u64,
+            media_type: documents.media_type,
+        })
+    }
+
+    fn put(&self, name: &Reference, manifest: &[u8], media_type: &str) -> Result<(), Error> {
+        self.client.put_manifest(name, manifest, media_type)?;
+        Ok(())
+    }
+
+    /// All but the manifest, which is to go last.
+    fn bring(&self) -> Result<Documents, Error> {
         let config = self.store.blobs().read(&self.image.id, CONFIG_MAX)?;
         let layers = self.layers()?;
         let own = &self.image.manifest;
@@ -196,9 +121,7 @@ impl<'a> Image<'a> {
             };
             self.client.push_blob(self.reference, &upload)?;
         }
-        let (digest, manifest) = &documents.manifest;
-        self.client
-            .put_manifest(self.reference, manifest, &documents.media_type)?;
+        let digest = &documents.manifest.0;
         let anew = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
         if !anew.is_empty() {
             self.progress.warn(&format!(
@@ -208,10 +131,8 @@ impl<'a> Image<'a> {
                 layers.len(),
             ));
         }
-        Ok(Pushed {
-            reference: self.reference.clone(),
-            digest: digest.clone(),
-        })
+        drop(anew);
+        Ok(documents)
     }
 
     /// All layers, some at a time; the first failure stops the others.
@@ -231,41 +152,11 @@ impl<'a> Image<'a> {
         }
         self.progress.plan(&plan);
         // The largest first, as for a pull.
-        todo.sort_by_key(|(l, _)| l.blob_size);
-        let workers = JOBS.min(todo.len()).max(1);
-        let todo = Mutex::new(todo);
-        let done: Mutex<HashMap<Digest, Described>> = Mutex::default();
-        let failure: Mutex<Option<Error>> = Mutex::new(None);
-        let stop = AtomicBool::new(false);
-        let work = || {
-            while !stop.load(Ordering::Relaxed) {
-                let next = todo.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let Some((layer, compression)) = next else {
-                    break;
-                };
-                match self.layer(layer, compression) {
-                    Ok(described) => {
-                        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                        done.insert(layer.blob.clone(), described);
-                    }
-                    Err(e) => {
-                        stop.store(true, Ordering::Relaxed);
-                        let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                        first.get_or_insert(e);
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..workers {
-                scope.spawn(work);
-            }
-            work();
-        });
-        if let Some(e) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(e);
-        }
-        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        todo.sort_by_key(|(l, _)| std::cmp::Reverse(l.blob_size));
+        let done = jobs::each(JOBS, &todo, |(layer, compression)| {
+            Ok((&layer.blob, self.layer(layer, *compression)?))
+        })?;
+        let done: HashMap<&Digest, Described> = done.into_iter().collect();
         let all = self.image.layers.iter();
         Ok(all.filter_map(|l| done.get(&l.blob).cloned()).collect())
     }
@@ -437,7 +328,7 @@ impl<'a> Image<'a> {
 }
 
 /// Hashes what another registry sends; the last bytes are an error if they are not what was promised.
-pub(super) struct Checked<R> {
+pub(in crate::ops) struct Checked<R> {
     inner: R,
     left: u64,
     digester: Digester,
@@ -445,7 +336,7 @@ pub(super) struct Checked<R> {
 }
 
 impl<R> Checked<R> {
-    pub(super) fn new(inner: R, want: &Digest, size: u64) -> Self {
+    pub(in crate::ops) fn new(inner: R, want: &Digest, size: u64) -> Self {
         Self {
             inner,
             left: size,
@@ -489,12 +380,5 @@ mod tests {
         assert_eq!(read(b"the bytes"), (true, 9));
         let (ok, len) = read(b"other bytes");
         assert!(!ok && len < 9);
-    }
-
-    #[test]
-    fn levels_are_those_of_the_encoder() {
-        assert_eq!(Kind::Gzip.with(Some(99)), Compression::gzip(9));
-        assert_eq!(Kind::Gzip.with(None), Compression::default());
-        assert_eq!(Kind::Zstd.with(Some(7)), Compression::zstd(Some(7)));
     }
 }
