@@ -35,6 +35,19 @@ fn container(place: &Place, digit: &str, name: Option<&str>, image: Option<&str>
 fn ended(dir: ContainerDir, code: u8) {
     let state = json!({"status": "exited", "exitCode": code, "finishedAt": "2020-01-01T00:00:00Z"});
     dir.write_state(state.to_string().as_bytes()).unwrap();
+    release(dir);
+}
+
+/// It runs no more. The process of another test that is just being made has a copy of its lock for a moment.
+fn release(dir: ContainerDir) {
+    use rustix::fs::{FlockOperation, flock};
+    let path = std::fs::File::open(dir.path()).unwrap();
+    drop(dir);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while flock(&path, FlockOperation::NonBlockingLockShared).is_err() {
+        assert!(std::time::Instant::now() < end, "somebody keeps the lock");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
 }
 
 /// One that was made so many seconds ago and has ended; its name is the digit.
@@ -67,7 +80,7 @@ fn containers_are_listed_by_what_they_do() {
     let running = container(&place, "a", Some("web"), Some("localhost/app:1"));
     ended(container(&place, "b", Some("job"), None), 7);
     // Killed with everything that watched it.
-    drop(container(&place, "c", None, None));
+    release(container(&place, "c", None, None));
 
     let table = place.ok(&["ps"]);
     assert_eq!(table.lines().count(), 2, "{table}");
@@ -102,7 +115,7 @@ fn containers_are_listed_by_what_they_do() {
     assert_eq!(json["Labels"], "a=b,c=d");
     assert_eq!(json["Networks"], "none");
     assert_eq!(json["ExitCode"], Value::Null);
-    drop(running);
+    release(running);
 }
 
 #[test]
@@ -193,7 +206,7 @@ fn filters_choose_containers() {
         assert_eq!(ran.code, Some(125), "{filter}");
         assert!(ran.err.contains(why), "{filter}: {}", ran.err);
     }
-    drop(web);
+    release(web);
 }
 
 #[test]
@@ -228,7 +241,7 @@ fn one_that_is_being_made_is_not_running_yet() {
             "soon Created\n"
         );
     }
-    drop(dir);
+    release(dir);
     assert_eq!(place.ok(&["ps", "-aq"]), "", "garbage is not listed");
 }
 
@@ -243,7 +256,7 @@ fn an_ephemeral_one_is_listed_while_it_runs() {
     dir.write_config(br#"{"process":{"args":["true"]}}"#)
         .unwrap();
     assert_eq!(place.ok(&["ps", "-q"]).lines().count(), 1);
-    drop(dir);
+    release(dir);
     assert_eq!(place.ok(&["ps", "-aq"]), "");
 }
 
@@ -289,7 +302,7 @@ fn a_running_container_stays() {
         "web\n",
         "--all removed the other one"
     );
-    drop(running);
+    release(running);
     place.ok(&["rm", "web"]);
 }
 
@@ -326,4 +339,27 @@ fn annotations_of_ours_cannot_be_forged() {
     ]);
     assert!(e.contains("io.coracle.image"), "{e}");
     assert_eq!(place.names("containers"), [".names"]);
+}
+
+#[test]
+fn a_name_like_an_id_stands_in_for_nobody() {
+    let place = Place::new();
+    let id = "a".repeat(64);
+    let running = container(&place, "b", Some(&id), None);
+    ended(container(&place, "a", Some("job"), None), 0);
+    assert_eq!(
+        place.ok(&["container", "prune", "-f"]).lines().next(),
+        Some(&id[..])
+    );
+    assert_eq!(
+        place.ok(&["ps", "-a", "--format", "{{.Names}}"]),
+        format!("{id}\n")
+    );
+    release(running);
+    ended(container(&place, "a", None, None), 0);
+    place.ok(&["rm", &id]);
+    assert_eq!(
+        place.ok(&["ps", "-a", "--format", "{{.Names}}"]),
+        format!("{id}\n")
+    );
 }

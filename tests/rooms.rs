@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "runtime::caps",
             "store::Error",
             "store::ImageRecord",
+            "store::ImageSummary",
         ],
     ),
     (

@@ -68,7 +68,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
             Format::Docker => commit::Format::Docker,
         },
     };
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let image = commit::commit(&store, &args.container, &options, &*progress::new(true))?;
     text::stdout(|out| writeln!(out, "{}", image.id))?;
     Ok(0)

@@ -38,7 +38,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         all: args.all,
         platform: platform.transpose().map_err(ops::Error::from)?,
     };
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let progress = progress::new(args.quiet);
     let digest = copy::copy(&store, &from, &to, &options, &*progress)?;
     drop(progress);

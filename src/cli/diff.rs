@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::{Failure, Global, format, text};
-use crate::ops;
 use crate::ops::diff::{self, Change};
 
 /// Show what a container changed
@@ -20,7 +19,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let changes = diff::diff(&store, &args.name)?;
     if args.format.as_deref() == Some("json") {
         // One object with three lists, as podman's.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::output::Output;
 use super::{Failure, Global, progress};
-use crate::ops::{self, export};
+use crate::ops::export;
 
 /// Write the files of a container as a tar
 ///
@@ -21,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let output = Output::open(args.output.as_deref())?;
     export::export(
         &store,

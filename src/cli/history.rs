@@ -5,7 +5,7 @@ use serde_json::json;
 use super::listing::Listing;
 use super::table::Table;
 use super::{Failure, Global, format, human, text};
-use crate::ops::{self, history};
+use crate::ops::history;
 
 /// Characters of a command that fit a line, as docker has it.
 const COMMAND_WIDTH: usize = 45;
@@ -21,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let steps = history::history(&store, &args.image)?;
     let id = |step: &history::Step| match &step.id {
         Some(id) if args.listing.no_trunc => id.to_string(),

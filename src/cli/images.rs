@@ -8,9 +8,8 @@ use super::listing::Listing;
 use super::table::Table;
 use super::{Failure, Global, filters, format, human, text};
 use crate::oci::Reference;
-use crate::ops;
 use crate::ops::images::{self, Filter, Label, Wanted};
-use crate::store::ImageRecord;
+use crate::store::ImageSummary;
 
 const NONE: &str = "<none>";
 
@@ -34,9 +33,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let mut wanted = Wanted {
         name: args.name.clone(),
+        additional: true,
         filters: args.filters.clone(),
     };
     // As docker: a pattern in the place of a name.
@@ -50,7 +50,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         wanted.filters.push(Filter::Reference(pattern));
     }
     let list = images::images(&store, &wanted)?;
-    let id = |image: &ImageRecord| match args.listing.no_trunc {
+    let id = |image: &ImageSummary| match args.listing.no_trunc {
         true => image.id.to_string(),
         false => image.id.short().to_owned(),
     };
@@ -76,6 +76,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
                     "CreatedAt": human::at(image.created.as_deref()),
                     "Size": human::size(image.size()),
                     "Platform": image.platform,
+                    "ReadOnly": image.read_only,
                 })
             })
             .collect();
@@ -85,6 +86,11 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let mut headings = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
     if args.digests {
         headings.insert(2, "DIGEST");
+    }
+    // As podman: only where there is one.
+    let read_only = list.iter().any(|i| i.read_only);
+    if read_only {
+        headings.push("R/O");
     }
     let mut table = Table::new(&headings);
     for image in &list {
@@ -97,6 +103,9 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         ];
         if args.digests {
             row.insert(2, image.repo_digest().to_string());
+        }
+        if read_only {
+            row.push(image.read_only.to_string());
         }
         table.row(row);
     }
@@ -129,14 +138,14 @@ fn print(
     Ok(0)
 }
 
-fn repository(image: &ImageRecord) -> String {
+fn repository(image: &ImageSummary) -> String {
     image
         .reference
         .as_ref()
         .map_or_else(|| NONE.to_owned(), Reference::name)
 }
 
-fn tag(image: &ImageRecord) -> String {
+fn tag(image: &ImageSummary) -> String {
     let tag = image.reference.as_ref().and_then(Reference::tag);
     tag.unwrap_or(NONE).to_owned()
 }

@@ -60,7 +60,7 @@ fn print_raw(bytes: &[u8]) -> Result<u8, Failure> {
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let options = args.options()?;
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let progress = progress::new(true);
     if args.raw {
         let [name] = &args.names[..] else {

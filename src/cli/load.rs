@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::intake::IntakeArgs;
 use super::{Failure, Global, progress, text};
-use crate::ops::{self, load};
+use crate::ops::load;
 
 /// Load images from an archive or an OCI layout directory
 ///
@@ -40,7 +40,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         tag: None,
         options: args.intake.options()?,
     };
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let progress = progress::new(args.quiet);
     let loaded = load::load(&store, &request, &*progress)?;
     drop(progress);

@@ -78,6 +78,26 @@ pub struct Global {
     /// Directory for images and containers [default: $CORACLE_ROOT, else $XDG_DATA_HOME/coracle]
     #[arg(long, value_name = "DIR", global = true)]
     pub root: Option<PathBuf>,
+    /// Store of somebody else to take images from, which is only read; several may be given
+    #[arg(
+        long = "additional-store",
+        value_name = "DIR",
+        global = true,
+        env = "CORACLE_ADDITIONAL_STORES",
+        hide_env_values = true,
+        value_delimiter = ':'
+    )]
+    pub additional: Vec<PathBuf>,
+}
+
+impl Global {
+    /// The user's store, or what the options make of it.
+    fn store(&self) -> Result<ops::Store, ops::Error> {
+        // A variable that is set to nothing is not set.
+        let named = self.additional.iter().filter(|d| !d.as_os_str().is_empty());
+        let additional: Vec<PathBuf> = named.cloned().collect();
+        ops::open_store(self.root.as_deref(), &additional)
+    }
 }
 
 #[derive(Debug, Subcommand)]

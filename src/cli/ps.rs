@@ -5,7 +5,6 @@ use serde_json::json;
 use super::listing::Listing;
 use super::table::Table;
 use super::{Failure, Global, format, human, text};
-use crate::ops;
 use crate::ops::ps::{self, Container, Filter, State, Wanted};
 
 const NONE: &str = "<none>";
@@ -32,7 +31,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let wanted = Wanted {
         all: args.all,
         filters: args.filters.clone(),

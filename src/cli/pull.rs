@@ -46,7 +46,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         .map(|name| name.parse())
         .collect::<Result<_, _>>()
         .map_err(ops::Error::from)?;
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     for (origin, name) in origins.iter().zip(&args.names) {
         if !args.quiet && args.policy == PullPolicy::Always {
             text::stderr(&format!("Pulling {}", text::printable(name)));
@@ -86,7 +86,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
 }
 
 fn all_tags(global: &Global, args: &Args, options: &pull::Options) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     for name in &args.names {
         let progress = progress::new(args.quiet);
         let mut written = Ok(());

@@ -109,7 +109,7 @@ fn copied(global: &Global, args: &Args, to: &Place) -> Result<u8, Failure> {
             "--format and --compression-format are for registries",
         ));
     }
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let from = Place::Store(args.image.clone());
     let options = copy::Options {
         access: args.registry.access(),
@@ -144,7 +144,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         Some(Place::Store(name)) => Some(reference(&name)?),
         Some(place) => return copied(global, args, &place),
     };
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     if !args.quiet {
         let to = args.destination.as_ref().unwrap_or(&args.image);
         text::stderr(&format!("Pushing to {}", text::printable(to)));

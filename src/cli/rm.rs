@@ -30,7 +30,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let names = match args.all {
         true => rm::all(&store)?,
         false => args.containers.clone(),

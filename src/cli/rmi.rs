@@ -31,7 +31,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let names = match args.all {
         true => rmi::all(&store)?,
         false => args.images.clone(),

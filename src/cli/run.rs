@@ -171,7 +171,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
             "warning: standard input is not a terminal: keys and window size have nowhere to come from",
         );
     }
-    let store = crate::ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let progress = progress::new(quiet);
     let ended = run::run(&store, &options, &*progress)?;
     Ok(ended.exit_code())

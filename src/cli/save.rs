@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::output::Output;
 use super::{Failure, Global, progress, text};
-use crate::ops::{self, save};
+use crate::ops::save;
 
 /// Save images to an archive
 ///
@@ -45,7 +45,7 @@ enum Format {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let progress = progress::new(true);
     let write = |output| save::save(&store, &args.images, output, &*progress);
     let saved = match (args.format, &args.output) {

@@ -3,6 +3,7 @@
 mod check;
 mod df;
 mod prune;
+mod share;
 
 use clap::Subcommand;
 
@@ -20,6 +21,7 @@ enum Verb {
     Check(check::Args),
     Df(df::Args),
     Prune(prune::Args),
+    Share(share::Args),
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
@@ -27,5 +29,6 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         Verb::Check(a) => check::exec(global, a),
         Verb::Df(a) => df::exec(global, a),
         Verb::Prune(a) => prune::exec(global, a),
+        Verb::Share(a) => share::exec(global, a),
     }
 }

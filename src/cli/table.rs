@@ -3,6 +3,8 @@
 //! Widths are those of the terminal (unicode-width), cells are escaped by
 //! [`printable`](super::text::printable), and the last column is never padded.
 
+use std::borrow::Cow;
+
 use unicode_width::UnicodeWidthStr as _;
 
 use super::text::printable;
@@ -33,8 +35,11 @@ impl Table {
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(
             cells
-                .iter()
-                .map(|cell| printable(cell).into_owned())
+                .into_iter()
+                .map(|cell| match printable(&cell) {
+                    Cow::Owned(escaped) => escaped,
+                    Cow::Borrowed(_) => cell,
+                })
                 .collect(),
         );
     }
@@ -48,27 +53,35 @@ impl Table {
     /// One line a row, each ended by a newline.
     pub(crate) fn render(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
+        let widest = |column: usize| {
             self.rows
                 .iter()
                 .filter_map(|row| row.get(column))
-                .map(|cell| cell.width())
+                .map(|cell| width(cell))
                 .max()
                 .unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let widths: Vec<usize> = (0..columns).map(widest).collect();
         let mut out = String::new();
         for row in &self.rows {
             let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
+            for (cell, most) in row.iter().zip(&widths) {
                 line.push_str(cell);
-                line.extend(std::iter::repeat_n(' ', width - cell.width()));
+                line.extend(std::iter::repeat_n(' ', most - width(cell)));
                 line.push_str(GAP);
             }
             out.push_str(line.trim_end());
             out.push('\n');
         }
         out
+    }
+}
+
+/// In columns of the terminal. Nearly all cells are ASCII, and then it is their length.
+fn width(cell: &str) -> usize {
+    match cell.is_ascii() {
+        true => cell.len(),
+        false => cell.width(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `coracle tag SOURCE NAME...`
 
 use super::{Failure, Global};
-use crate::ops::{self, tag};
+use crate::ops::tag;
 
 /// Give an image another name
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     for name in &args.names {
         tag::tag(&store, &args.source, name)?;
     }

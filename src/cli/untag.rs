@@ -1,7 +1,7 @@
 //! `coracle untag IMAGE [NAME...]`
 
 use super::{Failure, Global};
-use crate::ops::{self, tag};
+use crate::ops::tag;
 
 /// Take names away from an image; the image stays
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     tag::untag(&store, &args.image, &args.names)?;
     Ok(0)
 }

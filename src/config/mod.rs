@@ -48,6 +48,12 @@ impl<'a> Env<'a> {
             .or_else(|| Some(self.home()?.join(".config")))
     }
 
+    /// `$XDG_CACHE_HOME`, else `~/.cache`.
+    fn cache_home(&self) -> Option<PathBuf> {
+        self.xdg("XDG_CACHE_HOME")
+            .or_else(|| Some(self.home()?.join(".cache")))
+    }
+
     /// `$HOME`, if it is an absolute path.
     fn home(&self) -> Option<PathBuf> {
         self.xdg("HOME")

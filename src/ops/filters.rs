@@ -7,10 +7,9 @@ use std::str::FromStr;
 use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
 
-use super::intake::CONFIG_MAX;
-use super::{Error, IntakeError};
-use crate::oci::Reference;
-use crate::store::{ImageRecord, Store};
+use super::{Error, IntakeError, stored};
+use crate::oci::{Digest, Reference};
+use crate::store::Store;
 
 /// `label=KEY[=VALUE]`, or the opposite.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +81,7 @@ impl NamePattern {
 }
 
 /// The labels of an image, from its configuration.
-pub(super) fn labels_of(
-    store: &Store,
-    image: &ImageRecord,
-) -> Result<BTreeMap<String, String>, Error> {
+pub(super) fn labels_of(store: &Store, id: &Digest) -> Result<BTreeMap<String, String>, Error> {
     #[derive(Default, Deserialize)]
     struct Config {
         #[serde(default)]
@@ -96,7 +92,7 @@ pub(super) fn labels_of(
         #[serde(rename = "Labels", default)]
         labels: Option<BTreeMap<String, String>>,
     }
-    let bytes = store.blobs().read(&image.id, CONFIG_MAX)?;
+    let bytes = stored::config(store, id)?;
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     Ok(config.config.and_then(|c| c.labels).unwrap_or_default())
 }

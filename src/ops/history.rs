@@ -2,8 +2,7 @@
 
 use serde::Deserialize;
 
-use super::intake::CONFIG_MAX;
-use super::{Error, IntakeError, list};
+use super::{Error, IntakeError, list, stored};
 use crate::oci::Digest;
 use crate::store::Store;
 
@@ -39,7 +38,7 @@ struct Entry {
 /// The steps of the image called `name` (name or id).
 pub fn history(store: &Store, name: &str) -> Result<Vec<Step>, Error> {
     let image = list::image(store, name)?;
-    let bytes = store.blobs().read(&image.id, CONFIG_MAX)?;
+    let bytes = stored::config(store, &image.id)?;
     let config: Config = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let mut layers = image.layers.iter();
     let mut steps: Vec<Step> = config

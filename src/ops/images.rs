@@ -1,18 +1,22 @@
 //! `images`: what is in the store. docker-image-ls(1).
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
-use super::Error;
 use super::filters::labels_of;
 pub use super::filters::{Label, NamePattern};
+use super::{Error, stored};
 use crate::oci::Reference;
-use crate::store::{ImageRecord, Store};
+use crate::store::{ImageRecord, ImageSummary, Store};
 
 /// Which images to list.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Those of this repository, or of this name if it has a tag.
     pub name: Option<String>,
+    /// Those of additional stores, too.
+    pub additional: bool,
     /// What must be true of them. Of several of one kind, one must be; of labels and times, all.
     pub filters: Vec<Filter>,
 }
@@ -37,8 +41,11 @@ pub enum Filter {
 }
 
 /// The images, one entry a name, the youngest first.
-pub fn images(store: &Store, wanted: &Wanted) -> Result<Vec<ImageRecord>, Error> {
-    let mut records = store.images().list()?;
+pub fn images(store: &Store, wanted: &Wanted) -> Result<Vec<ImageSummary>, Error> {
+    let mut records = store.images().summaries()?;
+    if wanted.additional {
+        add_shared(store, &mut records)?;
+    }
     if let Some(name) = &wanted.name {
         let wanted: Reference = name.parse()?;
         let has_tag = name.rsplit_once(':').is_some_and(|(_, t)| !t.contains('/'));
@@ -52,23 +59,45 @@ pub fn images(store: &Store, wanted: &Wanted) -> Result<Vec<ImageRecord>, Error>
     let tests: Vec<Test<'_>> = tests.collect::<Result<_, _>>()?;
     let mut kept = Vec::new();
     for record in records {
-        if passes(store, &record, &tests)? {
-            kept.push(record);
+        match passes(store, &record, &tests) {
+            Ok(true) => kept.push(record),
+            Ok(false) => {}
+            // Removed since it was listed.
+            Err(e) if stored::is_gone(&e) => {}
+            Err(e) => return Err(e),
         }
     }
     // As times: RFC 3339 allows several ways to write one.
-    kept.sort_by_cached_key(|r| std::cmp::Reverse(made(r)));
+    kept.sort_by_cached_key(|r| std::cmp::Reverse(made(r.created.as_deref())));
     Ok(kept)
+}
+
+/// Add the images of additional stores whose names are not ours: those are what the names stand for.
+fn add_shared(store: &Store, records: &mut Vec<ImageSummary>) -> Result<(), Error> {
+    let mut known: HashSet<_> = records.iter().map(|r| r.reference.clone()).collect();
+    for additional in store.additional() {
+        for mut image in additional.summaries()? {
+            // Without a name it is of no use to others, but for those who know its id.
+            if image.reference.is_some()
+                && !image.is_list()
+                && known.insert(image.reference.clone())
+            {
+                image.read_only = true;
+                records.push(image);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The image called `name` (name or id).
 pub fn find(store: &Store, name: &str) -> Result<ImageRecord, Error> {
-    Ok(store.images().find(name)?)
+    stored::find(store, name)
 }
 
 /// When it was made, if it says so.
-pub(super) fn made(image: &ImageRecord) -> Option<Timestamp> {
-    image.created.as_ref()?.parse().ok()
+pub(super) fn made(created: Option<&str>) -> Option<Timestamp> {
+    created?.parse().ok()
 }
 
 /// A filter with the time of the image that it names.
@@ -80,21 +109,23 @@ struct Test<'a> {
 impl<'a> Test<'a> {
     fn new(store: &Store, filter: &'a Filter) -> Result<Self, Error> {
         let time = match filter {
-            Filter::Before(name) | Filter::Since(name) => made(&store.images().find(name)?),
+            Filter::Before(name) | Filter::Since(name) => {
+                made(stored::find(store, name)?.created.as_deref())
+            }
             Filter::Until(time) => Some(*time),
             _ => None,
         };
         Ok(Self { filter, time })
     }
 
-    fn holds(&self, store: &Store, image: &ImageRecord) -> Result<bool, Error> {
+    fn holds(&self, store: &Store, image: &ImageSummary) -> Result<bool, Error> {
         let name = image.reference.as_ref();
         // Of unknown age: neither before nor after anything.
-        let ages = made(image).zip(self.time);
+        let ages = made(image.created.as_deref()).zip(self.time);
         Ok(match self.filter {
             Filter::Dangling(wanted) => name.is_none() == *wanted,
             Filter::Reference(pattern) => name.is_some_and(|n| pattern.fits(n)),
-            Filter::Label(label) => label.holds(&labels_of(store, image)?),
+            Filter::Label(label) => label.holds(&labels_of(store, &image.id)?),
             Filter::Id(start) => {
                 let start = start.strip_prefix("sha256:").unwrap_or(start);
                 image.id.hex().starts_with(start)
@@ -111,7 +142,7 @@ impl<'a> Test<'a> {
     }
 }
 
-fn passes(store: &Store, image: &ImageRecord, tests: &[Test<'_>]) -> Result<bool, Error> {
+fn passes(store: &Store, image: &ImageSummary, tests: &[Test<'_>]) -> Result<bool, Error> {
     for test in tests {
         let mut holds = test.holds(store, image)?;
         for other in tests.iter().filter(|o| test.is_alternative_to(o)) {

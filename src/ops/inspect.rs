@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use super::copy::{Place, source};
-use super::intake::{self, CONFIG_MAX};
+use super::intake;
 use super::progress::Progress;
-use super::{Access, Error, IntakeError, list};
+use super::{Access, Error, IntakeError, list, stored};
 use crate::oci::{Digest, MANIFEST_MAX, Platform, Reference};
 use crate::store::{ImageRecord, Store};
 
@@ -38,7 +38,7 @@ pub fn inspect(
 ) -> Result<Value, Error> {
     match place(store, name)? {
         Place::Store(name) => {
-            let image = store.images().find(&name)?;
+            let image = stored::find(store, &name)?;
             local(
                 store,
                 &match &options.platform {
@@ -61,12 +61,13 @@ pub fn raw(
 ) -> Result<Vec<u8>, Error> {
     let place = match place(store, name)? {
         Place::Store(name) => {
-            let image = store.images().find(&name)?;
+            let image = stored::find(store, &name)?;
+            let id = image.id.clone();
             let digest = match &options.platform {
                 None => image.repo_digest().clone(),
                 Some(want) => of_platform(store, image, want)?.manifest,
             };
-            return Ok(store.blobs().read(&digest, MANIFEST_MAX)?);
+            return stored::document(store, &id, &digest, MANIFEST_MAX);
         }
         place => place,
     };
@@ -100,10 +101,12 @@ fn of_platform(store: &Store, image: ImageRecord, want: &Platform) -> Result<Ima
 }
 
 fn local(store: &Store, image: &ImageRecord) -> Result<Value, Error> {
-    let bytes = store.blobs().read(&image.id, CONFIG_MAX)?;
+    let bytes = stored::config(store, &image.id)?;
     let config: Value = serde_json::from_slice(&bytes).map_err(IntakeError::Config)?;
     let records = store.images().list()?;
-    let same = || records.iter().filter(|r| r.id == image.id);
+    // It may be in another store.
+    let other = records.iter().all(|r| r.id != image.id).then_some(image);
+    let same = || records.iter().chain(other).filter(|r| r.id == image.id);
     let tags = same()
         .filter_map(|r| r.reference.as_ref())
         .filter(|r| r.digest().is_none())

@@ -3,6 +3,7 @@
 //! other into text.
 
 mod access;
+mod additional;
 pub mod artifact;
 pub mod check;
 pub mod commit;
@@ -33,36 +34,40 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+pub mod share;
 mod short;
 pub mod sign;
 mod signatures;
 mod state;
+mod stored;
 pub mod tag;
 pub mod tree;
 pub mod usage;
 pub mod verify;
 mod written;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use access::Access;
 pub use error::Error;
 pub use intake::{IntakeError, Options as IntakeOptions};
 
 pub use crate::config::auth::{Kept, Login};
-pub use crate::store::Keep;
+pub use crate::store::{Keep, Store};
 
 pub(crate) use crate::runtime::{INIT_NAME, init_main};
 
 use crate::config::{Env, data_root};
-use crate::store::Store;
+use crate::store::Additional;
 
 /// Annotation of a container's configuration: its labels, a JSON object.
 const LABELS_ANNOTATION: &str = "io.coracle.labels";
 
-/// Open the user's store, or the one at `root`.
-pub fn open_store(root: Option<&Path>) -> Result<Store, Error> {
-    Ok(Store::open(&data_root(root, Env::process())?)?)
+/// Open the user's store, or the one at `root`, with others to read from.
+pub fn open_store(root: Option<&Path>, additional: &[PathBuf]) -> Result<Store, Error> {
+    let store = Store::open(&data_root(root, Env::process())?)?;
+    let additional = additional.iter().map(|root| Additional::new(root));
+    Ok(store.with_additional(additional.collect::<Result<_, _>>()?))
 }
 
 /// Remove what dead processes left. Not being able to is no reason to refuse what was asked for.

@@ -9,7 +9,7 @@ use super::filters::labels_of;
 use super::images::{self, images};
 use super::ps::{self, Container, State};
 use super::rmi::{self, Removed};
-use super::{Error, rm, usage};
+use super::{Error, rm, stored, usage};
 use crate::store::{self, Collected, Store};
 
 /// What shall go.
@@ -50,18 +50,24 @@ pub struct Pruned {
 pub fn prune_images(store: &Store, wanted: &Wanted) -> Result<Pruned, Error> {
     let mut gone = Vec::new();
     let mut seen = std::collections::HashSet::new();
-    for image in images(store, &images::Wanted::default())? {
+    let images = images(store, &images::Wanted::default())?;
+    for image in &images {
         if !(wanted.all || image.reference.is_none()) || !seen.insert(image.id.clone()) {
             continue;
         }
         if !wanted.labels.is_empty() || wanted.until.is_some() {
-            let labels = labels_of(store, &image)?;
-            if !wanted.is_about(images::made(&image), &labels) {
+            let labels = match labels_of(store, &image.id) {
+                Ok(labels) => labels,
+                // Somebody else was faster.
+                Err(e) if stored::is_gone(&e) => continue,
+                Err(e) => return Err(e),
+            };
+            if !wanted.is_about(images::made(image.created.as_deref()), &labels) {
                 continue;
             }
         }
-        match rmi::remove_unused(store, &image) {
-            Ok(removed) => gone.push(removed),
+        match rmi::remove_unused(store, &images, image) {
+            Ok(removed) => gone.extend(removed),
             Err(Error::Remove(rmi::RemoveError::InUse { .. })) => {}
             Err(e) => return Err(e),
         }

@@ -12,7 +12,7 @@ use super::list::{self, ListError};
 use super::load::{self, Input};
 use super::progress::Progress;
 use super::signatures;
-use super::{Access, Error, short};
+use super::{Access, Error, additional, short};
 use crate::oci::{Digest, Platform, Reference};
 use crate::registry;
 use crate::store::{self, ImageRecord, Store};
@@ -115,6 +115,11 @@ pub fn ensure(
         (Some(image), _) if !is_named(&image, name) => return Ok(image),
         _ => {}
     }
+    if missing.is_some()
+        && let Some(image) = shared(store, name, policy, options, progress)?
+    {
+        return Ok(image);
+    }
     let origin = match name.parse::<Origin>() {
         Ok(origin) => origin,
         Err(_) if policy == PullPolicy::Never => return Err(no_such_image(name)),
@@ -133,6 +138,11 @@ pub fn ensure(
     for reference in &names {
         let found = store.images().find(&reference.to_string()).ok();
         stored = stored.or(found.filter(|i| fits(i, platform)).map(|i| (reference, i)));
+    }
+    for reference in names.iter().filter(|_| stored.is_none()) {
+        if let Some(image) = shared(store, &reference.to_string(), policy, options, progress)? {
+            return Ok(image);
+        }
     }
     match (stored, policy) {
         (Some((_, image)), PullPolicy::Missing | PullPolicy::Never) => Ok(image),
@@ -153,6 +163,38 @@ pub fn ensure(
                 ));
             }
             pulled
+        }
+    }
+}
+
+/// The image from an additional store, brought in, if one has it and no registry is to be asked.
+fn shared(
+    store: &Store,
+    name: &str,
+    policy: PullPolicy,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Option<ImageRecord>, Error> {
+    if !matches!(policy, PullPolicy::Missing | PullPolicy::Never) {
+        return Ok(None);
+    }
+    let Some((image, from)) = additional::find(store, name)? else {
+        return Ok(None);
+    };
+    if !fits(&image, options.intake.platform.as_ref()) {
+        return Ok(None);
+    }
+    super::sweep(store);
+    match additional::adopt(store, &image, from, &options.intake, progress) {
+        Ok(image) => Ok(Some(image)),
+        Err(e) => {
+            intake::discard(store, &e);
+            if policy == PullPolicy::Never {
+                return Err(e);
+            }
+            let root = from.root().display();
+            progress.warn(&format!("{name} cannot be had from {root}: {e}"));
+            Ok(None)
         }
     }
 }

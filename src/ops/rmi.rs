@@ -1,8 +1,10 @@
 //! `rmi`: take names away from images, and remove those that have none left. docker-image-rm(1).
 
-use super::Error;
+use std::path::PathBuf;
+
+use super::{Error, additional};
 use crate::oci::{Digest, Reference};
-use crate::store::{self, ImageRecord, Store};
+use crate::store::{self, ImageSummary, Store};
 
 /// Why an image stays.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +18,14 @@ pub enum RemoveError {
         container: String,
         /// Somebody holds the container's lock.
         running: bool,
+    },
+    /// It is another's.
+    #[error("image {image} is in {}, which others share and which is only read", store.display())]
+    ReadOnly {
+        /// As the user named it.
+        image: String,
+        /// The additional store.
+        store: PathBuf,
     },
     /// An id stands for all its names.
     #[error("image {image} has several names: {}", .names.join(", "))]
@@ -33,6 +43,7 @@ impl RemoveError {
         Some(match self {
             Self::InUse { running: true, .. } => "stop the container first".to_owned(),
             Self::InUse { .. } => "remove the container first, or use --force".to_owned(),
+            Self::ReadOnly { .. } => "its owner can remove it".to_owned(),
             Self::SeveralNames { .. } => "name the one to remove, or use --force".to_owned(),
         })
     }
@@ -50,65 +61,109 @@ pub struct Removed {
 /// Remove one image or one of its names. What it held is freed by [`collect`].
 pub fn remove(store: &Store, name: &str, force: bool) -> Result<Removed, Error> {
     let images = store.images();
-    let image = images.find(name)?;
-    let all: Vec<Reference> = images
-        .list()?
-        .into_iter()
-        .filter(|r| r.id == image.id)
-        .filter_map(|r| r.reference)
-        .collect();
-    let by_name = name
-        .parse::<Reference>()
-        .is_ok_and(|n| image.reference.as_ref() == Some(&n) || n.digest().is_some());
-    if by_name && all.len() > 1 {
-        let mut removed = Removed::default();
-        if let Some(reference) = image.reference
-            && images.untag(&reference, false)?
-        {
-            removed.untagged.push(reference);
+    // Again if the image got or lost a name since it was looked at: whoever did that has got on.
+    loop {
+        let image = images
+            .find(name)
+            .map_err(|e| or_read_only(store, name, e))?;
+        let all = names_of(&images.summaries()?, &image.id);
+        let by_name = name
+            .parse::<Reference>()
+            .is_ok_and(|n| image.reference.as_ref() == Some(&n) || n.digest().is_some());
+        let removed = match &image.reference {
+            Some(reference) if by_name && all.len() > 1 => {
+                let untagged = vec![reference.clone()];
+                let done = images.remove(&image.id, &all, &untagged)?;
+                done.then_some(Removed {
+                    untagged,
+                    deleted: None,
+                })
+            }
+            _ if all.len() > 1 && !force => {
+                let names = all.iter().map(Reference::to_string).collect();
+                return Err(RemoveError::SeveralNames {
+                    image: image.id.short().to_owned(),
+                    names,
+                }
+                .into());
+            }
+            _ => take(store, &image.id, all, force)?,
+        };
+        if let Some(removed) = removed {
+            return Ok(removed);
         }
-        return Ok(removed);
     }
-    if all.len() > 1 && !force {
-        let names = all.iter().map(Reference::to_string).collect();
-        return Err(RemoveError::SeveralNames {
-            image: image.id.short().to_owned(),
-            names,
+}
+
+/// An image that is not there may be another's.
+fn or_read_only(store: &Store, name: &str, e: store::Error) -> Error {
+    let found = match &e {
+        store::Error::NoSuchImage { .. } => additional::find(store, name).ok().flatten(),
+        _ => None,
+    };
+    match found {
+        Some((_, from)) => RemoveError::ReadOnly {
+            image: name.to_owned(),
+            store: from.root().to_owned(),
         }
-        .into());
+        .into(),
+        None => e.into(),
     }
-    take(store, &image, force)
 }
 
 /// Remove an image under all its names.
 pub fn remove_whole(store: &Store, name: &str, force: bool) -> Result<Removed, Error> {
-    take(store, &store.images().find(name)?, force)
+    let images = store.images();
+    loop {
+        let image = images.find(name)?;
+        let all = names_of(&images.summaries()?, &image.id);
+        if let Some(removed) = take(store, &image.id, all, force)? {
+            return Ok(removed);
+        }
+    }
 }
 
-/// The same, if no container was made from it.
-pub(super) fn remove_unused(store: &Store, image: &ImageRecord) -> Result<Removed, Error> {
-    take(store, image, false)
+/// Remove an image of the list `images`, if no container was made from it. `None`: it is not what it was in the
+/// list, so that somebody needs it, or has removed it.
+pub(super) fn remove_unused(
+    store: &Store,
+    images: &[ImageSummary],
+    image: &ImageSummary,
+) -> Result<Option<Removed>, Error> {
+    take(store, &image.id, names_of(images, &image.id), false)
 }
 
-fn take(store: &Store, image: &ImageRecord, force: bool) -> Result<Removed, Error> {
-    check_unused(store, image, force)?;
-    Ok(Removed {
-        untagged: store.images().remove(&image.id)?,
-        deleted: Some(image.id.clone()),
-    })
+fn names_of(images: &[ImageSummary], id: &Digest) -> Vec<Reference> {
+    let names = images.iter().filter(|r| r.id == *id);
+    names.filter_map(|r| r.reference.clone()).collect()
+}
+
+/// `names`: all that it has. `None`: it has others by now.
+fn take(
+    store: &Store,
+    id: &Digest,
+    names: Vec<Reference>,
+    force: bool,
+) -> Result<Option<Removed>, Error> {
+    check_unused(store, id, force)?;
+    let done = store.images().remove(id, &names, &names)?;
+    Ok(done.then(|| Removed {
+        untagged: names,
+        deleted: Some(id.clone()),
+    }))
 }
 
 /// A container that is made at this very moment is safe as well: it pins what it needs.
-fn check_unused(store: &Store, image: &ImageRecord, force: bool) -> Result<(), Error> {
+fn check_unused(store: &Store, id: &Digest, force: bool) -> Result<(), Error> {
     let containers = store.containers();
     for entry in containers.list()? {
-        if containers.image(&entry)?.is_none_or(|i| i.id != image.id) {
+        if containers.image(&entry)?.is_none_or(|i| i.id != *id) {
             continue;
         }
         let running = containers.is_locked(&entry)?;
         if running || !force {
             return Err(RemoveError::InUse {
-                image: image.id.short().to_owned(),
+                image: id.short().to_owned(),
                 container: entry.name.unwrap_or_else(|| short(&entry.id)),
                 running,
             }
@@ -125,7 +180,7 @@ fn short(id: &str) -> String {
 /// The ids of all images.
 pub fn all(store: &Store) -> Result<Vec<String>, Error> {
     let mut ids: Vec<String> = Vec::new();
-    for image in store.images().list()? {
+    for image in store.images().summaries()? {
         let id = image.id.to_string();
         if !ids.contains(&id) {
             ids.push(id);

@@ -22,13 +22,12 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::commit::Format;
-use super::intake::CONFIG_MAX;
 use super::outgoing::{Blob, Described, Documents, Outgoing, documents};
 use super::progress::Progress;
-use super::{Error, list};
+use super::{Error, list, stored};
 use crate::layer::Compression;
 use crate::layer::pack::{self, Files};
-use crate::oci::{Algorithm, Digest, MANIFEST_MAX, Reference, media};
+use crate::oci::{Algorithm, Digest, Reference, media};
 use crate::store::{ImageRecord, Store};
 
 /// Where the images go.
@@ -62,14 +61,16 @@ pub fn save(
     output: Output,
     progress: &dyn Progress,
 ) -> Result<Vec<Saved>, Error> {
-    let named = names
-        .iter()
-        .map(|name| Ok((name.clone(), list::image(store, name)?)))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let (found, _lease) = stored::leased(store, || {
+        let find = |name: &String| list::image(store, name);
+        names.iter().map(find).collect::<Result<Vec<_>, _>>()
+    })?;
+    let named: Vec<_> = names.iter().cloned().zip(found).collect();
     images(store, &named, output, progress)
 }
 
-/// The same for images that were found, each with the name that the caller has for it.
+/// The same for images that were found, each with the name that the caller has for it. The caller keeps in the
+/// store what they need.
 pub(super) fn images(
     store: &Store,
     named: &[(String, ImageRecord)],
@@ -77,7 +78,6 @@ pub(super) fn images(
     progress: &dyn Progress,
 ) -> Result<Vec<Saved>, Error> {
     let images = || named.iter().map(|(_, image)| image);
-    let _lease = store.lease(images().flat_map(ImageRecord::roots))?;
     let format = matches!(output, Output::DockerDir(_)).then_some(Format::Docker);
     let mut parts: Vec<Parts> = Vec::new();
     for image in images() {
@@ -139,8 +139,8 @@ impl Parts {
         format: Option<Format>,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        let config = store.blobs().read(&image.id, CONFIG_MAX)?;
-        let manifest = store.blobs().read(&image.manifest, MANIFEST_MAX)?;
+        let config = stored::config(store, &image.id)?;
+        let manifest = stored::manifest(store, image)?;
         let mut layers = Vec::new();
         for layer in &image.layers {
             let outgoing = Outgoing { store, layer };
@@ -150,7 +150,8 @@ impl Parts {
             };
             layers.push(match blob {
                 Some(blob) => blob,
-                None => outgoing.anew(Compression::default(), progress)?,
+                // As `push` would: it is the same image then.
+                None => outgoing.anew(Compression::anew(), progress)?,
             });
         }
         let described: Vec<Described> = layers.iter().map(Described::from).collect();

@@ -37,7 +37,7 @@ pub fn untag(store: &Store, image: &str, names: &[String]) -> Result<(), Error> 
         gone.push(reference);
     }
     for name in if names.is_empty() { &own } else { &gone } {
-        store.images().untag(name, true)?;
+        store.images().untag(&image.id, name)?;
     }
     Ok(())
 }

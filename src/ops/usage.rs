@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use super::Error;
-use super::images::{Wanted, images};
+use super::images::made;
 use super::ps::{self, Container, State};
 use crate::oci::{Digest, Reference};
 use crate::store::{Collected, ImageRecord, Store};
@@ -69,7 +69,9 @@ pub fn usage(store: &Store) -> Result<Usage, Error> {
     let containers = ps::ps(store, &all)?;
     let sizes = sizes(store, &containers);
     let mut list: Vec<ImageUsage> = Vec::new();
-    for image in images(store, &Wanted::default())? {
+    let mut images = store.images().list()?;
+    images.sort_by_cached_key(|i| std::cmp::Reverse(made(i.created.as_deref())));
+    for image in images {
         match list.iter_mut().find(|u| u.image.id == image.id) {
             Some(usage) => usage.names.extend(image.reference),
             None => list.push(ImageUsage {

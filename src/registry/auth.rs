@@ -67,10 +67,15 @@ impl Auth {
         }
     }
 
-    /// The header that served this repository last, while it is good.
+    /// The header that served this repository last, while it is good. A login is as good for writing as for reading.
     pub(super) fn cached(&self, s: Subject<'_>) -> Option<HeaderValue> {
         let mut grants = lock(&self.grants);
-        let key = s.key();
+        let other = Subject { push: !s.push, ..s };
+        let is_login = |key: &Key| grants.get(key).is_some_and(|g| g.until.is_none());
+        let key = match (grants.contains_key(&s.key()), is_login(&other.key())) {
+            (false, true) => other.key(),
+            _ => s.key(),
+        };
         let grant = grants.get(&key)?;
         if grant.until.is_some_and(|t| t <= Instant::now()) {
             grants.remove(&key);
@@ -82,9 +87,10 @@ impl Auth {
     /// The registry refused this header. Another thread may have put a better one there already.
     pub(super) fn forget(&self, s: Subject<'_>, header: &HeaderValue) {
         let mut grants = lock(&self.grants);
-        let key = s.key();
-        if grants.get(&key).is_some_and(|g| g.header == *header) {
-            grants.remove(&key);
+        for key in [s.key(), Subject { push: !s.push, ..s }.key()] {
+            if grants.get(&key).is_some_and(|g| g.header == *header) {
+                grants.remove(&key);
+            }
         }
     }
 
@@ -127,6 +133,7 @@ impl Auth {
             ) => {
                 let scope = scope.unwrap_or_else(|| match s.repository {
                     "" => String::new(),
+                    repository if s.push => format!("repository:{repository}:pull,push"),
                     repository => format!("repository:{repository}:pull"),
                 });
                 let realm = realm_uri(s, scheme, &realm, &reply)?;

@@ -209,6 +209,7 @@ impl Client {
             registry,
             repository,
             verify: self.0.tls_verify && !self.0.registries.is_insecure(registry, repository),
+            push: false,
         }
     }
 

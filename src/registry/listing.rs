@@ -108,6 +108,9 @@ impl Client {
     /// What a registry finds for a word, at most `limit` of it: by its search, and if it has none, by the
     /// list of its repositories.
     pub fn search(&self, registry: &str, term: &str, limit: usize) -> Result<Vec<Hit>, Error> {
+        // A registry that is blocked is not asked for anything.
+        let allowed = self.registries().allowed(registry, "");
+        allowed.map_err(Box::new)?;
         let index = match registry {
             "docker.io" => HUB_INDEX,
             r => r,

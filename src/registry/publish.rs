@@ -108,7 +108,7 @@ impl Client {
         media_type: &str,
         digest: &Digest,
     ) -> Result<Option<Digest>, Error> {
-        let subject = self.subject(r.registry(), r.repository());
+        let subject = self.subject(r.registry(), r.repository()).pushing();
         let scheme = self.scheme(r)?;
         let uri = parse(&Endpoint::of(r.registry()).url(scheme, &endpoint::manifest(r)))?;
         let reply = self.authorized(subject, scheme, |authorization| {
@@ -148,7 +148,7 @@ impl Client {
         query: &str,
         what: &str,
     ) -> Result<(Uri, Reply), Error> {
-        let subject = self.subject(r.registry(), r.repository());
+        let subject = self.subject(r.registry(), r.repository()).pushing();
         let scheme = self.scheme(r)?;
         let path = endpoint::uploads(r) + query;
         let uri = parse(&Endpoint::of(r.registry()).url(scheme, &path))?;

@@ -11,10 +11,13 @@ pub(super) struct Subject<'a> {
     pub(super) repository: &'a str,
     /// Whether certificates are checked, and plain http refused.
     pub(super) verify: bool,
+    /// Whether something is written: what was granted for reading may not do for that, and not every registry asks
+    /// for more (401) instead of refusing (403).
+    pub(super) push: bool,
 }
 
 /// The same, to be kept: what was granted to one is not used for another.
-pub(super) type Key = (String, String, bool);
+pub(super) type Key = (String, String, bool, bool);
 
 impl<'a> Subject<'a> {
     /// The repository of an image.
@@ -23,7 +26,13 @@ impl<'a> Subject<'a> {
             registry: r.registry(),
             repository: r.repository(),
             verify,
+            push: false,
         }
+    }
+
+    /// To write there.
+    pub(super) fn pushing(self) -> Self {
+        Self { push: true, ..self }
     }
 
     pub(super) fn key(&self) -> Key {
@@ -31,6 +40,7 @@ impl<'a> Subject<'a> {
             self.registry.to_owned(),
             self.repository.to_owned(),
             self.verify,
+            self.push,
         )
     }
 

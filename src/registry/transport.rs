@@ -464,6 +464,7 @@ mod tests {
             registry: "127.0.0.1:0",
             repository: "x",
             verify: true,
+            push: false,
         };
         // A port that nobody can listen on.
         let call = Call::get(Uri::from_static("http://127.0.0.1:0/"), subject);

@@ -291,7 +291,7 @@ impl Push<'_, '_> {
 
     fn subject(&self) -> Subject<'_> {
         let r = self.reference;
-        self.client.subject(r.registry(), r.repository())
+        self.client.subject(r.registry(), r.repository()).pushing()
     }
 
     /// With credentials if the URL is the registry's own.

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::io;
 use super::lock::{self, Kind};
-use super::{Error, remove_tree};
+use super::{Error, Store, remove_tree};
 
 /// A locked file in `tmp/` that is removed on drop unless it was published.
 #[derive(Debug)]
@@ -62,7 +62,10 @@ impl DraftFile {
 
     /// Give the file its final name, replacing what has it now. Content first, then the name: after a
     /// power cut there is the old file or the new one, whole.
-    pub(super) fn publish(mut self, to: &Path) -> Result<(), Error> {
+    pub(super) fn publish(mut self, store: &Store, to: &Path) -> Result<(), Error> {
+        if store.shared_with().is_some() {
+            store.open_up(&self.file, &self.path)?;
+        }
         rustix::fs::fdatasync(&self.file).map_err(io("sync", &self.path))?;
         fs::rename(&self.path, to).map_err(io("rename a draft to", to))?;
         self.published = true;
@@ -175,20 +178,63 @@ pub(super) fn random_name() -> Result<String, Error> {
 }
 
 /// Write a JSON document by draft and rename.
-pub(super) fn write_json<T: Serialize>(tmp: &Path, to: &Path, value: &T) -> Result<(), Error> {
+pub(super) fn write_json<T: Serialize>(store: &Store, to: &Path, value: &T) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec(value).map_err(|source| Error::Record {
         path: to.to_owned(),
         source,
     })?;
     bytes.push(b'\n');
-    let mut draft = DraftFile::new(tmp, "file")?;
+    let mut draft = DraftFile::new(&store.tmp(), "file")?;
     draft.write(&bytes)?;
-    draft.publish(to)
+    draft.publish(store, to)
 }
 
 /// Read a JSON document; `None` when there is no such file.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     read_file(path)?.map(|json| parse(path, &json)).transpose()
+}
+
+/// All JSON documents in a directory of ours, in no particular order; one that goes meanwhile is left out. Three
+/// system calls each: there may be many, and they are small.
+pub(super) fn read_all_json<T: DeserializeOwned>(dir: &Path) -> Result<Vec<T>, Error> {
+    let fd = match rustix::fs::open(dir, DIR_FLAGS, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(e) => return Err(io("list", dir)(e)),
+    };
+    let names = names_in(&fd).map_err(io("list", dir))?;
+    let mut all = Vec::with_capacity(names.len());
+    let mut buffer = vec![0u8; 16 << 10];
+    for name in names {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&fd, &name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => continue,
+            Err(e) => return Err(io("read", &dir.join(name))(e)),
+        };
+        let mut filled = 0;
+        // A file that has no more gives less than was asked for: no need to ask what size it has, nor for its end.
+        loop {
+            let asked = buffer.len() - filled;
+            match rustix::io::read(&file, &mut buffer[filled..]) {
+                Ok(n) => {
+                    filled += n;
+                    if n < asked {
+                        break;
+                    }
+                    buffer.resize(2 * buffer.len(), 0);
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(io("read", &dir.join(name))(e)),
+            }
+        }
+        let record = serde_json::from_slice(&buffer[..filled]);
+        all.push(record.map_err(|source| Error::Record {
+            path: dir.join(name),
+            source,
+        })?);
+    }
+    Ok(all)
 }
 
 /// What a file of ours says.

@@ -44,10 +44,7 @@ impl Blobs<'_> {
 
     /// Where the blob is, if it is there.
     pub fn path(&self, digest: &Digest) -> PathBuf {
-        self.store
-            .path("blobs")
-            .join(digest.algorithm().name())
-            .join(digest.hex())
+        self.store.root().join(relative(digest))
     }
 
     /// All of them: file, and the digest's hexadecimal digits as its name has them.
@@ -126,7 +123,7 @@ impl Blobs<'_> {
         }
         let mut draft = atomic::DraftFile::new(&self.store.tmp(), "file")?;
         draft.write(bytes)?;
-        draft.publish(&path)
+        draft.publish(self.store, &path)
     }
 
     /// Hash the file from its start, and say whether it is what its name promises.
@@ -191,6 +188,7 @@ impl Blobs<'_> {
                 have = 0;
             }
             return Ok(BlobIngest {
+                store: self.store.clone(),
                 digest: digest.clone(),
                 size,
                 file,
@@ -204,7 +202,14 @@ impl Blobs<'_> {
     }
 }
 
-fn hash_file(mut file: &File, like: &Digest) -> io::Result<Digest> {
+/// Where a blob is in a store.
+pub(super) fn relative(digest: &Digest) -> PathBuf {
+    ["blobs", digest.algorithm().name(), digest.hex()]
+        .iter()
+        .collect()
+}
+
+pub(super) fn hash_file(mut file: &File, like: &Digest) -> io::Result<Digest> {
     let mut digester = Digester::new(like.algorithm());
     let mut buffer = vec![0u8; 128 << 10];
     file.seek(io::SeekFrom::Start(0))?;
@@ -220,6 +225,7 @@ fn hash_file(mut file: &File, like: &Digest) -> io::Result<Digest> {
 /// attempt. Keep it until the layer made from it is published: then whoever waits for it finds both.
 #[derive(Debug)]
 pub struct BlobIngest {
+    store: Store,
     digest: Digest,
     size: u64,
     file: File,
@@ -294,6 +300,9 @@ impl BlobIngest {
 
     fn publish(&mut self) -> Result<(), Error> {
         if !self.published && self.keep == Keep::Blob {
+            if self.store.shared_with().is_some() {
+                self.store.open_up(&self.file, &self.path)?;
+            }
             fs::rename(&self.path, &self.target)
                 .map_err(failed("rename a draft to", &self.target))?;
             self.path.clone_from(&self.target);

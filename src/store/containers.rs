@@ -224,10 +224,13 @@ impl Containers<'_> {
         Ok(entries)
     }
 
-    /// The container that the user means: a name, or the start of an id.
+    /// The container that is meant: by its whole id, a name, or the start of an id, in this order, so that a
+    /// container that is called like another one's id does not stand in for it.
     pub fn find(&self, name: &str) -> Result<ContainerEntry, Error> {
         let all = self.list()?;
-        if let Some(entry) = all.iter().find(|e| e.name.as_deref() == Some(name)) {
+        let by_id = all.iter().find(|e| e.id == name);
+        let named = || all.iter().find(|e| e.name.as_deref() == Some(name));
+        if let Some(entry) = by_id.or_else(named) {
             return Ok(entry.clone());
         }
         let mut fits: Vec<ContainerEntry> = all

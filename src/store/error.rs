@@ -51,6 +51,12 @@ pub enum Error {
         /// One of the things in it.
         stranger: String,
     },
+    /// An additional store that does not let us read.
+    #[error("{path} is not a store that is shared with you", path = .0.display())]
+    NotShared(PathBuf),
+    /// An additional store that anybody may change.
+    #[error("{path} can be written by everybody, so that nobody can be trusted for what is in it", path = .0.display())]
+    AnybodysStore(PathBuf),
     /// Somebody else held a lock for too long.
     #[error("timeout ({seconds}s) when waiting for the lock {path}{held}", path = .path.display(),
         held = .holder.as_ref().map(|h| format!(", held by {h}")).unwrap_or_default())]
@@ -201,6 +207,11 @@ impl Error {
             Self::NotAStore { .. } => {
                 Some("choose an empty or new directory with --root or CORACLE_ROOT".to_owned())
             }
+            Self::NotShared(path) => Some(format!(
+                "its owner can share it: coracle --root {} system share",
+                path.display()
+            )),
+            Self::AnybodysStore(path) => Some(format!("chmod o-w {}", path.display())),
             Self::LockTimeout { .. } => Some(
                 "is another coracle process running? Set CORACLE_LOCK_TIMEOUT (seconds) to wait longer"
                     .to_owned(),

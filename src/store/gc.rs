@@ -135,7 +135,7 @@ impl Store {
             if roots.contains(&name) {
                 continue;
             }
-            collected.bytes += self.size_at(&path);
+            let bytes = self.size_at(&path);
             let lock = atomic::open_dir(&path)?;
             if !lock::try_lock(&lock, Kind::Exclusive).map_err(io("lock", &path))? {
                 continue;
@@ -143,6 +143,7 @@ impl Store {
             let to = self.tmp().join(format!("trash-{}", atomic::random_name()?));
             rustix::fs::rename(&path, &to).map_err(io("remove", &path))?;
             collected.layers += 1;
+            collected.bytes += bytes;
             trash.push((lock, to));
         }
         for (path, name) in self.blobs().entries()? {

@@ -1,9 +1,12 @@
 //! Images: names that point to a manifest, a configuration and layers. One small file a name, so that
 //! `run` reads one file and nothing else.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::atomic;
 use super::lock::{self, Guard, Kind};
@@ -72,6 +75,76 @@ pub struct ImageRecord {
     pub members: Option<Vec<Member>>,
 }
 
+/// What a list of images shows of an [`ImageRecord`]. Digests of layers are most of a record, and in a list
+/// of hundreds most of the time and memory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ImageSummary {
+    /// Its name; `None` for an image that lost its last one.
+    pub reference: Option<Reference>,
+    /// Digest of the configuration: the image id.
+    pub id: Digest,
+    /// Digest of the manifest, for this platform.
+    pub manifest: Digest,
+    /// Digest of the index that the manifest was chosen from, if there was one.
+    pub index: Option<Digest>,
+    /// `linux/amd64`, `linux/arm64/v8` …
+    pub platform: String,
+    /// Bytes of all regular files in its own layers.
+    #[serde(deserialize_with = "total")]
+    layers: u64,
+    #[serde(default)]
+    members: Option<Vec<Member>>,
+    /// When it was made (RFC 3339), as its configuration says.
+    pub created: Option<String>,
+    /// It is in an additional store.
+    #[serde(skip)]
+    pub read_only: bool,
+}
+
+impl ImageSummary {
+    /// A list of images rather than one.
+    pub fn is_list(&self) -> bool {
+        self.members.is_some()
+    }
+
+    /// As [`ImageRecord::size`].
+    pub fn size(&self) -> u64 {
+        let members = self.members.iter().flatten();
+        let images = members.filter_map(|m| m.image.as_ref());
+        images.map(|i| i.size()).sum::<u64>() + self.layers
+    }
+
+    /// What a registry calls it: the digest of the index, else of the manifest.
+    pub fn repo_digest(&self) -> &Digest {
+        self.index.as_ref().unwrap_or(&self.manifest)
+    }
+}
+
+/// The sum of the layers' sizes.
+fn total<'de, D: Deserializer<'de>>(layers: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    struct Layer {
+        size: u64,
+    }
+    struct Layers;
+    impl<'de> Visitor<'de> for Layers {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("layers")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<u64, A::Error> {
+            let mut sum = 0u64;
+            while let Some(Layer { size }) = seq.next_element()? {
+                sum = sum.saturating_add(size);
+            }
+            Ok(sum)
+        }
+    }
+    layers.deserialize_seq(Layers)
+}
+
 impl ImageRecord {
     /// A list of images rather than one.
     pub fn is_list(&self) -> bool {
@@ -125,6 +198,55 @@ impl ImageRecord {
     }
 }
 
+/// A name has up to 384 bytes and slashes, a file name 255 and none: hence its hash.
+pub(super) fn tag_name(reference: &Reference) -> String {
+    let hash = Digest::of(canonical(reference).to_string().as_bytes());
+    format!("tag-{}.json", hash.hex())
+}
+
+/// The image of a list that the user means, but for one of exactly that name: a name with a digest, or the start of
+/// an id.
+pub(super) fn pick(records: Vec<ImageRecord>, name: &str) -> Result<Option<ImageRecord>, Error> {
+    let reference = name.parse::<Reference>().ok();
+    if let Some(r) = &reference
+        && let Some(digest) = r.digest()
+    {
+        let repository = r.name();
+        let fits = |i: &&ImageRecord| {
+            (&i.manifest == digest || i.index.as_ref() == Some(digest))
+                && i.repositories.contains(&repository)
+        };
+        if let Some(record) = records.iter().find(fits) {
+            return Ok(Some(record.clone()));
+        }
+    }
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    let is_hex = !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut fits: Vec<ImageRecord> = records
+        .into_iter()
+        .filter(|r| is_hex && r.id.hex().starts_with(hex))
+        .collect();
+    let mut ids: Vec<&Digest> = fits.iter().map(|r| &r.id).collect();
+    ids.sort();
+    ids.dedup();
+    match ids.len() {
+        0 => Ok(None),
+        1 => Ok(Some(fits.swap_remove(0))),
+        _ => Err(Error::AmbiguousImage {
+            prefix: name.to_owned(),
+            matches: ids.iter().map(|d| d.short().to_owned()).collect(),
+        }),
+    }
+}
+
+/// What images are sorted by.
+fn order<'a>(
+    name: &'a Option<Reference>,
+    id: &'a Digest,
+) -> (bool, Option<&'a Reference>, &'a Digest) {
+    (name.is_none(), name.as_ref(), id)
+}
+
 /// A digest says it all: a tag beside it names nothing (docker and podman drop it as well).
 fn canonical(reference: &Reference) -> Reference {
     match reference.digest() {
@@ -138,10 +260,8 @@ impl Images<'_> {
         self.store.path("images")
     }
 
-    /// A name has up to 384 bytes and slashes, a file name 255 and none: hence its hash.
     fn tag_path(&self, reference: &Reference) -> PathBuf {
-        let hash = Digest::of(canonical(reference).to_string().as_bytes());
-        self.dir().join(format!("tag-{}.json", hash.hex()))
+        self.dir().join(tag_name(reference))
     }
 
     fn id_path(&self, id: &Digest) -> PathBuf {
@@ -150,16 +270,15 @@ impl Images<'_> {
 
     /// All images, one entry a name, sorted by name; those without a name come last.
     pub fn list(&self) -> Result<Vec<ImageRecord>, Error> {
-        let dir = self.dir();
-        let mut records: Vec<ImageRecord> = Vec::new();
-        for name in atomic::names(&dir)? {
-            // `None`: removed since the directory was read.
-            records.extend(atomic::read_json::<ImageRecord>(&dir.join(name))?);
-        }
-        records.sort_by(|a, b| {
-            let key = |r: &ImageRecord| (r.reference.is_none(), r.reference.clone(), r.id.clone());
-            key(a).cmp(&key(b))
-        });
+        let mut records: Vec<ImageRecord> = atomic::read_all_json(&self.dir())?;
+        records.sort_by(|a, b| order(&a.reference, &a.id).cmp(&order(&b.reference, &b.id)));
+        Ok(records)
+    }
+
+    /// The same, without what only those need who use an image.
+    pub fn summaries(&self) -> Result<Vec<ImageSummary>, Error> {
+        let mut records: Vec<ImageSummary> = atomic::read_all_json(&self.dir())?;
+        records.sort_by(|a, b| order(&a.reference, &a.id).cmp(&order(&b.reference, &b.id)));
         Ok(records)
     }
 
@@ -176,37 +295,11 @@ impl Images<'_> {
         {
             return Ok(record);
         }
-        let records = self.list()?;
-        if let Some(r) = &reference
-            && let Some(digest) = r.digest()
-        {
-            let repository = r.name();
-            let fits = |i: &&ImageRecord| {
-                (&i.manifest == digest || i.index.as_ref() == Some(digest))
-                    && i.repositories.contains(&repository)
-            };
-            if let Some(record) = records.iter().find(fits) {
-                return Ok(record.clone());
-            }
-        }
-        let hex = name.strip_prefix("sha256:").unwrap_or(name);
-        let is_hex = !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        let mut fits: Vec<ImageRecord> = records
-            .into_iter()
-            .filter(|r| is_hex && r.id.hex().starts_with(hex))
-            .collect();
-        let mut ids: Vec<&Digest> = fits.iter().map(|r| &r.id).collect();
-        ids.sort();
-        ids.dedup();
-        match ids.len() {
-            0 => Err(Error::NoSuchImage {
+        match pick(self.list()?, name)? {
+            Some(record) => Ok(record),
+            None => Err(Error::NoSuchImage {
                 name: name.to_owned(),
                 local: self.local(name)?,
-            }),
-            1 => Ok(fits.swap_remove(0)),
-            _ => Err(Error::AmbiguousImage {
-                prefix: name.to_owned(),
-                matches: ids.iter().map(|d| d.short().to_owned()).collect(),
             }),
         }
     }
@@ -219,10 +312,10 @@ impl Images<'_> {
         Ok(self.get(&reference)?.map(|_| reference.to_string()))
     }
 
-    /// Store an image under the name that it carries, or under its id if it carries none. An image
-    /// that loses its last name to this one stays, nameless. All that it refers to must be there, and
+    /// Store an image under the name that it carries; if it carries none, under those that it has in the store,
+    /// or else under its id. Returns what is stored. An image that loses its last name to this one stays, nameless. All that it refers to must be there, and
     /// a lease or a shared guard must have held it since before it was looked for.
-    pub fn put(&self, record: &ImageRecord) -> Result<(), Error> {
+    pub fn put(&self, record: &ImageRecord) -> Result<ImageRecord, Error> {
         let _guard = self.store.shared()?;
         let _names = self.lock_names()?;
         self.put_locked(record)
@@ -267,47 +360,56 @@ impl Images<'_> {
                 local: None,
             });
         }
-        self.put_locked(&record)?;
-        Ok(record)
+        self.put_locked(&record)
     }
 
-    /// Take a name away. `keep`: an image that loses its last name stays, nameless; else nothing
-    /// refers to it any more and the next [`Store::gc`] removes it. `false`: there was no such name.
-    pub fn untag(&self, name: &Reference, keep: bool) -> Result<bool, Error> {
+    /// Take a name away from an image, which stays, nameless if need be. `false`: it has not, or no longer, that name.
+    pub fn untag(&self, id: &Digest, name: &Reference) -> Result<bool, Error> {
         let _guard = self.store.shared()?;
         let _names = self.lock_names()?;
-        let Some(record) = self.get(name)? else {
+        let Some(record) = self.get(name)?.filter(|r| r.id == *id) else {
             return Ok(false);
         };
-        if keep {
-            self.keep_nameless(&record)?;
-        }
+        self.keep_nameless(&record)?;
         atomic::unlink(&self.tag_path(name))?;
         Ok(true)
     }
 
-    /// Take all names of an image away; returns those it had. The next [`Store::gc`] removes it.
-    pub fn remove(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
+    /// Take the names `gone` away from an image, if it has the names `had` and no others; with the last of
+    /// them it goes itself, and the next [`Store::gc`] removes what it alone needed. `false`: it has other
+    /// names by now, or is gone, and nothing was done. So what was decided by looking at the names holds still
+    /// when it is done, and a name that the image was given meanwhile is not lost.
+    pub fn remove(
+        &self,
+        id: &Digest,
+        had: &[Reference],
+        gone: &[Reference],
+    ) -> Result<bool, Error> {
         let _guard = self.store.shared()?;
         let _names = self.lock_names()?;
-        let mut gone = Vec::new();
-        for record in self.list()? {
-            if record.id == *id
-                && let Some(name) = record.reference
-            {
-                atomic::unlink(&self.tag_path(&name))?;
-                gone.push(name);
-            }
+        let records = self.list()?;
+        let mut have = records.iter().filter(|r| r.id == *id).peekable();
+        if have.peek().is_none() {
+            return Ok(false);
         }
-        atomic::unlink(&self.id_path(id))?;
-        Ok(gone)
+        let have: HashSet<&Reference> = have.filter_map(|r| r.reference.as_ref()).collect();
+        if have != had.iter().collect() {
+            return Ok(false);
+        }
+        for name in gone {
+            atomic::unlink(&self.tag_path(name))?;
+        }
+        if gone.len() == had.len() {
+            atomic::unlink(&self.id_path(id))?;
+        }
+        Ok(true)
     }
 
     fn lock_names(&self) -> Result<Guard, Error> {
         lock::lock_dir(&self.dir(), Kind::Exclusive, self.store.timeout)
     }
 
-    fn put_locked(&self, record: &ImageRecord) -> Result<(), Error> {
+    fn put_locked(&self, record: &ImageRecord) -> Result<ImageRecord, Error> {
         let mut record = ImageRecord {
             reference: record.reference.as_ref().map(canonical),
             ..record.clone()
@@ -315,6 +417,9 @@ impl Images<'_> {
         let records = self.list()?;
         // The repositories belong to the image, not to one of its names.
         for other in records.iter().filter(|r| r.id == record.id) {
+            if record.reference.is_none() {
+                record.reference.clone_from(&other.reference);
+            }
             for repository in &other.repositories {
                 if !record.repositories.contains(repository) {
                     record.repositories.push(repository.clone());
@@ -334,11 +439,11 @@ impl Images<'_> {
             }
             None => self.id_path(&record.id),
         };
-        atomic::write_json(&self.store.tmp(), &path, &record)?;
+        atomic::write_json(self.store, &path, &record)?;
         if record.reference.is_some() {
             atomic::unlink(&self.id_path(&record.id))?;
         }
-        Ok(())
+        Ok(record)
     }
 
     /// `record` is about to lose its name: keep the image if that is its only one.
@@ -354,6 +459,6 @@ impl Images<'_> {
             reference: None,
             ..record.clone()
         };
-        atomic::write_json(&self.store.tmp(), &self.id_path(&record.id), &nameless)
+        atomic::write_json(self.store, &self.id_path(&record.id), &nameless)
     }
 }

@@ -3,10 +3,16 @@
 //! flock and not fcntl, because a flock belongs to the open file: it ends with the last descriptor,
 //! however the process dies. It is polled, because a blocking flock cannot time out, and on a network
 //! file system it can block for ever.
+//!
+//! A shared flock is had as long as others have it shared, so on a busy store whoever wants to be alone would
+//! wait for a moment in which nobody at all is there: with sixteen commands at a time that was ten seconds and
+//! more. So it says that it waits ([`StoreLock`]), and who comes after lets it go first.
 
+use std::cell::Cell;
 use std::fs;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -20,16 +26,103 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_MIN: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(50);
 
+/// How long others are let go first at most. A matter of manners: the flock alone keeps the store safe.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// How many guards of stores this thread has now: who waits for it is not waited for.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
 /// A held lock on the store; dropping it releases it.
 #[derive(Debug)]
 pub struct Guard {
     _fd: OwnedFd,
+    /// It is among [`HELD`].
+    of_store: bool,
+    /// Not to be sent to another thread, for that reason.
+    _thread: PhantomData<*const ()>,
 }
 
 impl Guard {
     /// From a descriptor whose lock is held already.
     pub(super) fn holding(fd: OwnedFd) -> Self {
-        Self { _fd: fd }
+        Self {
+            _fd: fd,
+            of_store: false,
+            _thread: PhantomData,
+        }
+    }
+
+    fn counted(mut self) -> Self {
+        HELD.set(HELD.get() + 1);
+        self.of_store = true;
+        self
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.of_store {
+            HELD.set(HELD.get() - 1);
+        }
+    }
+}
+
+/// The lock of a whole store: a file, and another beside it that is there, and locked, while somebody waits to be
+/// alone.
+pub(super) struct StoreLock {
+    pub(super) path: PathBuf,
+    pub(super) wanted: PathBuf,
+    pub(super) timeout: Duration,
+}
+
+impl StoreLock {
+    pub(super) fn shared(&self) -> Result<Guard, Error> {
+        if HELD.get() == 0 {
+            self.let_others_first();
+        }
+        lock_file(&self.path, Kind::Shared, self.timeout).map(Guard::counted)
+    }
+
+    pub(super) fn exclusive(&self) -> Result<Guard, Error> {
+        if let Some(guard) = self.try_exclusive()? {
+            return Ok(guard);
+        }
+        let turn = lock_file(&self.wanted, Kind::Exclusive, self.timeout)?;
+        let guard = lock_file(&self.path, Kind::Exclusive, self.timeout).map(Guard::counted);
+        // While it is locked: another one's is another file.
+        let _ = super::atomic::unlink(&self.wanted);
+        drop(turn);
+        guard
+    }
+
+    /// If it can be had at once.
+    pub(super) fn try_exclusive(&self) -> Result<Option<Guard>, Error> {
+        match lock_file(&self.path, Kind::Exclusive, Duration::ZERO) {
+            Ok(guard) => Ok(Some(guard.counted())),
+            Err(Error::LockTimeout { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Costs one system call when nobody waits, as a rule.
+    fn let_others_first(&self) {
+        let mut pause = POLL_MIN;
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let Ok(fd) = rustix::fs::open(&self.wanted, flags, Mode::empty()) else {
+                return;
+            };
+            if try_lock(&fd, Kind::Exclusive) != Ok(false) {
+                // Its maker is dead. Whoever opened it meanwhile, to wait as well, sees that it has no name.
+                let _ = still_named(&fd, &self.wanted).then(|| super::atomic::unlink(&self.wanted));
+                return;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(POLL_MAX);
+        }
     }
 }
 
@@ -113,7 +206,7 @@ pub(super) fn lock_file(path: &Path, kind: Kind, limit: Duration) -> Result<Guar
         wait(&fd, path, kind, limit, || 0)?;
         let stat = rustix::fs::fstat(&fd).map_err(io("stat", path))?;
         if stat.st_nlink > 0 {
-            return Ok(Guard { _fd: fd });
+            return Ok(Guard::holding(fd));
         }
     }
 }
@@ -122,7 +215,7 @@ pub(super) fn lock_file(path: &Path, kind: Kind, limit: Duration) -> Result<Guar
 pub(super) fn lock_dir(path: &Path, kind: Kind, limit: Duration) -> Result<Guard, Error> {
     let fd = super::atomic::open_dir(path)?;
     wait(&fd, path, kind, limit, || 0)?;
-    Ok(Guard { _fd: fd })
+    Ok(Guard::holding(fd))
 }
 
 /// Does `path` still name the file that `fd` has open? Asked after a lock was taken on something that

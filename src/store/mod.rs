@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! ROOT/                          0700: images hold set-id files that would be the user's
-//!   meta.json                    {"version":1}; another version is refused
+//!   meta.json                    {"version":1}; another version is refused; "share": who may read the images
 //!   lock                         flock: shared to add or to look and use, exclusive to delete
+//!   lock.wanted                  there and locked while somebody waits for the exclusive one
 //!   blobs/sha256/HEX             manifests and configs; compressed layers where they are kept;
 //!                                immutable, named by content
 //!   layers/HEX/                  HEX of the diff_id; immutable, published by rename
@@ -53,6 +54,7 @@
 //! What is not promised: unpacked layers and large blobs are not synced one by one, so after a power
 //! cut (not: a killed process) the youngest layers may lack data; blobs are checked when read.
 
+mod additional;
 mod atomic;
 mod blobs;
 mod check;
@@ -63,6 +65,7 @@ mod hold;
 mod images;
 mod layers;
 mod lock;
+mod share;
 mod spare;
 
 use std::fs::File;
@@ -74,26 +77,29 @@ use std::time::Duration;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+pub use additional::Additional;
 pub use blobs::{BlobIngest, Blobs, IngestReader, Keep, PULSE};
 pub use check::{Named, ReadContainer, ReadImage};
 pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION, OWNERS};
 pub use error::Error;
 pub use gc::{Collected, Lease};
 pub use hold::Hold;
-pub use images::{ImageLayer, ImageRecord, Images, Member};
+pub use images::{ImageLayer, ImageRecord, ImageSummary, Images, Member};
 pub use layers::{LayerDraft, LayerInfo, Layers, Packed};
 pub use lock::Guard;
+pub use share::Share;
 
 use crate::oci::Digest;
 use crate::owners;
 use error::io as failed;
-use lock::Kind;
+use lock::StoreLock;
 
 /// The version of the format above.
 const VERSION: u64 = 1;
 
 const META: &str = "meta.json";
 const LOCK: &str = "lock";
+const WANTED: &str = "lock.wanted";
 const DIRS: [&str; 15] = [
     "tmp",
     "blobs",
@@ -118,6 +124,8 @@ const SKELETON_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 #[derive(Serialize, Deserialize)]
 struct Meta {
     version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    share: Option<Share>,
 }
 
 /// An open store. Cheap to make (three system calls), and holds no lock by itself.
@@ -125,20 +133,36 @@ struct Meta {
 pub struct Store {
     root: PathBuf,
     timeout: Duration,
+    share: Option<Share>,
+    additional: Vec<Additional>,
 }
 
 impl Store {
     /// Open the store at `root`, and make it there if the directory is empty or missing.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let root = std::path::absolute(root).map_err(failed("resolve", root))?;
-        let store = Self {
+        let mut store = Self {
             timeout: lock::timeout()?,
             root,
+            share: None,
+            additional: Vec::new(),
         };
-        if !store.check_version()? {
-            store.create()?;
+        match store.meta()? {
+            Some(meta) => store.share = meta.share,
+            None => store.create()?,
         }
         Ok(store)
+    }
+
+    /// The same store, with others to look for images in that it has not, in this order.
+    pub fn with_additional(mut self, additional: Vec<Additional>) -> Self {
+        self.additional = additional;
+        self
+    }
+
+    /// Other stores to read from.
+    pub fn additional(&self) -> &[Additional] {
+        &self.additional
     }
 
     /// Absolute path of the store's root.
@@ -148,20 +172,24 @@ impl Store {
 
     /// Hold off deletions: for looking something up and using it, and for adding. Keep it short.
     pub fn shared(&self) -> Result<Guard, Error> {
-        lock::lock_file(&self.path(LOCK), Kind::Shared, self.timeout)
+        self.lock().shared()
     }
 
     /// Be alone: for deleting. Keep it short.
     pub fn exclusive(&self) -> Result<Guard, Error> {
-        lock::lock_file(&self.path(LOCK), Kind::Exclusive, self.timeout)
+        self.lock().exclusive()
     }
 
     /// The same if it can be had at once.
     fn try_exclusive(&self) -> Result<Option<Guard>, Error> {
-        match lock::lock_file(&self.path(LOCK), Kind::Exclusive, Duration::ZERO) {
-            Ok(guard) => Ok(Some(guard)),
-            Err(Error::LockTimeout { .. }) => Ok(None),
-            Err(e) => Err(e),
+        self.lock().try_exclusive()
+    }
+
+    fn lock(&self) -> StoreLock {
+        StoreLock {
+            path: self.path(LOCK),
+            wanted: self.path(WANTED),
+            timeout: self.timeout,
         }
     }
 
@@ -233,14 +261,14 @@ impl Store {
         self.path("tmp")
     }
 
-    /// `false` when there is no `meta.json`.
-    fn check_version(&self) -> Result<bool, Error> {
+    /// What `meta.json` says, if there is one and it is of our version.
+    fn meta(&self) -> Result<Option<Meta>, Error> {
         let path = self.path(META);
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(e) => {
                 return match Errno::from_io_error(&e) {
-                    Some(Errno::NOENT) => Ok(false),
+                    Some(Errno::NOENT) => Ok(None),
                     _ => Err(failed("open", &path)(e)),
                 };
             }
@@ -256,7 +284,7 @@ impl Store {
                 found: meta.version,
             });
         }
-        Ok(true)
+        Ok(Some(meta))
     }
 
     /// Any number of processes may do this at once; `meta.json` comes last and says it is complete.
@@ -265,7 +293,7 @@ impl Store {
             .create(&self.root)
             .map_err(failed("create the directory", &self.root))?;
         for name in atomic::names(&self.root)? {
-            if name != META && name != LOCK && !DIRS.contains(&name.as_str()) {
+            if ![META, LOCK, WANTED].contains(&name.as_str()) && !DIRS.contains(&name.as_str()) {
                 return Err(Error::NotAStore {
                     path: self.root.clone(),
                     stranger: name,
@@ -276,7 +304,11 @@ impl Store {
             atomic::make_dir(&self.path(dir))?;
         }
         self.create_skeleton()?;
-        atomic::write_json(&self.tmp(), &self.path(META), &Meta { version: VERSION })
+        let meta = Meta {
+            version: VERSION,
+            share: None,
+        };
+        atomic::write_json(self, &self.path(META), &meta)
     }
 }
 

@@ -29,6 +29,7 @@ macro_rules! suite {
 
 mod harness;
 
+mod additional;
 mod artifacts;
 mod budgets;
 mod chunked;
@@ -68,6 +69,7 @@ mod run_tty;
 mod save_export;
 mod signatures;
 mod storage_drivers;
+mod stress;
 mod unpack_vs_umoci;
 
 use std::process::ExitCode;
@@ -81,6 +83,7 @@ type Test = (&'static str, fn(&Env) -> Done);
 
 /// File, its tests, and whether they describe what every runtime must do (and so run on the peer too).
 const SUITES: &[(&str, &[Test], bool)] = &[
+    ("additional", additional::TESTS, false),
     ("artifacts", artifacts::TESTS, false),
     ("budgets", budgets::TESTS, false),
     ("chunked", chunked::TESTS, false),
@@ -133,6 +136,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("save_export", save_export::TESTS, false),
     ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
+    ("stress", stress::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
 ];
 

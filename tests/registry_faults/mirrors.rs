@@ -208,7 +208,28 @@ fn what_is_blocked_is_asked_for_nowhere() {
         "{e}"
     );
     c.blob(&image(&s), &Digest::of(b"x"), 1, 0).unwrap_err();
+    for term in ["", "word"] {
+        let e = c.search(&s.name(), term, 5).unwrap_err();
+        assert!(e.to_string().contains("blocked"), "{e}");
+    }
+    c.tags(&image(&s), None).unwrap_err();
+    c.referrers(&image(&s), &Digest::of(b"x"), None)
+        .unwrap_err();
+    c.has_blob(&image(&s), &Digest::of(b"x")).unwrap_err();
     assert_eq!(s.asked().len(), 0);
+    // Only a part of it is: all of it may be searched.
+    let text = format!(
+        "[[registry]]\nlocation = \"{}/some\"\nblocked = true",
+        s.name()
+    );
+    let c = Client::new(Options {
+        registries: Registries::parse(&text, Path::new("registries.conf")).unwrap(),
+        ..options()
+    });
+    c.manifest(&image(&s)).unwrap_err();
+    assert_eq!(s.asked().len(), 0);
+    let _ = c.search(&s.name(), "word", 5);
+    assert!(!s.asked().is_empty());
 }
 
 #[test]

@@ -551,6 +551,61 @@ fn a_token_for_pushing_is_asked_for() {
     );
 }
 
+/// One that refuses a token for reading (403) rather than ask for another; whoever comes without any is asked.
+#[test]
+fn a_token_for_pulling_is_not_tried_for_pushing() {
+    let all = content(10_000);
+    let (store, serve) = good();
+    let s = Server::start(move |a, out| {
+        if let Some(query) = a.path.strip_prefix("/token?") {
+            let scope = if query.contains("push") {
+                "push"
+            } else {
+                "pull"
+            };
+            return out.reply(200, &[], format!(r#"{{"token":"{scope}"}}"#).as_bytes());
+        }
+        let token = a.header("authorization").unwrap_or_default();
+        match (a.method.as_str(), token) {
+            ("HEAD", "Bearer pull" | "Bearer push") | (_, "Bearer push") => serve(a, out),
+            (_, "Bearer pull") => out.reply(403, &[], b""),
+            _ => {
+                // It does not say for what: that is known here.
+                let host = a.header("host").unwrap();
+                let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"x\"");
+                out.reply(401, &[("WWW-Authenticate", &challenge)], b"")
+            }
+        }
+    });
+    let c = client();
+    assert!(!c.has_blob(&image(&s), &Digest::of(&all)).unwrap());
+    push(&c, &s, &all).unwrap();
+    assert!(store.got() == all);
+    assert!(c.has_blob(&image(&s), &Digest::of(&all)).unwrap());
+    let asked = s.asked();
+    let tokens = asked.iter().filter(|a| a.path.starts_with("/token"));
+    let scopes: Vec<bool> = tokens.map(|a| a.path.contains("%2Cpush")).collect();
+    assert_eq!(scopes, [false, true], "one for each, and each kept");
+}
+
+/// A login is not asked for twice.
+#[test]
+fn a_login_for_pulling_is_one_for_pushing() {
+    let all = content(10_000);
+    let (store, serve) = good();
+    let s = Server::start(move |a, out| match a.header("authorization") {
+        Some(BASIC) => serve(a, out),
+        _ => out.reply(401, &[("WWW-Authenticate", "Basic realm=\"x\"")], b""),
+    });
+    let c = with_login(&s);
+    assert!(!c.has_blob(&image(&s), &Digest::of(&all)).unwrap());
+    push(&c, &s, &all).unwrap();
+    assert!(store.got() == all);
+    let asked = s.asked();
+    let refused = asked.iter().filter(|a| a.header("authorization").is_none());
+    assert_eq!(refused.count(), 1);
+}
+
 #[test]
 fn a_manifest_is_put_under_its_tag() {
     let s = Server::start(|a, out| match a.method.as_str() {

@@ -2,7 +2,7 @@
 
 use crate::cli::filters::PruneArgs;
 use crate::cli::{Failure, Global, human, text};
-use crate::ops::{self, prune};
+use crate::ops::prune;
 
 /// Remove all containers that have ended
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> 
     else {
         return Ok(0);
     };
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let pruned = prune::prune_containers(&store, &wanted)?;
     text::stdout(|out| {
         for id in &pruned.containers {

@@ -15,7 +15,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     match ops::images::find(&store, &args.image) {
         Ok(_) => Ok(0),
         Err(ops::Error::Store(store::Error::NoSuchImage { .. })) => Ok(EXIT_NO_SUCH_IMAGE),

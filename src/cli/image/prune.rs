@@ -2,7 +2,7 @@
 
 use crate::cli::filters::PruneArgs;
 use crate::cli::{Failure, Global, human, rmi, text};
-use crate::ops::{self, prune};
+use crate::ops::prune;
 
 /// Remove images that nothing uses
 ///
@@ -25,7 +25,7 @@ pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> 
     let Some(wanted) = args.prune.wanted(&[what], args.all)? else {
         return Ok(0);
     };
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let pruned = prune::prune_images(&store, &wanted)?;
     text::stdout(|out| {
         for removed in &pruned.images {

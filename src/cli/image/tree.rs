@@ -1,7 +1,7 @@
 //! `coracle image tree IMAGE`
 
 use crate::cli::{Failure, Global, human, text};
-use crate::ops::{self, tree};
+use crate::ops::tree;
 
 /// Show the layers of an image, and which images share them
 #[derive(Debug, clap::Args)]
@@ -11,7 +11,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let tree = tree::tree(&store, &args.image)?;
     let names = |names: &[crate::oci::Reference]| -> String {
         let names = names.iter().map(ToString::to_string);

@@ -2,7 +2,6 @@
 
 use super::{SaysArgs, print};
 use crate::cli::{Failure, Global};
-use crate::ops;
 use crate::ops::list::{self, Part, Says};
 
 /// Say something of an entry of a list, or with --index of the list itself
@@ -41,6 +40,6 @@ pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> 
         return Err(Failure::usage("there is nothing to say of it")
             .with_hint("give --annotation KEY=VALUE, --arch, --os, --variant or the like"));
     }
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     print(&list::annotate(&store, &args.list, &part, &says)?)
 }

@@ -2,7 +2,7 @@
 
 use super::{AccessArgs, annotation, map, print};
 use crate::cli::{Failure, Global, progress};
-use crate::ops::{self, list};
+use crate::ops::list;
 
 /// Make a list of images
 ///
@@ -28,7 +28,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let options = list::Options {
         access: args.access.access(),
         all: args.all,

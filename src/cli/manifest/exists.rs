@@ -1,7 +1,7 @@
 //! `coracle manifest exists LIST`
 
 use crate::cli::{Failure, Global};
-use crate::ops::{self, list};
+use crate::ops::list;
 
 /// As podman-manifest-exists(1).
 const EXIT_NO_SUCH_LIST: u8 = 1;
@@ -14,7 +14,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     Ok(match list::exists(&store, &args.list)? {
         true => 0,
         false => EXIT_NO_SUCH_LIST,

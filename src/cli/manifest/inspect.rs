@@ -20,7 +20,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let (access, progress) = (args.access.access(), progress::new(true));
     let bytes = list::inspect(&store, &args.list, &access, &*progress)?;
     let document: Value =

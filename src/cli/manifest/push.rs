@@ -50,7 +50,7 @@ pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> 
         Ok(name.strip_prefix("docker://").unwrap_or(name).parse()?)
     };
     let destination = args.destination.as_ref().map(plain).transpose()?;
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     list::check(&store, &args.list)?;
     let options = push::Options {
         access: args.access.access(),

@@ -2,7 +2,7 @@
 
 use super::print;
 use crate::cli::{Failure, Global};
-use crate::ops::{self, list};
+use crate::ops::list;
 
 /// Take an entry out of a list
 ///
@@ -16,6 +16,6 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     print(&list::remove(&store, &args.list, &args.image)?)
 }

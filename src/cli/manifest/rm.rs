@@ -16,7 +16,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     // All are looked at before the first one goes.
     for name in &args.lists {
         match list::check(&store, name) {

@@ -12,7 +12,11 @@ use super::super::{App, Command, Global};
 use super::Args;
 
 /// Variables that stand for options, which clap reads.
-const VARIABLES: [&str; 2] = ["CORACLE_MAX_LAYER_SIZE", "CORACLE_KEEP_BLOBS"];
+const VARIABLES: [&str; 3] = [
+    "CORACLE_MAX_LAYER_SIZE",
+    "CORACLE_KEEP_BLOBS",
+    "CORACLE_ADDITIONAL_STORES",
+];
 
 /// What clap would make of the arguments of the process, its own name among them; nothing if clap has to be asked.
 pub(in crate::cli) fn parse(words: &[OsString]) -> Option<App> {

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use crate::cli::{Failure, Global, human, text};
-use crate::ops;
 use crate::ops::check::{self, Fault, Options, Report};
 
 /// Something is broken, and still where it was.
@@ -28,7 +27,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let options = Options {
         quick: args.quick,
         repair: args.repair,

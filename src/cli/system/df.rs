@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::cli::table::Table;
 use crate::cli::{Failure, Global, format, human, text};
 use crate::oci::Reference;
-use crate::ops;
 use crate::ops::ps::State;
 use crate::ops::usage::{self, Usage};
 
@@ -33,7 +32,7 @@ struct Sum {
 }
 
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let store = ops::open_store(global.root.as_deref())?;
+    let store = global.store()?;
     let usage = usage::usage(&store)?;
     let sums = sums(&usage);
     if let Some(template) = format::wanted(args.format.as_deref()) {

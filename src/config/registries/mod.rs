@@ -1,7 +1,8 @@
 //! Where images come from, and what short names mean: containers-registries.conf(5), version 2.
 //!
 //! One main file, and drop-ins that overwrite it: the user's file takes the place of the machine's, and of
-//! its drop-ins. A host without any such file is the common case, and means: an image comes from where its
+//! its drop-ins. Above all of them stand the aliases that podman has recorded (`short-name-aliases.conf`), which are
+//! only ever read. A host without any such file is the common case, and means: an image comes from where its
 //! name says, and a short name is one of docker.io.
 
 mod file;
@@ -17,6 +18,8 @@ use crate::oci::{Reference, ReferenceError};
 
 const MAIN: &str = "containers/registries.conf";
 const DROP_INS: &str = "containers/registries.conf.d";
+/// Below the user's cache.
+const RECORDED: &str = "containers/short-name-aliases.conf";
 const SYSTEM: &str = "/etc";
 /// Larger than any sane file.
 const FILE_MAX: u64 = 4 << 20;
@@ -227,7 +230,25 @@ impl Registries {
                 all.read(&path)?;
             }
         }
+        if let Some(dir) = env.cache_home() {
+            all.recorded(&dir.join(RECORDED))?;
+        }
         Ok(all)
+    }
+
+    /// What the user has once answered podman. Such a file has aliases, and nothing else of it counts.
+    fn recorded(&mut self, path: &Path) -> Result<(), RegistriesError> {
+        let text = match read(path) {
+            Err(RegistriesError::Read { source, .. }) if is_absent(&source) => return Ok(()),
+            text => text?,
+        };
+        let file = File::parse(&text, path)?;
+        let only = File {
+            aliases: file.aliases,
+            ..File::default()
+        };
+        self.overwrite(only, path);
+        Ok(())
     }
 
     /// Whether there is such a file.
@@ -336,6 +357,17 @@ impl Registries {
             .is_some_and(|(_, (table, _))| table.insecure)
     }
 
+    /// Whether a repository, or a registry as such (an empty one), may be asked for anything at all.
+    pub fn allowed(&self, registry: &str, repository: &str) -> Result<(), RegistriesError> {
+        match self.rule(&format!("{registry}/{repository}")) {
+            Some((_, (table, path))) if table.blocked => Err(RegistriesError::Blocked {
+                prefix: table.prefix.clone(),
+                path: path.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The rule for a name, and how much of the name its prefix covers.
     fn rule(&self, name: &str) -> Option<(usize, &(Table, PathBuf))> {
         self.tables
@@ -351,19 +383,14 @@ impl Registries {
     /// Where to ask for an image, in this order; never empty. The last place is the one that the name means.
     pub fn places(&self, r: &Reference) -> Result<Vec<Place>, RegistriesError> {
         let whole = r.to_string();
-        let Some((length, (table, path))) = self.rule(&whole) else {
+        let Some((length, (table, _))) = self.rule(&whole) else {
             return Ok(vec![Place {
                 reference: r.clone(),
                 insecure: false,
                 mirror: false,
             }]);
         };
-        if table.blocked {
-            return Err(RegistriesError::Blocked {
-                prefix: table.prefix.clone(),
-                path: path.clone(),
-            });
-        }
+        self.allowed(r.registry(), &whole[r.registry().len() + 1..])?;
         // A prefix may reach into the tag, which then stays as it is.
         let name = r.name();
         let rest = name.get(length..).unwrap_or_default();

@@ -324,6 +324,22 @@ fn files_overwrite_each_other_in_order() {
     // The user's own file takes the place of all of the machine's.
     put("home/.config/containers/registries.conf", &search("own.io"));
     assert_eq!(x(&load(None).unwrap()), "own.io");
+    // What podman was told once stands above all files, and nothing but aliases is taken from there.
+    let recorded = "home/.cache/containers/short-name-aliases.conf";
+    put(
+        recorded,
+        &format!("{}[aliases]\nx = \"said.io/x\"", search("odd.io")),
+    );
+    let c = load(None).unwrap();
+    assert_eq!(
+        (x(&c).as_str(), c.default_registry()),
+        ("said.io", "own.io")
+    );
+    let because = c.meaning("x").unwrap().because;
+    assert_eq!(because, Because::Alias(tmp.path().join(recorded)));
+    put(recorded, "[aliases]\nx = \"no name\"");
+    assert!(matches!(load(None), Err(RegistriesError::Value { .. })));
+    fs::remove_file(tmp.path().join(recorded)).unwrap();
     put("mine.conf", &search("mine.io"));
     put("etc/containers/registries.conf.d/10-a.conf", "");
     assert_eq!(x(&load(Some("mine.conf")).unwrap()), "mine.io");

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 pub use change::{Change, ChangeError};
 
-use super::Error;
-use super::intake::{CONFIG_MAX, IntakeError};
+use super::intake::IntakeError;
 use super::made::{self, Made};
 use super::progress::Progress;
 use super::written::{Written, tell};
+use super::{Error, stored};
 use crate::layer::pack::{self, Packed, pack};
-use crate::oci::{Compression, Digest, MANIFEST_MAX, ManifestError, Reference, ReferenceError};
+use crate::oci::{Compression, Digest, ManifestError, Reference, ReferenceError};
 use crate::oci::{layer_compression, media};
 use crate::store::{ImageRecord, Store};
 
@@ -122,8 +122,8 @@ struct Base {
 
 impl Base {
     fn read(store: &Store, image: &ImageRecord) -> Result<Self, Error> {
-        let manifest = store.blobs().read(&image.manifest, MANIFEST_MAX)?;
-        let config = store.blobs().read(&image.id, CONFIG_MAX)?;
+        let manifest = stored::manifest(store, image)?;
+        let config = stored::config(store, &image.id)?;
         Ok(Self {
             manifest: serde_json::from_slice(&manifest).map_err(ManifestError::from)?,
             config: serde_json::from_slice(&config).map_err(IntakeError::Config)?,

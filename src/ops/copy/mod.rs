@@ -23,7 +23,7 @@ use super::intake::tar_index::Input;
 use super::intake::{self, Document, IntakeError, Source, digest_of};
 use super::list::{self, ListError};
 use super::progress::{Planned, Progress};
-use super::{Access, Error, pull, push, save};
+use super::{Access, Error, pull, push, save, stored};
 use crate::oci::{Digest, Digester, Manifest, Platform, Reference, media};
 use crate::store::{self, Store};
 use target::Target;
@@ -104,11 +104,14 @@ fn from_store(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Digest, Error> {
-    let mut image = store.images().find(name)?;
-    let whole = options.all && image.is_list();
-    if !whole {
-        image = list::in_store(store, image, options.platform.as_ref())?;
-    }
+    let ([image], _lease) = stored::leased(store, || {
+        let image = store.images().find(name)?;
+        Ok([match options.all && image.is_list() {
+            true => image,
+            false => list::in_store(store, image, options.platform.as_ref())?,
+        }])
+    })?;
+    let whole = image.is_list();
     if let Some(want) = options.platform.as_ref().filter(|p| !image.is_for(p)) {
         return Err(IntakeError::Platform {
             have: image.platform,

@@ -69,11 +69,17 @@ pub(super) fn fetch(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
+    // Others read the blobs of a store that is shared.
+    let keep = match store.shared_with() {
+        Some(_) => Keep::Blob,
+        None => options.keep,
+    };
     let mut seen = HashSet::new();
     let mut todo: Vec<&Wanted> = Vec::new();
     let mut plan = Vec::with_capacity(wanted.len());
     for layer in wanted {
-        let present = store.has_layer(&layer.diff_id);
+        let present = store.has_layer(&layer.diff_id)
+            && (store.shared_with().is_none() || store.blobs().has(&layer.blob));
         // An image may have the same layer twice.
         let first = seen.insert(&layer.diff_id);
         if first {
@@ -104,7 +110,7 @@ pub(super) fn fetch(
                 from,
                 layer,
                 limits: &options.limits,
-                keep: options.keep,
+                keep,
                 progress,
                 stop: &stop,
             };
@@ -163,7 +169,9 @@ impl Job<'_> {
             chunked,
         } = self.layer;
         let mut ingest = self.store.blobs().ingest(blob, *blob_size, self.keep)?;
-        if self.store.has_layer(diff_id) {
+        if self.store.has_layer(diff_id)
+            && (self.store.shared_with().is_none() || ingest.is_complete())
+        {
             // Whoever we waited for has done it all.
             return Ok(());
         }

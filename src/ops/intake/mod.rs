@@ -33,8 +33,8 @@ use serde::Deserialize;
 
 pub use error::IntakeError;
 
-use super::Error;
 use super::progress::Progress;
+use super::{Error, additional};
 use crate::layer;
 use crate::oci::{Digest, MANIFEST_MAX, Manifest, ManifestError, Platform, Reference, media};
 use crate::store::{self, ImageLayer, ImageRecord, Keep, Store};
@@ -228,6 +228,12 @@ pub(super) fn image(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<ImageRecord, Error> {
+    // What an additional store has need not be fetched.
+    let nearby = additional::Nearby {
+        store,
+        inner: source,
+    };
+    let source: &dyn Source = &nearby;
     let id = config_digest(&chosen.manifest)?;
     let bytes = match store.blobs().read(&id, CONFIG_MAX) {
         Ok(bytes) => bytes,
@@ -288,13 +294,7 @@ pub(super) fn image(
         members: None,
     };
     if names.references.is_empty() {
-        // An image that has a name keeps it.
-        match store.images().find(&record.id.to_string()) {
-            Ok(known) => record.reference = known.reference,
-            Err(store::Error::NoSuchImage { .. }) => {}
-            Err(e) => return Err(e.into()),
-        }
-        store.images().put(&record)?;
+        return Ok(store.images().put(&record)?);
     }
     for name in names.references.iter().rev() {
         record.reference = Some(name.clone());

@@ -19,7 +19,7 @@ pub use error::ListError;
 
 use super::inspect;
 use super::progress::Progress;
-use super::{Access, Error};
+use super::{Access, Error, stored};
 use crate::oci::{Digest, MANIFEST_MAX, ManifestError, Platform, Reference, ReferenceError};
 use crate::store::{self, ImageRecord, Member, Store};
 use found::{Found, Origin};
@@ -159,7 +159,7 @@ pub fn check(store: &Store, name: &str) -> Result<(), Error> {
 
 /// The image that is meant by `name` where one image is wanted: of a list the one for this machine.
 pub(super) fn image(store: &Store, name: &str) -> Result<ImageRecord, Error> {
-    in_store(store, store.images().find(name)?, None)
+    in_store(store, stored::find(store, name)?, None)
 }
 
 /// An image as it is; of a list the one for a platform, or this machine's, if the store has it: with the list's

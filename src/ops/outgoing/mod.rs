@@ -11,6 +11,7 @@ mod documents;
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 pub(super) use documents::{Described, Documents, documents};
 
@@ -25,6 +26,10 @@ use crate::store::{self, ImageLayer, ImageRecord, Packed, Store};
 
 /// Of a tar, this much tells whether an encoder is the one that made a blob.
 const PREFIX: usize = 1 << 20;
+
+/// Bytes of a tar that go from one thread to the next at once, and how often before it is waited.
+const PIECE: usize = 256 << 10;
+const QUEUE: usize = 4;
 
 /// Most repositories that are asked for one blob.
 const SOURCES_MAX: usize = 20;
@@ -95,18 +100,22 @@ pub(super) struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    /// The blob that the manifest names, from the store.
+    /// The blob that the manifest names, from the store or one that others share.
     pub(super) fn kept(&self) -> Result<Option<Blob>, Error> {
         let ImageLayer { blob, diff_id, .. } = self.layer;
-        if !self.store.blobs().has(blob) {
-            return Ok(None);
-        }
-        let path = self.store.blobs().path(blob);
-        Ok(Some(Blob {
+        let file = if self.store.blobs().has(blob) {
+            let path = self.store.blobs().path(blob);
+            Some(File::open(&path).map_err(|e| Error::file("open", &path, e))?)
+        } else {
+            let shared = self.store.additional().iter();
+            let mut shared = shared.filter_map(|a| a.blob(blob).transpose());
+            shared.next().transpose()?
+        };
+        Ok(file.map(|file| Blob {
             digest: blob.clone(),
             size: self.layer.blob_size,
             diff_id: diff_id.clone(),
-            file: File::open(&path).map_err(|e| Error::file("open", &path, e))?,
+            file,
             made: None,
             annotations: None,
         }))
@@ -222,13 +231,28 @@ impl Outgoing<'_> {
         rebuild(&self.store.layer_path(diff_id), recipe, diff_id, out)
     }
 
+    /// The tar is made and checked by one thread, and compressed by this one.
     fn rebuilt(&self, recipe: &Recipe, compression: Compression) -> Result<Blob, Error> {
         let spool = self.store.spool()?;
         let full = |e| Error::from(self.store.spool_failed(e));
         let mut sink = Sink::new(&spool, compression).map_err(full)?;
-        match self.tar(recipe, &mut sink) {
-            Err(RebuildError::Output(e)) => return Err(full(e)),
-            result => result?,
+        let (made, written) = std::thread::scope(|scope| {
+            let (chunks, receive) = Chunks::new();
+            let making = scope.spawn(move || {
+                let mut chunks = chunks;
+                self.tar(recipe, &mut chunks)?;
+                chunks.flush().map_err(RebuildError::Output)
+            });
+            let mut chunks = receive.iter();
+            let written = chunks.try_for_each(|chunk| sink.write_all(&chunk));
+            // Whoever still makes some is told that nobody wants them.
+            drop(receive);
+            (making.join(), written)
+        });
+        written.map_err(full)?;
+        match made {
+            Ok(made) => made?,
+            Err(panic) => std::panic::resume_unwind(panic),
         }
         let Sums {
             diff_id,
@@ -245,6 +269,37 @@ impl Outgoing<'_> {
             made: Some(compression),
             annotations,
         })
+    }
+}
+
+/// Bytes on their way to another thread, in pieces.
+struct Chunks {
+    send: SyncSender<Vec<u8>>,
+    piece: Vec<u8>,
+}
+
+impl Chunks {
+    fn new() -> (Self, Receiver<Vec<u8>>) {
+        let (send, receive) = mpsc::sync_channel(QUEUE);
+        let piece = Vec::with_capacity(PIECE);
+        (Self { send, piece }, receive)
+    }
+}
+
+impl Write for Chunks {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = buf.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&buf[..n]);
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        let gone = |_| io::ErrorKind::BrokenPipe.into();
+        self.send.send(piece).map_err(gone)
     }
 }
 

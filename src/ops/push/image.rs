@@ -8,22 +8,19 @@ use oci_spec::image::{Descriptor, ImageManifest};
 
 use super::{Kind, Options, Pushed};
 use crate::layer::{Compression, chunked};
-use crate::oci::{
-    self, Digest, Digester, MANIFEST_MAX, ManifestError, Reference, layer_compression,
-};
+use crate::oci::{self, Digest, Digester, ManifestError, Reference, layer_compression};
 use crate::ops::commit::Format;
-use crate::ops::intake::CONFIG_MAX;
 use crate::ops::list::Named;
 use crate::ops::outgoing::{Blob, Described, Documents, Outgoing, documents};
 use crate::ops::progress::{Planned, Progress};
-use crate::ops::{Error, jobs};
+use crate::ops::{Error, jobs, stored};
 use crate::registry::{self, Client, Upload};
 use crate::store::{self, ImageLayer, ImageRecord, Store};
 
 /// Layers at a time.
 const JOBS: usize = 4;
 
-/// One image on its way.
+/// One image on its way. The caller keeps in the store what it needs.
 pub(super) struct Image<'a> {
     store: &'a Store,
     image: &'a ImageRecord,
@@ -52,7 +49,7 @@ impl<'a> Image<'a> {
         if reference.digest().is_some() {
             return Err(Error::PushDigest(reference.clone()));
         }
-        let bytes = store.blobs().read(&image.manifest, MANIFEST_MAX)?;
+        let bytes = stored::manifest(store, image)?;
         let parsed = serde_json::from_slice(&bytes).map_err(ManifestError::from)?;
         Ok(Self {
             store,
@@ -68,7 +65,6 @@ impl<'a> Image<'a> {
 
     /// Under the name that it was to have.
     pub(super) fn push(self) -> Result<Pushed, Error> {
-        let _lease = self.store.lease(self.image.roots())?;
         let pushed = self.bring().and_then(|documents| {
             let (digest, manifest) = documents.manifest;
             self.put(self.reference, &manifest, &documents.media_type)?;
@@ -83,7 +79,7 @@ impl<'a> Image<'a> {
         pushed
     }
 
-    /// Under its digest alone, as an entry of a list. The caller keeps what it needs.
+    /// Under its digest alone, as an entry of a list.
     pub(super) fn push_nameless(&self) -> Result<Named, Error> {
         let documents = self.bring()?;
         let (digest, manifest) = documents.manifest;
@@ -103,7 +99,7 @@ impl<'a> Image<'a> {
 
     /// All but the manifest, which is to go last.
     fn bring(&self) -> Result<Documents, Error> {
-        let config = self.store.blobs().read(&self.image.id, CONFIG_MAX)?;
+        let config = stored::config(self.store, &self.image.id)?;
         let layers = self.layers()?;
         let own = &self.image.manifest;
         let manifest = self.manifest.0.clone();
@@ -206,7 +202,7 @@ impl<'a> Image<'a> {
                 });
             }
             None => {
-                let blob = outgoing.anew(Compression::default(), self.progress)?;
+                let blob = outgoing.anew(Compression::anew(), self.progress)?;
                 (blob, Some(layer.blob.clone()))
             }
         };

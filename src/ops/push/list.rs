@@ -22,7 +22,6 @@ pub(super) fn push(
     if reference.digest().is_some() {
         return Err(Error::PushDigest(reference.clone()));
     }
-    let _lease = store.lease(list.roots())?;
     let mut document = Document::parse(&store.blobs().read(&list.id, MANIFEST_MAX)?)?;
     if !options.bare {
         for member in list.members.iter().flatten() {

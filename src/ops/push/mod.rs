@@ -17,7 +17,7 @@ mod list;
 
 use super::commit::Format;
 use super::progress::Progress;
-use super::{Access, Error};
+use super::{Access, Error, stored};
 use crate::layer::Compression;
 use crate::oci::{Digest, Reference};
 use crate::store::{self, ImageRecord, Store};
@@ -81,7 +81,7 @@ pub fn push(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Pushed, Error> {
-    let image = store.images().find(name)?;
+    let ([image], _lease) = stored::leased(store, || Ok([stored::find(store, name)?]))?;
     let reference = match (destination, &image.reference) {
         (Some(destination), _) => destination,
         (None, Some(own)) => own,
@@ -90,7 +90,7 @@ pub fn push(
     one(store, &image, reference, options, progress)
 }
 
-/// Push an image, or a list with its images.
+/// Push an image, or a list with its images. The caller keeps in the store what they need.
 pub(super) fn one(
     store: &Store,
     image: &ImageRecord,
@@ -112,10 +112,13 @@ pub fn push_all(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Vec<Pushed>, Error> {
-    let mut images: Vec<ImageRecord> = store.images().list()?;
-    images.retain(|i| {
+    let of_it = |i: &ImageRecord| {
         (i.reference.as_ref()).is_some_and(|r| r.digest().is_none() && r.name() == name.name())
-    });
+    };
+    let (mut images, _lease) = stored::leased(store, || {
+        let all = store.images().list()?.into_iter();
+        Ok(all.filter(of_it).collect::<Vec<_>>())
+    })?;
     if images.is_empty() {
         return Err(store::Error::NoSuchImage {
             name: name.name(),

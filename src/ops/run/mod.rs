@@ -30,7 +30,7 @@ use self::user::Ids;
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
 use super::written::UNWATCHED_ANNOTATION;
-use super::{Error, LABELS_ANNOTATION, state};
+use super::{Error, LABELS_ANNOTATION, state, stored};
 use crate::host;
 use crate::monitor::{self, Ended, Signals};
 use crate::owners;
@@ -40,9 +40,6 @@ use crate::runtime::seccomp::Seccomp;
 use crate::runtime::{self, Plan, Stdin, WindowSize};
 use crate::store::{self, ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, Store};
 use crate::sys::exec::OwnExecutable;
-
-/// Image configurations are a few kilobytes; 4 MiB is the limit for manifests as well.
-const CONFIG_MAX: u64 = 4 << 20;
 
 /// Annotations that nobody else may set.
 const RESERVED: &str = "io.coracle.";
@@ -155,7 +152,7 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
             }
         }
     };
-    let config = store.blobs().read(&image.id, CONFIG_MAX)?;
+    let config = stored::config(store, &image.id)?;
     let config: ImageConfiguration =
         serde_json::from_slice(&config).map_err(|source| Error::ImageConfig {
             id: image.id.clone(),

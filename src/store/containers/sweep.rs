@@ -50,8 +50,11 @@ impl Containers<'_> {
             if self.config::<serde::de::IgnoredAny>(&entry)?.is_some() {
                 continue;
             }
-            if let Some(dir) = self.try_lock(&entry)? {
-                dir.remove()?;
+            match self.try_lock(&entry) {
+                Ok(Some(dir)) => dir.remove()?,
+                // Somebody is about to remove it, or has: whoever removes a container takes no lock of the store.
+                Ok(None) | Err(Error::NoSuchContainer(_)) => {}
+                Err(e) => return Err(e),
             }
         }
         Ok(())

@@ -80,7 +80,7 @@ fn containers_have_unique_ids_and_names() {
     // and so there are several.
     let removed = (0..20).any(|_| {
         let look = rustix::fs::open(&entry.path, atomic::DIR_FLAGS, Mode::empty()).unwrap();
-        assert!(lock::try_lock(&look, Kind::Shared).unwrap());
+        assert!(lock::try_lock(&look, lock::Kind::Shared).unwrap());
         assert!(!containers.is_locked(&entry).unwrap());
         std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));

@@ -113,8 +113,9 @@ fn an_image_that_lost_its_name_stays_until_removed() {
     let name = "again".parse().unwrap();
     images.tag(&nameless, &name).unwrap();
     assert_eq!(images.list().unwrap().len(), 2);
-    assert!(images.untag(&name, false).unwrap());
-    assert!(!images.untag(&name, false).unwrap());
+    let only = std::slice::from_ref(&name);
+    assert!(images.remove(&old.id, only, only).unwrap());
+    assert!(!images.remove(&old.id, only, only).unwrap());
     assert!(matches!(
         images.find(old.id.hex()),
         Err(Error::NoSuchImage { .. })
@@ -123,8 +124,49 @@ fn an_image_that_lost_its_name_stays_until_removed() {
         images.tag(&nameless, &name),
         Err(Error::NoSuchImage { .. })
     ));
-    assert_eq!(images.remove(&new.id).unwrap().len(), 1);
+    assert!(
+        images
+            .remove(
+                &new.id,
+                &[new.reference.clone().unwrap()],
+                &[new.reference.clone().unwrap()]
+            )
+            .unwrap()
+    );
     assert_eq!(images.list().unwrap(), []);
+}
+
+#[test]
+fn a_name_that_came_meanwhile_is_not_lost() {
+    let (_dir, store) = store();
+    let images = store.images();
+    let named = record(Some("app"), "a");
+    let app = [named.reference.clone().unwrap()];
+    images.put(&named).unwrap();
+    // Two look: one sees the one name and wants to remove the image, the other gives it another name.
+    let other: Reference = "other".parse().unwrap();
+    images.tag(&named, &other).unwrap();
+    assert!(!images.remove(&named.id, &app, &app).unwrap());
+    assert_eq!(images.list().unwrap().len(), 2);
+    let both = [app[0].clone(), other.clone()];
+    assert!(images.remove(&named.id, &both, &app).unwrap());
+    assert_eq!(images.list().unwrap()[0].reference, Some(other.clone()));
+    // One sees no name, and wants to remove what nobody can call any more.
+    images.put(&record(Some("other"), "b")).unwrap();
+    assert_eq!(images.find(named.id.hex()).unwrap().reference, None);
+    images.put(&named).unwrap();
+    assert!(!images.remove(&named.id, &[], &[]).unwrap());
+    // What comes without a name does not take one from another image.
+    images.put(&record(Some("app"), "b")).unwrap();
+    let stored = images.put(&record(None, "a")).unwrap();
+    assert_eq!(stored.reference, None);
+    assert_eq!(images.find("app").unwrap().id, record(None, "b").id);
+    assert_eq!(
+        images.put(&record(None, "b")).unwrap().reference,
+        Some(app[0].clone())
+    );
+    assert!(images.remove(&named.id, &[], &[]).unwrap());
+    assert!(images.find(named.id.hex()).is_err());
 }
 
 #[test]
@@ -221,9 +263,13 @@ fn a_list_keeps_its_images_and_nothing_of_what_it_was() {
     change(&images, &list_of("list:1", &[]));
     let list = change(&images, &list_of("list:1", &[&image]));
     assert_eq!(list.size(), image.size());
+    let shown = images.summaries().unwrap();
+    let shown = shown.iter().find(|s| s.id == list.id).unwrap();
+    assert_eq!((shown.is_list(), shown.size()), (true, image.size()));
     // One state of a list takes the place of the other; an image that loses its name stays.
     assert_eq!(images.list().unwrap().len(), 2);
-    images.remove(&image.id).unwrap();
+    let names = [image.reference.clone().unwrap()];
+    assert!(images.remove(&image.id, &names, &names).unwrap());
     store.gc(&[]).unwrap();
     assert!(store.has_layer(&image.layers[0].diff_id));
     let kept = images.by_id(&image.id).unwrap().unwrap();

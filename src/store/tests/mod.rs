@@ -133,12 +133,58 @@ fn a_lock_file_that_was_unlinked_does_not_lock() {
     let held = store.exclusive().unwrap();
     let waiting = store.clone();
     let (send, receive) = mpsc::channel();
-    std::thread::spawn(move || send.send(waiting.exclusive().unwrap()).unwrap());
+    let (done, until) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let _guard = waiting.exclusive().unwrap();
+        send.send(()).unwrap();
+        let _ = until.recv();
+    });
     // Time for it to open the file; if it comes later, there is nothing to be confused by.
     std::thread::sleep(Duration::from_millis(50));
     std::fs::remove_file(store.path(LOCK)).unwrap();
     drop(held);
-    let _guard = receive.recv().unwrap();
+    receive.recv().unwrap();
     // The thread has the new file's lock, not that of the unlinked one.
     assert!(impatient(&store).exclusive().is_err());
+    drop(done);
+}
+
+#[test]
+fn who_waits_to_be_alone_is_let_go_first() {
+    let (_dir, store) = store();
+    let held = store.shared().unwrap();
+    let (send, order) = mpsc::channel();
+    let wait = |name: &'static str, lock: fn(&Store) -> Result<Guard, Error>| {
+        let (store, send) = (store.clone(), send.clone());
+        std::thread::spawn(move || {
+            let _guard = lock(&store).unwrap();
+            send.send(name).unwrap();
+        })
+    };
+    let alone = wait("alone", Store::exclusive);
+    while !store.path(WANTED).exists() {
+        std::thread::yield_now();
+    }
+    // Made first, then locked.
+    std::thread::sleep(Duration::from_millis(20));
+    // Who comes now waits, but not one who is waited for.
+    let shared = wait("shared", Store::shared);
+    let since = std::time::Instant::now();
+    drop(store.shared().unwrap());
+    assert!(since.elapsed() < Duration::from_millis(500));
+    assert!(order.recv_timeout(Duration::from_millis(100)).is_err());
+    drop(held);
+    assert_eq!(
+        [order.recv().unwrap(), order.recv().unwrap()],
+        ["alone", "shared"]
+    );
+    alone.join().unwrap();
+    shared.join().unwrap();
+    assert!(!store.path(WANTED).exists());
+    // One who died while he waited holds up nobody.
+    std::fs::write(store.path(WANTED), "").unwrap();
+    let since = std::time::Instant::now();
+    drop(store.shared().unwrap());
+    assert!(since.elapsed() < Duration::from_millis(500));
+    assert!(!store.path(WANTED).exists());
 }
