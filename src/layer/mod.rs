@@ -40,6 +40,8 @@
 //! directory cannot be renamed to another parent: publish a layer by renaming the parent of `dest`.
 //! Nothing is synced; that is the store's business.
 //!
+//! [`chunked`] makes a tar of parts of a blob and of files that are here; it goes the same way.
+//!
 //! Used by `ops` (pull, load) and `store` (removal). Uses `oci` for digests only.
 
 mod attic;

@@ -94,20 +94,21 @@ fn relay(mut from: TcpStream, mut to: TcpStream, bytes: &AtomicU64) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
-/// A registry of the test's own with both images, pushed by us: its name, and the size of the second one's layer.
-fn pushed(own: &Env) -> (Registry, u64) {
+/// A registry of the test's own with both images, pushed by us, and the size of the second one's layer. Registries
+/// share what they have, so the repository has a name of its own.
+fn pushed(own: &Env, repository: &str) -> (Registry, u64) {
     let registry = Registry::start(own, "", "");
     for (tag, tar) in [("old", old()), ("new", new())] {
         let file = own.file(&format!("{tag}.tar"), tar);
         let local = format!("localhost/{tag}:1");
         own.cmd(["import"]).arg(&file).arg(&local).ok();
-        let to = format!("{}/chunked:{tag}", registry.name);
+        let to = format!("{}/{repository}:{tag}", registry.name);
         let out = own
             .cmd(["push", "-q", "--compression=zstd:chunked", &local, &to])
             .ok();
         assert_eq!(out.err(), "");
     }
-    let layer = &manifest(&format!("{}/chunked:new", registry.name))["layers"][0];
+    let layer = &manifest(&format!("{}/{repository}:new", registry.name))["layers"][0];
     (registry, layer["size"].as_u64().unwrap())
 }
 
@@ -140,9 +141,9 @@ fn layer(e: &Env) -> Vec<String> {
 fn a_pull_moves_what_is_missing(e: &Env) -> Done {
     e.need(Feature::Program("skopeo"))?;
     let own = e.with_own_store();
-    let (registry, size) = pushed(&own);
+    let (registry, size) = pushed(&own, "moved");
     let whole = own.with_root(own.dir.join("whole"));
-    let name = |registry: &str, tag: &str| format!("{registry}/chunked:{tag}");
+    let name = |registry: &str, tag: &str| format!("{registry}/moved:{tag}");
     whole.cmd(["pull", "-q", &name(&registry.name, "new")]).ok();
 
     let parts = own.with_root(own.dir.join("parts"));
@@ -187,15 +188,15 @@ fn a_pull_moves_what_is_missing(e: &Env) -> Done {
 fn what_came_in_parts_goes_out_as_it_was(e: &Env) -> Done {
     e.need(Feature::Program("skopeo"))?;
     let own = e.with_own_store();
-    let (registry, _) = pushed(&own);
-    let before = raw(&format!("{}/chunked:new", registry.name));
+    let (registry, _) = pushed(&own, "kept");
+    let before = raw(&format!("{}/kept:new", registry.name));
     let parts = own.with_root(own.dir.join("parts"));
     for tag in ["old", "new"] {
         parts
-            .cmd(["pull", "-q", &format!("{}/chunked:{tag}", registry.name)])
+            .cmd(["pull", "-q", &format!("{}/kept:{tag}", registry.name)])
             .ok();
     }
-    let name = format!("{}/chunked:new", registry.name);
+    let name = format!("{}/kept:new", registry.name);
     drop(registry);
     let to = format!("{}/chunked/again:1", e.machine.registry);
     let out = parts.cmd(["push", &name, &to]).ok();
@@ -224,8 +225,8 @@ fn other_tools_read_it(e: &Env) -> Done {
     e.need(Feature::Root)?;
     e.need(Feature::Program("podman"))?;
     let own = e.with_own_store();
-    let (registry, _) = pushed(&own);
-    let name = format!("{}/chunked:new", registry.name);
+    let (registry, _) = pushed(&own, "others");
+    let name = format!("{}/others:new", registry.name);
     let id = manifest(&name)["config"]["digest"].clone();
     // It takes no path of more than 50 characters.
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -250,7 +251,7 @@ fn other_tools_read_it(e: &Env) -> Done {
         "{layer}"
     );
     let parts = own.with_root(own.dir.join("parts"));
-    for name in [&format!("{}/chunked:old", registry.name), &theirs] {
+    for name in [&format!("{}/others:old", registry.name), &theirs] {
         parts.cmd(["pull", "-q", name]).ok();
     }
     parts.cmd(["system", "check"]).ok();

@@ -151,8 +151,11 @@ pub struct Position {
 impl Position {
     /// Most bytes of a section as it is in the blob.
     pub const PACKED_MAX: u64 = 16 << 20;
-    /// Most bytes of a section once it is inflated. It is read as a stream.
-    pub const PLAIN_MAX: u64 = 256 << 20;
+    /// Most bytes of the table once it is inflated, of some 350 bytes an entry. It is read as a stream, but one string
+    /// may be all of it.
+    pub const TOC_MAX: u64 = 64 << 20;
+    /// The same of the tar-split, which is read line by line.
+    pub const SPLIT_MAX: u64 = 256 << 20;
 
     /// From the annotations of a layer of `size` bytes; `None` if it has no table, or no tar-split, without
     /// which the tar cannot be made again.
@@ -172,8 +175,10 @@ impl Position {
         };
         Ok(Some(Self {
             digest: digest.parse().map_err(|_| wrong(TOC_DIGEST, digest))?,
-            toc: section::<4>(toc, size, TOC)?.ok_or_else(|| wrong(TOC_POSITION, toc))?,
-            split: section::<3>(split, size, SPLIT)?.ok_or_else(|| wrong(SPLIT_POSITION, split))?,
+            toc: section::<4>(toc, size, (TOC, Self::TOC_MAX))?
+                .ok_or_else(|| wrong(TOC_POSITION, toc))?,
+            split: section::<3>(split, size, (SPLIT, Self::SPLIT_MAX))?
+                .ok_or_else(|| wrong(SPLIT_POSITION, split))?,
         }))
     }
 }
@@ -184,7 +189,7 @@ const SHOWN_MAX: usize = 100;
 fn section<const N: usize>(
     text: &str,
     size: u64,
-    what: &'static str,
+    (what, plain_max): (&'static str, u64),
 ) -> Result<Option<Section>, Error> {
     let mut numbers = [TOC_TYPE; 4];
     let mut words = text.split(':');
@@ -202,7 +207,7 @@ fn section<const N: usize>(
     let (Some(end), None, TOC_TYPE, 1..) = (end, words.next(), kind, length) else {
         return Ok(None);
     };
-    for (n, max) in [(length, Position::PACKED_MAX), (plain, Position::PLAIN_MAX)] {
+    for (n, max) in [(length, Position::PACKED_MAX), (plain, plain_max)] {
         if n > max {
             return Err(Error::TooLarge { what, max });
         }
@@ -267,8 +272,8 @@ mod tests {
         }
         for (toc, split) in [
             ("1:16777217:1:1", "1:1:1"),
-            ("1:1:268435457:1", "1:1:1"),
-            ("1:1:1:1", "1:1:999999999999"),
+            ("1:1:67108865:1", "1:1:1"),
+            ("1:1:1:1", "1:1:268435457"),
         ] {
             let e = of(toc, split).unwrap_err();
             assert!(matches!(e, Error::TooLarge { .. }), "{toc} {split}: {e}");

@@ -134,7 +134,11 @@ fn attempt(job: &Job<'_>, position: &Position, ingest: &BlobIngest) -> Result<bo
 /// Trees and recipes of the layers in which files may be, those of images from the same repository first; they are not
 /// collected as long as the lease is held.
 fn others(job: &Job<'_>) -> Result<(Vec<(PathBuf, PathBuf)>, Lease), Error> {
-    let mut images = job.store.images().list()?;
+    // What is wrong with other images is no matter of this one.
+    let mut images = job.store.images().list().unwrap_or_else(|e| {
+        log::debug!("no image is looked through: {e}");
+        Vec::new()
+    });
     let other =
         |repositories: &[String]| !repositories.iter().any(|r| Some(r.as_str()) == job.from);
     images.sort_by_key(|image| other(&image.repositories));

@@ -114,8 +114,8 @@ fn annotations(text: &str) {
     let keys = keys.map(|key| format!("io.github.containers.zstd-chunked.{key}"));
     let values = text.split('\n').map(str::to_owned);
     if let Ok(Some(p)) = Position::of(&keys.into_iter().zip(values).collect(), MAX) {
-        for s in [p.toc, p.split] {
-            assert!(s.at.start < s.at.end && s.at.end <= MAX && s.plain <= Position::PLAIN_MAX);
+        for (s, max) in [(p.toc, Position::TOC_MAX), (p.split, Position::SPLIT_MAX)] {
+            assert!(s.at.start < s.at.end && s.at.end <= MAX && s.plain <= max);
         }
     }
 }
