@@ -6,17 +6,11 @@ use std::sync::OnceLock;
 
 use coracle::oci::{Digest, media};
 use coracle::ops::load::{Input, Request};
-use coracle::ops::progress::Progress;
+use coracle::ops::progress::Silent;
 use coracle::ops::{IntakeOptions, history, inspect, load, rmi};
 use coracle::store::Store;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-
-struct Silent;
-
-impl Progress for Silent {
-    fn warn(&self, _: &str) {}
-}
 
 fn place() -> &'static Path {
     static PLACE: OnceLock<tempfile::TempDir> = OnceLock::new();
@@ -59,7 +53,7 @@ fuzz_target!(|config: &[u8]| {
     };
     for loaded in load::load(&store, &request, &Silent).into_iter().flatten() {
         let id = loaded.image.id.to_string();
-        let _ = inspect::inspect(&store, &id);
+        let _ = inspect::inspect(&store, &id, &inspect::Options::default(), &Silent);
         let _ = history::history(&store, &id);
         rmi::remove(&store, &id, true).expect("it can be removed");
     }
