@@ -311,6 +311,7 @@ mod tests {
     #[test]
     fn each_option_of_clap_is_known_or_rare() {
         let rare = [
+            "additional-store",
             "arch",
             "authfile",
             "cert-dir",
@@ -330,8 +331,15 @@ mod tests {
             .filter_map(|n| n.strip_prefix("--"))
             .chain(rare)
             .collect();
-        for long in run.get_arguments().filter_map(clap::Arg::get_long) {
-            assert!(known.contains(&long), "--{long}: here, or left to clap?");
+        for option in app.get_arguments().chain(run.get_arguments()) {
+            if let Some(long) = option.get_long() {
+                assert!(known.contains(&long), "--{long}: here, or left to clap?");
+            }
+            // A variable that is not named here would be passed over in silence.
+            if let Some(variable) = option.get_env() {
+                let known = VARIABLES.iter().any(|v| *v == variable);
+                assert!(known, "{variable:?} stands for an option");
+            }
         }
     }
 
