@@ -34,13 +34,13 @@ pub(super) struct Args {
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = global.store()?;
-    let names = match args.all {
-        true => rm::all(&store)?,
-        false => args.containers.clone(),
-    };
     let how = rm::How {
         force: args.force,
         timeout: args.time,
+    };
+    let names = match args.all {
+        true => rm::all(&store, &how)?,
+        false => args.containers.clone(),
     };
     let mut code = 0;
     let mut orphans = false;

@@ -145,6 +145,7 @@ fn serve(
         tty: container.terminal.is_some(),
         emulated: container.supervisor.is_some(),
         input: false,
+        streams: false,
     };
     loop {
         let mut fds = vec![

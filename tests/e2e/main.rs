@@ -49,6 +49,7 @@ mod identity_sockets;
 mod images;
 mod inspect;
 mod leaks;
+mod lifecycle;
 mod login;
 mod manifests;
 mod nested;
@@ -116,6 +117,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("images", images::TESTS, false),
     ("inspect", inspect::TESTS, false),
     ("leaks", leaks::TESTS, false),
+    ("lifecycle", lifecycle::TESTS, false),
     ("login", login::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
