@@ -17,6 +17,7 @@ mod error;
 mod init;
 mod mounts;
 mod plan;
+mod process;
 pub mod seccomp;
 mod spawn;
 
@@ -26,4 +27,5 @@ pub use mounts::{MountOptionError, MountOptions};
 pub use plan::{
     Devices, IdMap, Identity, Mapping, Options, Plan, PlanError, ProcFs, Stdin, WindowSize,
 };
+pub use process::Process;
 pub use spawn::{Started, spawn};

@@ -145,7 +145,8 @@ impl Drop for Starting {
 /// The exit code depends on where and how the start failed, never on a text.
 fn failed(plan: &Plan, f: Failure) -> Error {
     let program = || {
-        plan.args
+        plan.process
+            .args
             .first()
             .map(|a| a.to_string_lossy().into_owned())
             .unwrap_or_default()

@@ -15,7 +15,7 @@ use crate::runtime::channel::{Channel, FromInit};
 
 /// Make it, bind it on /dev/console, send the master away. Returns the container's end.
 pub(super) fn open(plan: &Plan, channel: &Channel) -> Result<Option<OwnedFd>> {
-    let Some(window) = plan.terminal else {
+    let Some(window) = plan.process.terminal else {
         return Ok(None);
     };
     let at = |what: &'static str| move || what.to_owned();
