@@ -8,6 +8,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::channel::{Channel, FromInit, FromParent, Received};
 use super::plan::Plan;
+use super::process::Process;
 use super::{Error, Failure, Stage, init};
 use crate::emulate::{self, Supervisor};
 use crate::rootfs::{Root, fuse_arguments};
@@ -95,15 +96,16 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
                     .map_err(|e| Error::Parent("sendmsg", e))?;
             }
             Received::Message(FromInit::Console, fd) => terminal = fd,
-            Received::Message(FromInit::Failed(f), _) => return Err(failed(plan, f)),
+            Received::Message(FromInit::Failed(f), _) => return Err(failed(&plan.process, f)),
             Received::ExecErrno(errno) => {
                 let failure = Failure {
                     stage: Stage::Exec,
                     what: String::new(),
                     errno,
                 };
-                return Err(failed(plan, failure));
+                return Err(failed(&plan.process, failure));
             }
+            Received::Message(FromInit::Listener, _) => return Err(Error::Vanished),
             Received::Closed => break,
         }
     }
@@ -122,12 +124,12 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
 
 /// A child that must not outlive a failed start.
 #[derive(Default)]
-struct Starting {
-    child: Option<Child>,
+pub(super) struct Starting {
+    pub child: Option<Child>,
 }
 
 impl Starting {
-    fn pidfd(&self) -> Result<BorrowedFd<'_>, Error> {
+    pub(super) fn pidfd(&self) -> Result<BorrowedFd<'_>, Error> {
         Ok(self.child.as_ref().ok_or(Error::Vanished)?.pidfd.as_fd())
     }
 }
@@ -143,9 +145,9 @@ impl Drop for Starting {
 }
 
 /// The exit code depends on where and how the start failed, never on a text.
-fn failed(plan: &Plan, f: Failure) -> Error {
+pub(super) fn failed(process: &Process, f: Failure) -> Error {
     let program = || {
-        plan.process
+        process
             .args
             .first()
             .map(|a| a.to_string_lossy().into_owned())

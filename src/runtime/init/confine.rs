@@ -1,6 +1,6 @@
 //! The last steps before the program: giving up what it must not have.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
@@ -9,7 +9,8 @@ use rustix::thread::{
 
 use super::{Context as _, Process, Result, Stage};
 use crate::emulate;
-use crate::runtime::channel::Channel;
+use crate::runtime::channel::{Channel, FromInit};
+use crate::runtime::seccomp::Filter;
 use crate::sys;
 
 /// Capabilities and no_new_privs.
@@ -86,6 +87,25 @@ fn around(
     act(from, u32::MAX).at(Stage::Confine, closing)
 }
 
+fn identity(what: &'static str) -> impl FnOnce() -> String {
+    move || what.to_owned()
+}
+
+fn listener(filter: &Filter) -> Result<OwnedFd> {
+    sys::notify::install(&filter.program, filter.flags)
+        .at(Stage::Identity, identity("seccomp(listener)"))
+}
+
+/// The filter of a further process. Its listener goes to who starts it, and by him to the supervisor.
+pub(super) fn filter_further(process: &Process, channel: &Channel) -> Result<()> {
+    match (&process.filter, &process.identity) {
+        (Some(f), Some(_)) => channel
+            .send_unasked(&FromInit::Listener, listener(f)?.as_fd())
+            .at(Stage::Identity, identity("sendmsg")),
+        _ => filter(process, None),
+    }
+}
+
 /// The system call filter, and its listener to the supervisor: from here on it answers for us, too.
 pub(super) fn filter(process: &Process, supervisor: Option<BorrowedFd<'_>>) -> Result<()> {
     let Some(f) = &process.filter else {
@@ -94,13 +114,11 @@ pub(super) fn filter(process: &Process, supervisor: Option<BorrowedFd<'_>>) -> R
     let Some(supervisor) = supervisor else {
         return sys::seccomp::install(&f.program, f.flags).at(Stage::Confine, || "seccomp".into());
     };
-    let identity = |what: &'static str| move || what.to_owned();
     // Its reason why not went to the parent.
     emulate::await_ready(supervisor).at(Stage::Identity, identity("recv"))?;
     // Before the filter, which may forbid it.
     let own = emulate::own_pidfd().at(Stage::Identity, identity("pidfd_open"))?;
-    let listener = sys::notify::install(&f.program, f.flags)
-        .at(Stage::Identity, identity("seccomp(listener)"))?;
+    let listener = listener(f)?;
     // Ours must be closed when the exec is asked about: should the supervisor end, there must be no
     // other listener to wait for.
     emulate::hand_over(supervisor, own.as_fd(), listener.as_fd())

@@ -84,14 +84,21 @@ fn rlimit(number: u32) -> Option<Resource> {
 
 /// Enter the working directory, making it where it is missing, as docker does for WORKDIR and `-w`.
 pub(super) fn working_directory(process: &Process) -> Result<()> {
-    let what = || process.cwd.display().to_string();
-    match chdir(&process.cwd) {
-        Err(rustix::io::Errno::NOENT) => {
-            std::fs::create_dir_all(&process.cwd).at(Stage::WorkingDirectory, what)?;
-            chdir(&process.cwd).at(Stage::WorkingDirectory, what)?;
+    match enter_directory(process) {
+        Err(f) if f.errno == libc::ENOENT => {
+            let dir = &process.cwd;
+            let what = || dir.display().to_string();
+            std::fs::create_dir_all(dir).at(Stage::WorkingDirectory, what)?;
+            enter_directory(process)
         }
-        other => other.at(Stage::WorkingDirectory, what)?,
+        other => other,
     }
+}
+
+/// Enter the working directory, which must be there.
+pub(super) fn enter_directory(process: &Process) -> Result<()> {
+    let what = || process.cwd.display().to_string();
+    chdir(&process.cwd).at(Stage::WorkingDirectory, what)?;
     // Standard input may be a directory of the host, and /proc/self/fd/0 a way there. The kernel names
     // a place outside of the root "(unreachable)".
     let cwd = getcwd(Vec::new()).at(Stage::WorkingDirectory, what)?;

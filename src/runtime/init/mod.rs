@@ -4,6 +4,7 @@
 
 mod confine;
 mod inside;
+pub(super) mod join;
 mod memory;
 mod mounts;
 mod program;
@@ -88,14 +89,18 @@ fn start(plan: &Plan, channel: &Channel, supervisor: Option<BorrowedFd<'_>>) -> 
     ];
     confine::close_all(process, &keep)?;
     protect::all(plan, empty)?;
-    let tty = terminal::open(plan, channel)?;
+    let tty = terminal::open(process, channel)?;
     inside::score(process)?;
     let cwd_made = inside::working_directory(process);
     inside::limits(process)?;
     terminal::adopt(tty)?;
     cwd_made?;
     confine::privileges(process)?;
-    let (program, word) = program::prepare(process, plan.init, channel)?;
+    let first = match plan.init {
+        true => program::First::Init,
+        false => program::First::Program(process.executable),
+    };
+    let (program, word) = program::prepare(process, first, channel)?;
     umask(Mode::from_bits_truncate(process.umask));
     confine::descriptors(process, channel)?;
     // Last, since a filter may forbid any of the above.

@@ -13,7 +13,7 @@ use super::{Context as _, Failure, Process, Result, Stage};
 use crate::emulate::creds::Executable;
 use crate::emulate::rules::UNASKED_EXEC;
 use crate::runtime::channel::Channel;
-use crate::sys::exec::Prepared;
+use crate::sys::exec::{OwnExecutable, Prepared};
 
 /// What execvp(3) searches when the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -21,9 +21,22 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 /// Larger files of this kind exist only to hurt.
 const PASSWD_MAX: u64 = 1 << 20;
 
+/// What is executed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// `coracle-init`, which starts the program as its child.
+    Init,
+    /// The program, by way of our stub where our own file is exposed.
+    Program(OwnExecutable),
+}
+
 /// Look the program up in the container's PATH and prepare its execution. The number is what its exec
 /// carries for the filter, see [`UNASKED_EXEC`].
-pub(super) fn prepare(process: &Process, init: bool, channel: &Channel) -> Result<(Prepared, u32)> {
+pub(super) fn prepare(
+    process: &Process,
+    first: First,
+    channel: &Channel,
+) -> Result<(Prepared, u32)> {
     let name = process
         .args
         .first()
@@ -35,17 +48,11 @@ pub(super) fn prepare(process: &Process, init: bool, channel: &Channel) -> Resul
         env.push(home(process.uid));
     }
     let changes_nobody = changes_nobody(process, &path);
-    let prepared = if init {
-        super::reaper::prepare(path, process.args.clone(), env, channel)?
-    } else {
-        crate::sys::exec::prepare(
-            path,
-            process.args.clone(),
-            env,
-            channel.fd(),
-            process.executable,
-        )
-        .at(Stage::Exec, || "memfd".into())?
+    let args = process.args.clone();
+    let prepared = match first {
+        First::Init => super::reaper::prepare(path, args, env, channel)?,
+        First::Program(own) => crate::sys::exec::prepare(path, args, env, channel.fd(), own)
+            .at(Stage::Exec, || "memfd".into())?,
     };
     let unasked = prepared.is_ours() || changes_nobody;
     Ok((prepared, if unasked { UNASKED_EXEC } else { 0 }))
