@@ -52,7 +52,7 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
     let (ours, theirs) = Channel::pair().map_err(|e| Error::Parent("socketpair", e))?;
     // Before the child, whose exec it has to answer while we sleep.
     let mut supervising = Starting::default();
-    let mut socket = None;
+    let (mut socket, mut further) = (None, None);
     if let Some(setup) = &plan.supervisor {
         let report = |begun, call: &'static str, e| {
             // There is another way only as long as the program has done nothing.
@@ -67,6 +67,7 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
         let (supervisor, end) =
             emulate::start(setup, theirs.fd(), report).map_err(|e| Error::Parent("fork", e))?;
         supervising.child = Some(supervisor.process);
+        further = Some(supervisor.socket);
         socket = Some(end);
     }
     let socket_fd = socket.as_ref().map(AsFd::as_fd);
@@ -118,7 +119,8 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
         supervisor: supervising
             .child
             .take()
-            .map(|process| Supervisor { process }),
+            .zip(further)
+            .map(|(process, socket)| Supervisor { process, socket }),
     })
 }
 
