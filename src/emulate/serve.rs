@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::World;
 use super::caller::Caller;
-use super::further;
+use super::further::{self, Asked};
 use super::handlers::{Reply, Scratch, handle};
 use crate::sys::clone::exit_now;
 use crate::sys::notify::{self, Answer, Notification};
@@ -243,11 +243,12 @@ fn wake_if_made() -> Option<BorrowedFd<'static>> {
     WAKE.get()?.as_ref().map(|fd| fd.as_fd())
 }
 
-/// A further process: make it known, and have somebody answer for it.
+/// What is asked over the socket. A further process is made known, and somebody answers for it.
 fn take(world: &'static World, all: &mut Vec<Watched>, socket: &mut Option<OwnedFd>) {
     let Some(from) = socket.as_ref() else { return };
     let taken = match further::receive(from.as_fd()) {
-        Ok(Some(asked)) => further::introduce(world, asked),
+        Ok(Some(Asked::Whose(pids))) => return further::tell(world, from.as_fd(), &pids),
+        Ok(Some(Asked::Add(further))) => further::introduce(world, further),
         // The command has ended, and so will we.
         Ok(None) => {
             *socket = None;

@@ -314,7 +314,7 @@ impl Plan {
                     .rlimits()
                     .iter()
                     .flatten()
-                    .map(|r| (rlimit_number(r.typ()), r.soft(), r.hard()))
+                    .map(|r| (resource(r.typ()), r.soft(), r.hard()))
                     .collect(),
                 umask: user.umask().unwrap_or(0o022),
                 oom_score_adj: process.oom_score_adj(),
@@ -424,7 +424,8 @@ fn devices(list: Option<&[oci_spec::runtime::LinuxDevice]>) -> Result<Vec<Device
         .collect()
 }
 
-fn rlimit_number(t: PosixRlimitType) -> u32 {
+/// The number of a limit for setrlimit(2).
+pub fn resource(t: PosixRlimitType) -> u32 {
     let n = match t {
         PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
         PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
