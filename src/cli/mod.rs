@@ -3,11 +3,14 @@
 
 mod artifact;
 mod ask;
+mod attach;
 mod commit;
 mod container;
 mod copy;
+mod create;
 mod diff;
 mod doctor;
+mod exec;
 mod export;
 mod filters;
 mod format;
@@ -18,17 +21,20 @@ mod images;
 mod import;
 mod inspect;
 mod intake;
+mod kill;
 mod listing;
 mod load;
 mod login;
 mod logout;
 mod manifest;
 mod output;
+mod pause;
 mod progress;
 mod prompt;
 mod ps;
 mod pull;
 mod push;
+mod rename;
 mod report;
 mod rm;
 mod rmi;
@@ -37,15 +43,20 @@ mod run_values;
 mod save;
 mod search;
 mod sign;
+mod start;
+mod stop;
 mod system;
 mod table;
 mod tag;
 mod tags;
 mod template;
 mod text;
+mod top;
 mod unsupported;
 mod untag;
 mod verify;
+mod wait;
+mod which;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -103,36 +114,48 @@ impl Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Artifact(artifact::Args),
+    Attach(attach::Args),
     Commit(commit::Args),
     Completion(completion::Args),
     Container(Box<container::Args>),
     Copy(copy::Args),
+    Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Exec(Box<exec::Args>),
     Export(export::Args),
     History(history::Args),
     Image(image::Args),
     Images(images::Args),
     Import(import::Args),
     Inspect(inspect::Args),
+    Kill(kill::Args),
     Load(load::Args),
     Login(login::Args),
     Logout(logout::Args),
     Manifest(manifest::Args),
+    Pause(pause::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
+    Rename(rename::Args),
+    Restart(stop::RestartArgs),
     Rm(rm::Args),
     Rmi(rmi::Args),
     Run(Box<run::Args>),
     Save(save::Args),
     Search(search::Args),
     Sign(sign::Args),
+    Start(start::Args),
+    Stop(stop::Args),
     System(system::Args),
     Tag(tag::Args),
     Tags(tags::Args),
+    Top(top::Args),
+    Unpause(pause::UnpauseArgs),
     Untag(untag::Args),
     Verify(verify::Args),
+    Wait(wait::Args),
 }
 
 mod completion {
@@ -160,16 +183,17 @@ mod completion {
 /// Parse the arguments, do what they say, and return the exit code.
 pub fn main() -> u8 {
     let mut args = std::env::args_os();
-    if std::env::args_os()
-        .next()
-        .is_some_and(|name| name == ops::INIT_NAME)
-    {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if name == ops::INIT_NAME {
         let args: Vec<_> = args
             .by_ref()
             .skip(1)
             .filter_map(|a| CString::new(a.into_encoded_bytes()).ok())
             .collect();
         return ops::init_main(&args);
+    }
+    if name == ops::MONITOR_NAME {
+        return ops::monitor_main(args.skip(1));
     }
     run(args)
 }
@@ -189,36 +213,48 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let global = &app.global;
     let result = match app.command {
         Command::Artifact(a) => artifact::exec(global, &a),
+        Command::Attach(a) => attach::exec(global, &a),
         Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
         Command::Container(a) => container::exec(global, *a),
         Command::Copy(a) => copy::exec(global, &a),
+        Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
+        Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
         Command::Image(a) => image::exec(global, &a),
         Command::Images(a) => images::exec(global, &a),
         Command::Import(a) => import::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
+        Command::Kill(a) => kill::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
         Command::Login(a) => login::exec(global, &a),
         Command::Logout(a) => logout::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
+        Command::Pause(a) => pause::pause(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
         Command::Push(a) => push::exec(global, &a),
+        Command::Rename(a) => rename::exec(global, &a),
+        Command::Restart(a) => stop::restart(global, &a),
         Command::Rm(a) => rm::exec(global, &a),
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),
         Command::Save(a) => save::exec(global, &a),
         Command::Search(a) => search::exec(global, &a),
         Command::Sign(a) => sign::exec(global, &a),
+        Command::Start(a) => start::exec(global, &a),
+        Command::Stop(a) => stop::exec(global, &a),
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
         Command::Tags(a) => tags::exec(global, &a),
+        Command::Top(a) => top::exec(global, &a),
+        Command::Unpause(a) => pause::unpause(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
+        Command::Wait(a) => wait::exec(global, &a),
     };
     match result {
         Ok(code) => code,
@@ -227,13 +263,18 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 /// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
-/// built. Whatever is wrong is said by the whole.
+/// built; the latter for `exec`, too. Whatever is wrong is said by the whole.
 fn parse(args: &[OsString]) -> Result<App, clap::Error> {
     let quick = match verb(args) {
         Some("run") => match run::parse_quickly(args) {
             Some(app) => return Ok(app),
-            None => leak(run_only()).try_get_matches_from_mut(args).ok(),
+            None => leak(only::<run::Args>("run"))
+                .try_get_matches_from_mut(args)
+                .ok(),
         },
+        Some("exec") => leak(only::<exec::Args>("exec"))
+            .try_get_matches_from_mut(args)
+            .ok(),
         _ => None,
     };
     let mut matches = match quick {
@@ -248,9 +289,10 @@ fn leak(command: clap::Command) -> &'static mut clap::Command {
     Box::leak(Box::new(command))
 }
 
-fn run_only() -> clap::Command {
-    let run = <run::Args as clap::Args>::augment_args(clap::Command::new("run"));
-    <Global as clap::Args>::augment_args(clap::Command::new("coracle")).subcommand(run)
+/// The program with one verb.
+fn only<A: clap::Args>(verb: &'static str) -> clap::Command {
+    let verb = A::augment_args(clap::Command::new(verb));
+    <Global as clap::Args>::augment_args(clap::Command::new("coracle")).subcommand(verb)
 }
 
 /// The first word that is no option of ours.
@@ -292,8 +334,11 @@ mod tests {
     }
 
     #[test]
-    fn run_alone_is_parsed_like_the_whole() {
+    fn a_verb_alone_is_parsed_like_the_whole() {
         for line in [
+            "exec x y",
+            "--root /r exec -it -e A=B x y --root z",
+            "exec --root /r -u a:b --no-such x y",
             "run x",
             "--root /r run --rm -it -e A=B x y --root z",
             "run --root /r x -- y",
@@ -307,7 +352,11 @@ mod tests {
                     .map(|app| format!("{app:?}"))
                     .map_err(|e| e.kind())
             };
-            assert_eq!(show(super::run_only()), show(super::command()), "{line}");
+            let only = match line.contains("run") {
+                true => super::only::<super::run::Args>("run"),
+                false => super::only::<super::exec::Args>("exec"),
+            };
+            assert_eq!(show(only), show(super::command()), "{line}");
         }
     }
 

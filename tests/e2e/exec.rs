@@ -86,7 +86,10 @@ impl<'a> Up<'a> {
 
 fn it_is_inside(e: &Env) -> Done {
     let up = Up::new(e, &["-h", "inside"], "busybox");
-    assert_eq!(up.sh(&[], "hostname; echo $HOSTNAME; pwd"), "inside\ninside\n/\n");
+    assert_eq!(
+        up.sh(&[], "hostname; echo $HOSTNAME; pwd"),
+        "inside\ninside\n/\n"
+    );
     up.sh(&[], "echo x >/left");
     assert_eq!(up.sh(&[], "cat /left"), "x\n");
     let namespaces = "for n in user mnt pid net ipc uts cgroup; do readlink /proc/$P/ns/$n; done";
@@ -106,7 +109,11 @@ fn it_has_what_the_container_has(e: &Env) -> Done {
     for flags in [
         &[][..],
         &["--cap-drop=ALL", "--cap-add=CHOWN"],
-        &["--identity=off", "--security-opt", "no-new-privileges=false"],
+        &[
+            "--identity=off",
+            "--security-opt",
+            "no-new-privileges=false",
+        ],
         &["--identity=ids", "--cap-add=SYS_PTRACE"],
         &["--privileged"],
         &["--init", "-u", "7:8"],
@@ -116,7 +123,16 @@ fn it_has_what_the_container_has(e: &Env) -> Done {
         assert_eq!(up.sh(&["-e", "P=self"], CONFINED), first, "{flags:?}");
         up.end();
     }
-    let flags = ["--ulimit", "nofile=77:99", "--ulimit", "core=0", "-e", "A=b", "-w", "/tmp"];
+    let flags = [
+        "--ulimit",
+        "nofile=77:99",
+        "--ulimit",
+        "core=0",
+        "-e",
+        "A=b",
+        "-w",
+        "/tmp",
+    ];
     let up = Up::new(e, &flags, "busybox");
     let script = "ulimit -n; ulimit -Hn; ulimit -c; echo $A; pwd; echo $HOME";
     assert_eq!(up.sh(&[], script), "77\n99\n0\nb\n/tmp\n/root\n");
@@ -128,7 +144,16 @@ fn variables_directory_and_user(e: &Env) -> Done {
     let up = Up::new(e, &["-e", "A=1", "-e", "B=2"], "debian");
     let file = e.file("env", "C=3\nD\n");
     let file = file.display().to_string();
-    let flags = ["-e", "B=x", "-e", "E", "--env-file", &file, "-w", "/usr/lib"];
+    let flags = [
+        "-e",
+        "B=x",
+        "-e",
+        "E",
+        "--env-file",
+        &file,
+        "-w",
+        "/usr/lib",
+    ];
     let out = up.cmd(&flags, &["sh", "-c", "echo $A $B $C $D $E $PWD"]);
     let out = out.env("D", "4").env("E", "5").ok();
     assert_eq!(out.out(), "1 x 3 4 5 /usr/lib\n");
@@ -147,8 +172,14 @@ fn variables_directory_and_user(e: &Env) -> Done {
     up.exec(&["-w", "/no/where"], &["true"])
         .fails_with(125, "/no/where");
     // Who is new inside is known at once.
-    up.sh(&[], "echo new:x:77:78::/tmp:/bin/sh >>/etc/passwd; echo more:x:79:a,new >>/etc/group");
-    assert_eq!(up.sh(&["-u", "new"], "id -u; id -g; id -G"), "77\n78\n78 79\n");
+    up.sh(
+        &[],
+        "echo new:x:77:78::/tmp:/bin/sh >>/etc/passwd; echo more:x:79:a,new >>/etc/group",
+    );
+    assert_eq!(
+        up.sh(&["-u", "new"], "id -u; id -g; id -G"),
+        "77\n78\n78 79\n"
+    );
     up.end();
     Ok(())
 }
@@ -157,7 +188,8 @@ fn exit_codes(e: &Env) -> Done {
     let up = Up::new(e, &[], "busybox");
     up.exec(&[], &["sh", "-c", "exit 7"]).code_is(7);
     up.exec(&[], &["sh", "-c", "kill -9 $$"]).code_is(137);
-    up.exec(&[], &["no-such-program"]).fails_with(127, "no-such-program");
+    up.exec(&[], &["no-such-program"])
+        .fails_with(127, "no-such-program");
     up.exec(&[], &["/etc"]).fails_with(126, "/etc");
     up.sh(&[], "echo '#!/no/such' >/bad; chmod 755 /bad");
     up.exec(&[], &["/bad"]).fails_with(127, "/bad");
@@ -180,7 +212,8 @@ fn users_are_emulated_for_it_too(e: &Env) -> Done {
     up.sh(&[], "touch /b; chown daemon:mail /b; touch /go");
     up.run.wait_for("1:8");
     assert_eq!(up.sh(&[], "stat -c %U:%G /b"), "daemon:mail\n");
-    let who = "id -u; touch /tmp/$$; stat -c %u /tmp/$$; chown 0 /tmp/$$ 2>/dev/null || echo refused";
+    let who =
+        "id -u; touch /tmp/$$; stat -c %u /tmp/$$; chown 0 /tmp/$$ 2>/dev/null || echo refused";
     assert_eq!(up.sh(&["-u", "www-data"], who), "33\n33\nrefused\n");
     // Two at a time are two.
     let first = up.cmd(&["-u", "7"], &["sh", "-c", "echo on; sleep 1; id -u"]);
@@ -200,11 +233,15 @@ fn set_id_programs_work_for_it(e: &Env) -> Done {
     up.sh(&[], "cp /usr/bin/id /suid; chown 5 /suid; chmod 4755 /suid");
     assert_eq!(up.sh(&["-u", "9"], "/suid -u; id -u"), "5\n9\n");
     // Also as the first that it executes.
-    up.exec(&["-u", "9"], &["/suid", "-u"]).code_is(0).out_is("5\n");
+    up.exec(&["-u", "9"], &["/suid", "-u"])
+        .code_is(0)
+        .out_is("5\n");
     up.end();
     let none = Up::new(e, &["--security-opt", "no-new-privileges"], "debian");
     none.sh(&[], "cp /usr/bin/id /suid; chown 5 /suid; chmod 4755 /suid");
-    none.exec(&["-u", "9"], &["/suid", "-u"]).code_is(0).out_is("9\n");
+    none.exec(&["-u", "9"], &["/suid", "-u"])
+        .code_is(0)
+        .out_is("9\n");
     none.end();
     Ok(())
 }
@@ -212,7 +249,9 @@ fn set_id_programs_work_for_it(e: &Env) -> Done {
 fn strict_access_holds_for_it(e: &Env) -> Done {
     let up = Up::new(e, &["--identity", "strict"], "debian");
     up.sh(&[], "echo secret >/s; chmod 600 /s");
-    up.exec(&["-u", "9"], &["cat", "/s"]).code_is(1).err_has("denied");
+    up.exec(&["-u", "9"], &["cat", "/s"])
+        .code_is(1)
+        .err_has("denied");
     assert_eq!(up.sh(&[], "cat /s"), "secret\n");
     up.end();
     Ok(())
@@ -242,11 +281,20 @@ fn profiles_hold_for_it(e: &Env) -> Done {
     let up = Up::new(e, &flags, "busybox");
     // What counts is the profile as it was.
     std::fs::write(&file, "{}").unwrap();
-    up.exec(&[], &["hostname", "x"]).code_is(1).err_has("not supported");
+    up.exec(&[], &["hostname", "x"])
+        .code_is(1)
+        .err_has("not supported");
     assert_eq!(up.sh(&["--privileged"], "hostname y; hostname"), "y\n");
     up.end();
-    let up = Up::new(e, &["--security-opt", "seccomp=unconfined", "--identity=off"], "busybox");
-    assert_eq!(up.sh(&[], "grep Seccomp: /proc/self/status"), "Seccomp:\t0\n");
+    let up = Up::new(
+        e,
+        &["--security-opt", "seccomp=unconfined", "--identity=off"],
+        "busybox",
+    );
+    assert_eq!(
+        up.sh(&[], "grep Seccomp: /proc/self/status"),
+        "Seccomp:\t0\n"
+    );
     up.end();
     Ok(())
 }
@@ -291,7 +339,11 @@ fn a_terminal(e: &Env) -> Done {
         let up = Up::new(e, flags, "busybox");
         let script = "trap 'stty size; exit 5' WINCH; tty; stty size; echo $TERM; while :; do sleep 0.05; done";
         let cmd = up.cmd(&["-it"], &["sh", "-c", script]);
-        let steps = json!([["expect", "xterm"], ["resize", 41, 101], ["expect", "41 101"]]);
+        let steps = json!([
+            ["expect", "xterm"],
+            ["resize", 41, 101],
+            ["expect", "41 101"]
+        ]);
         let s = on_terminal(e, &cmd, steps);
         let want = match flags {
             ["-t"] => "/dev/pts/1\r\n30 90\r\n",
@@ -315,14 +367,20 @@ fn a_terminal(e: &Env) -> Done {
 fn a_terminal_left_behind(e: &Env) -> Done {
     let up = Up::new(e, &[], "busybox");
     let script = "echo on; read x; echo got $x >/got; while :; do echo more; sleep 0.05; done";
-    for (flags, keys) in [(&["-it"][..], "\u{10}\u{11}"), (&["-it", "--detach-keys", "x,ctrl-a"], "x\u{1}")] {
+    for (flags, keys) in [
+        (&["-it"][..], "\u{10}\u{11}"),
+        (&["-it", "--detach-keys", "x,ctrl-a"], "x\u{1}"),
+    ] {
         let cmd = up.cmd(flags, &["sh", "-c", script]);
         let line = format!("hello\n{keys}");
         let s = on_terminal(e, &cmd, json!([["expect", "on"], ["send", line]]));
         assert_eq!((s.code, s.restored), (0, true), "{}", s.transcript);
         // It goes on, and has its terminal.
         up.sh(&[], "until [ -e /got ]; do sleep 0.05; done; sleep 0.3");
-        let ps = up.sh(&[], "cat /got; rm /got; ps -o args | grep -c '^sh -c echo [o]n'");
+        let ps = up.sh(
+            &[],
+            "cat /got; rm /got; ps -o args | grep -c '^sh -c echo [o]n'",
+        );
         assert_eq!(ps, "got hello\n1\n");
         up.sh(&[], "pkill -f 'echo [o]n'");
     }
@@ -336,12 +394,17 @@ fn in_the_background(e: &Env) -> Done {
     let up = Up::new(e, &[], "busybox");
     let sleep = unique_sleep();
     let script = format!("id -u >/who; echo lost; echo lost >&2; exec {sleep}");
-    up.exec(&["-d", "-u", "5"], &["sh", "-c", &script]).code_is(0).out_is("").err_is("");
+    up.exec(&["-d", "-u", "5"], &["sh", "-c", &script])
+        .code_is(0)
+        .out_is("")
+        .err_is("");
     up.sh(&[], "until [ -s /who ]; do sleep 0.05; done");
     assert_eq!(up.sh(&[], "cat /who"), "5\n");
     assert!(pid_of(&sleep).is_some());
-    up.exec(&["-d"], &["no-such-program"]).fails_with(127, "no-such-program");
-    up.exec(&["-d", "-i"], &["cat"]).fails_with(125, "exclude each other");
+    up.exec(&["-d"], &["no-such-program"])
+        .fails_with(127, "no-such-program");
+    up.exec(&["-d", "-i"], &["cat"])
+        .fails_with(125, "exclude each other");
     up.end();
     crate::harness::wait_until("it is gone", || pid_of(&sleep).is_none());
     Ok(())
@@ -351,7 +414,9 @@ fn in_the_background_with_a_terminal(e: &Env) -> Done {
     let up = Up::new(e, &[], "busybox");
     let sleep = unique_sleep();
     let script = format!("tty >/tty; yes | head -c 200000; echo >/done; exec {sleep}");
-    up.exec(&["-dt"], &["sh", "-c", &script]).code_is(0).out_is("");
+    up.exec(&["-dt"], &["sh", "-c", &script])
+        .code_is(0)
+        .out_is("");
     up.sh(&[], "until [ -e /done ]; do sleep 0.05; done");
     assert_eq!(up.sh(&[], "cat /tty"), "/dev/pts/0\n");
     up.end();
@@ -374,7 +439,9 @@ fn it_ends_with_the_container(e: &Env) -> Done {
     for flags in [&[][..], &["--identity=off"], &["--pid=host"]] {
         let up = Up::new(e, flags, "busybox");
         let sleep = unique_sleep();
-        let p = up.cmd(&[], &["sh", "-c", &format!("echo on; exec {sleep}")]).spawn();
+        let p = up
+            .cmd(&[], &["sh", "-c", &format!("echo on; exec {sleep}")])
+            .spawn();
         p.wait_for("on");
         up.end();
         p.wait().code_is(137);
@@ -390,7 +457,8 @@ fn a_shared_pid_namespace(e: &Env) -> Done {
     // What it leaves behind goes with it, since nobody else would end it.
     up.sh(&[], &format!("{sleep} >/dev/null 2>&1 & echo"));
     crate::harness::wait_until("it is gone", || pid_of(&sleep).is_none());
-    up.exec(&["-d"], &["sh", "-c", &format!("exec {sleep}")]).code_is(0);
+    up.exec(&["-d"], &["sh", "-c", &format!("exec {sleep}")])
+        .code_is(0);
     crate::harness::wait_until("it runs", || pid_of(&sleep).is_some());
     up.end();
     crate::harness::wait_until("it is gone", || pid_of(&sleep).is_none());
@@ -402,14 +470,26 @@ fn passwd_is_not_followed_out(e: &Env) -> Done {
     let deep = format!("{}{}", "../".repeat(30), outside.display());
     for flags in [&[][..], &["--identity=off"]] {
         let up = Up::new(e, flags, "busybox");
-        for target in [&deep, "/proc/self/root/etc/passwd", "/dev/zero", "/proc/1/mem", "/"] {
+        for target in [
+            &deep,
+            "/proc/self/root/etc/passwd",
+            "/dev/zero",
+            "/proc/1/mem",
+            "/",
+        ] {
             up.sh(&["-e", &format!("T={target}")], "ln -sfn $T /etc/passwd");
             up.exec(&["-u", "intruder"], &["true"]).code_is(125);
         }
         // Nobody waits for it.
         up.sh(&[], "rm /etc/passwd; mkfifo /etc/passwd");
-        up.cmd(&["-u", "intruder"], &["true"]).limit(20).run().code_is(125);
-        up.sh(&[], "rm /etc/passwd; dd if=/dev/zero of=/etc/passwd bs=1M count=17 2>/dev/null");
+        up.cmd(&["-u", "intruder"], &["true"])
+            .limit(20)
+            .run()
+            .code_is(125);
+        up.sh(
+            &[],
+            "rm /etc/passwd; dd if=/dev/zero of=/etc/passwd bs=1M count=17 2>/dev/null",
+        );
         up.exec(&["-u", "intruder"], &["true"]).code_is(125);
         up.end();
     }
@@ -424,15 +504,18 @@ fn working_directory_stays_inside(e: &Env) -> Done {
         let look = format!("cat {climb}etc/hostname; ls {climb}; pwd");
         let root = up.sh(&[], "ls /");
         for number in 0..24 {
-            for dir in [
-                format!("/proc/self/fd/{number}"),
-                format!("/link{number}"),
-            ] {
-                up.sh(&[], &format!("ln -sfn /proc/self/fd/{number} /link{number}"));
+            for dir in [format!("/proc/self/fd/{number}"), format!("/link{number}")] {
+                up.sh(
+                    &[],
+                    &format!("ln -sfn /proc/self/fd/{number} /link{number}"),
+                );
                 let cmd = up.cmd(&["-i", "-w", &dir], &["sh", "-c", &look]);
                 let out = e.around("exec 3</ 4</etc 9</; exec \"$@\" </", &cmd).run();
                 if out.code() != 125 {
-                    assert!(out.out().contains(&root) || out.out().is_empty(), "{dir}: {out:?}");
+                    assert!(
+                        out.out().contains(&root) || out.out().is_empty(),
+                        "{dir}: {out:?}"
+                    );
                 }
             }
         }
@@ -484,17 +567,25 @@ while True:
 fn binary_cannot_be_overwritten(e: &Env) -> Done {
     // CVE-2019-5736 and CVE-2016-9962: somebody inside waits for who comes in, with the right to trace.
     let before = digest(&std::fs::read(&e.machine.binary).unwrap());
-    for flags in [&["--cap-add=SYS_PTRACE"][..], &["--privileged", "--identity=off"]] {
+    for flags in [
+        &["--cap-add=SYS_PTRACE"][..],
+        &["--privileged", "--identity=off"],
+    ] {
         let name = unique_sleep().replace(' ', "-");
         let flags = [&["--name", name.as_str()], flags].concat();
-        let run = e.run_cmd(&flags, "python", &["python3", "-c", WATCH]).spawn();
+        let run = e
+            .run_cmd(&flags, "python", &["python3", "-c", WATCH])
+            .spawn();
         run.wait_for("ready");
         for i in 0..100 {
             let program: &[&str] = match i % 3 {
                 0 => &["/proc/self/exe", "--version"],
                 _ => &["/bin/true"],
             };
-            let out = e.cmd([&["exec", name.as_str()], program].concat()).limit(30).run();
+            let out = e
+                .cmd([&["exec", name.as_str()], program].concat())
+                .limit(30)
+                .run();
             assert!(!out.out().contains("coracle"), "{out:?}");
         }
         run.signal(Signal::KILL);
@@ -514,7 +605,8 @@ fn many_at_once(e: &Env) -> Done {
             .map(|i| {
                 let id = if flags.is_empty() { i } else { 0 };
                 let script = format!("test $(id -u) = {id} && touch /f{i} && stat -c %u /f{i}");
-                up.cmd(&["-u", &id.to_string()], &["sh", "-c", &script]).spawn()
+                up.cmd(&["-u", &id.to_string()], &["sh", "-c", &script])
+                    .spawn()
             })
             .collect();
         for (i, p) in all.into_iter().enumerate() {
@@ -533,7 +625,11 @@ fn a_container_that_ends(e: &Env) -> Done {
         for _ in 0..10 {
             let up = Up::with(e, flags, "busybox", "echo ready; exec sleep 0.1");
             let all: Vec<Proc> = (0..6)
-                .map(|_| up.cmd(&[], &["sh", "-c", "sleep 0.05; true"]).limit(30).spawn())
+                .map(|_| {
+                    up.cmd(&[], &["sh", "-c", "sleep 0.05; true"])
+                        .limit(30)
+                        .spawn()
+                })
                 .collect();
             for p in all {
                 let out = p.wait();
@@ -548,7 +644,14 @@ fn a_container_that_ends(e: &Env) -> Done {
 fn a_container_that_does_not_run(e: &Env) -> Done {
     let own = e.with_own_store();
     let image = own.image("busybox");
-    let words = ["run", "--name", "over", "--network=none", image.as_str(), "true"];
+    let words = [
+        "run",
+        "--name",
+        "over",
+        "--network=none",
+        image.as_str(),
+        "true",
+    ];
     own.cmd(words).ok();
     for verb in [&["exec", "over", "true"][..], &["top", "over"]] {
         own.cmd(verb).run().fails_with(125, "over is not running");
@@ -559,7 +662,9 @@ fn a_container_that_does_not_run(e: &Env) -> Done {
 fn processes_are_shown(e: &Env) -> Done {
     for (flags, user) in [(&[][..], "root"), (&["--identity=off"], "root")] {
         let up = Up::new(e, flags, "busybox");
-        let p = up.cmd(&[], &["sh", "-c", "echo on; sleep 603 & wait"]).spawn();
+        let p = up
+            .cmd(&[], &["sh", "-c", "echo on; sleep 603 & wait"])
+            .spawn();
         p.wait_for("on");
         let top = |words: &[&str]| {
             let words = [&["top", up.name.as_str()], words].concat();
@@ -568,14 +673,19 @@ fn processes_are_shown(e: &Env) -> Done {
         let out = top(&[]);
         let lines: Vec<&str> = out.lines().collect();
         let head: Vec<&str> = lines[0].split_whitespace().collect();
-        let default = ["USER", "PID", "PPID", "%CPU", "ELAPSED", "TTY", "TIME", "COMMAND"];
+        let default = [
+            "USER", "PID", "PPID", "%CPU", "ELAPSED", "TTY", "TIME", "COMMAND",
+        ];
         assert_eq!(head, default, "{out}");
         assert_eq!(lines.len(), 4, "{out}");
         let first: Vec<&str> = lines[1].split_whitespace().collect();
         assert_eq!(first[..3], [user, "1", "0"], "{out}");
         assert_eq!(first[7..], ["sleep", "600"], "{out}");
         let tree = top(&["pid,ppid", "args"]);
-        let lines: Vec<Vec<&str>> = tree.lines().map(|l| l.split_whitespace().collect()).collect();
+        let lines: Vec<Vec<&str>> = tree
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
         // The child's parent is who was started from outside.
         assert_eq!(lines[2][1], "0", "{tree}");
         assert_eq!((lines[3][1], lines[3][2]), (lines[2][0], "sleep"), "{tree}");
@@ -584,7 +694,9 @@ fn processes_are_shown(e: &Env) -> Done {
         let host = host.split_whitespace().next().unwrap();
         let line = std::fs::read(format!("/proc/{host}/cmdline")).unwrap();
         assert_eq!(line, b"sleep\x00600\0");
-        e.cmd(["top", &up.name, "capeff"]).run().fails_with(125, "capeff");
+        e.cmd(["top", &up.name, "capeff"])
+            .run()
+            .fails_with(125, "capeff");
         up.end();
         p.wait();
     }
