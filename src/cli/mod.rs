@@ -10,6 +10,7 @@ mod copy;
 mod create;
 mod diff;
 mod doctor;
+mod exec;
 mod export;
 mod filters;
 mod format;
@@ -50,6 +51,7 @@ mod tag;
 mod tags;
 mod template;
 mod text;
+mod top;
 mod unsupported;
 mod untag;
 mod verify;
@@ -120,6 +122,7 @@ enum Command {
     Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Exec(Box<exec::Args>),
     Export(export::Args),
     History(history::Args),
     Image(image::Args),
@@ -148,6 +151,7 @@ enum Command {
     System(system::Args),
     Tag(tag::Args),
     Tags(tags::Args),
+    Top(top::Args),
     Unpause(pause::UnpauseArgs),
     Untag(untag::Args),
     Verify(verify::Args),
@@ -217,6 +221,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
+        Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
         Command::Image(a) => image::exec(global, &a),
@@ -245,6 +250,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
         Command::Tags(a) => tags::exec(global, &a),
+        Command::Top(a) => top::exec(global, &a),
         Command::Unpause(a) => pause::unpause(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
@@ -257,13 +263,18 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 /// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
-/// built. Whatever is wrong is said by the whole.
+/// built; the latter for `exec`, too. Whatever is wrong is said by the whole.
 fn parse(args: &[OsString]) -> Result<App, clap::Error> {
     let quick = match verb(args) {
         Some("run") => match run::parse_quickly(args) {
             Some(app) => return Ok(app),
-            None => leak(run_only()).try_get_matches_from_mut(args).ok(),
+            None => leak(only::<run::Args>("run"))
+                .try_get_matches_from_mut(args)
+                .ok(),
         },
+        Some("exec") => leak(only::<exec::Args>("exec"))
+            .try_get_matches_from_mut(args)
+            .ok(),
         _ => None,
     };
     let mut matches = match quick {
@@ -278,9 +289,10 @@ fn leak(command: clap::Command) -> &'static mut clap::Command {
     Box::leak(Box::new(command))
 }
 
-fn run_only() -> clap::Command {
-    let run = <run::Args as clap::Args>::augment_args(clap::Command::new("run"));
-    <Global as clap::Args>::augment_args(clap::Command::new("coracle")).subcommand(run)
+/// The program with one verb.
+fn only<A: clap::Args>(verb: &'static str) -> clap::Command {
+    let verb = A::augment_args(clap::Command::new(verb));
+    <Global as clap::Args>::augment_args(clap::Command::new("coracle")).subcommand(verb)
 }
 
 /// The first word that is no option of ours.
@@ -322,8 +334,11 @@ mod tests {
     }
 
     #[test]
-    fn run_alone_is_parsed_like_the_whole() {
+    fn a_verb_alone_is_parsed_like_the_whole() {
         for line in [
+            "exec x y",
+            "--root /r exec -it -e A=B x y --root z",
+            "exec --root /r -u a:b --no-such x y",
             "run x",
             "--root /r run --rm -it -e A=B x y --root z",
             "run --root /r x -- y",
@@ -337,7 +352,11 @@ mod tests {
                     .map(|app| format!("{app:?}"))
                     .map_err(|e| e.kind())
             };
-            assert_eq!(show(super::run_only()), show(super::command()), "{line}");
+            let only = match line.contains("run") {
+                true => super::only::<super::run::Args>("run"),
+                false => super::only::<super::exec::Args>("exec"),
+            };
+            assert_eq!(show(only), show(super::command()), "{line}");
         }
     }
 

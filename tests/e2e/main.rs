@@ -36,6 +36,7 @@ mod chunked;
 mod commit;
 mod copy;
 mod crash;
+mod exec;
 mod exit_codes;
 mod find;
 mod hostile;
@@ -91,6 +92,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
+    ("exec", exec::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
     ("find", find::TESTS, false),
     ("hostile", hostile::contents::TESTS, false),
