@@ -2,6 +2,7 @@
 //! further process is needed.
 
 mod foreground;
+pub mod log;
 mod orphans;
 mod relay;
 mod signals;
