@@ -22,6 +22,7 @@ mod listing;
 mod load;
 mod login;
 mod logout;
+mod logs;
 mod manifest;
 mod output;
 mod progress;
@@ -118,6 +119,7 @@ enum Command {
     Load(load::Args),
     Login(login::Args),
     Logout(logout::Args),
+    Logs(logs::Args),
     Manifest(manifest::Args),
     Ps(ps::Args),
     Pull(pull::Args),
@@ -204,6 +206,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Load(a) => load::exec(global, &a),
         Command::Login(a) => login::exec(global, &a),
         Command::Logout(a) => logout::exec(global, &a),
+        Command::Logs(a) => logs::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),

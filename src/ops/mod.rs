@@ -23,6 +23,7 @@ mod jobs;
 pub mod list;
 pub mod load;
 pub mod login;
+pub mod logs;
 mod made;
 mod outgoing;
 pub mod progress;
