@@ -6,6 +6,7 @@ use super::listing::Listing;
 use super::table::Table;
 use super::{Failure, Global, format, human, text};
 use crate::ops::ps::{self, Container, Filter, State, Wanted};
+use crate::ops::state::HealthStatus;
 
 const NONE: &str = "<none>";
 /// Characters of a command that docker shows.
@@ -17,7 +18,7 @@ pub(super) struct Args {
     /// Show also those that have ended
     #[arg(short, long)]
     all: bool,
-    /// Only containers of which this is true: id=START, name=PART (^ and $ as anchors), label=KEY[=VALUE], status=created|running|exited, ancestor=IMAGE, exited=CODE
+    /// Only containers of which this is true: id=START, name=PART (^ and $ as anchors), label=KEY[=VALUE], status=created|running|paused|restarting|exited, ancestor=IMAGE, exited=CODE
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
     filters: Vec<Filter>,
     /// Show the N youngest only, also those that have ended
@@ -76,7 +77,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn filter(s: &str) -> Result<Filter, String> {
+pub(super) fn filter(s: &str) -> Result<Filter, String> {
     let (key, value) = s
         .split_once('=')
         .filter(|(_, value)| !value.is_empty())
@@ -107,10 +108,12 @@ fn filter(s: &str) -> Result<Filter, String> {
             Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
             None => Filter::Label(value.to_owned(), None),
         },
-        "status" if ["created", "running", "exited"].contains(&value) => {
+        "status" if ["created", "running", "paused", "restarting", "exited"].contains(&value) => {
             Filter::Status(value.to_owned())
         }
-        "status" => return Err("a container is created, running or exited".to_owned()),
+        "status" => {
+            return Err("a container is created, running, paused, restarting or exited".to_owned());
+        }
         "ancestor" => Filter::Ancestor(value.to_owned()),
         "exited" => {
             let code = value.parse();
@@ -129,7 +132,8 @@ fn record(c: &Container, full: bool) -> serde_json::Value {
     let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let code = match &c.state {
         State::Exited { code, .. } => *code,
-        State::Created | State::Running => None,
+        State::Restarting { code, .. } => Some(*code),
+        State::Created | State::Running | State::Paused => None,
     };
     json!({
         "ID": id(c, full),
@@ -177,18 +181,39 @@ fn command(c: &Container, full: bool) -> String {
 }
 
 fn status(c: &Container) -> String {
-    match &c.state {
+    let text = match &c.state {
         State::Created => "Created".to_owned(),
-        State::Running => match human::since(c.created.as_deref()) {
-            Some(span) => format!("Up {span}"),
-            None => "Up".to_owned(),
-        },
+        State::Running | State::Paused => {
+            let since = c.record.started_at.as_deref().or(c.created.as_deref());
+            let mut text = match human::since(since) {
+                Some(span) => format!("Up {span}"),
+                None => "Up".to_owned(),
+            };
+            if c.state == State::Paused {
+                text.push_str(" (Paused)");
+            }
+            if let Some(health) = &c.record.health {
+                text.push_str(match health.status {
+                    HealthStatus::Starting => " (health: starting)",
+                    HealthStatus::Healthy => " (healthy)",
+                    HealthStatus::Unhealthy => " (unhealthy)",
+                });
+            }
+            text
+        }
+        State::Restarting { code, at } => {
+            format!("Restarting ({code}) {}", human::ago(at.as_deref()))
+        }
         State::Exited {
             code: Some(code),
             at,
         } => format!("Exited ({code}) {}", human::ago(at.as_deref())),
         // Whoever could have told was killed.
         State::Exited { code: None, .. } => "Exited (unknown)".to_owned(),
+    };
+    match c.elsewhere {
+        true => format!("{text} on {}", c.record.host),
+        false => text,
     }
 }
 
@@ -206,6 +231,8 @@ mod tests {
             command: words.iter().map(|&w| w.to_owned()).collect(),
             created: Some(jiff::Timestamp::now().to_string()),
             state,
+            record: Default::default(),
+            elsewhere: false,
             labels: BTreeMap::new(),
             network: "host",
         }

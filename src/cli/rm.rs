@@ -18,9 +18,12 @@ pub(super) struct Args {
     /// Remove all containers that were kept
     #[arg(short, long, conflicts_with = "containers")]
     all: bool,
-    /// Do not complain about a container that is not there. One that runs is refused all the same
+    /// End a container that runs; do not complain about one that is not there
     #[arg(short, long)]
     force: bool,
+    /// Seconds to let a container end by itself, with --force
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    time: Option<i64>,
     /// Remove anonymous volumes too (accepted for docker's sake: there are none)
     #[arg(short, long)]
     volumes: bool,
@@ -35,10 +38,14 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         true => rm::all(&store)?,
         false => args.containers.clone(),
     };
+    let how = rm::How {
+        force: args.force,
+        timeout: args.time,
+    };
     let mut code = 0;
     let mut orphans = false;
     for name in &names {
-        match rm::remove(&store, name) {
+        match rm::remove(&store, name, &how) {
             Ok(removed) => {
                 orphans |= removed.orphans;
                 text::stdout(|out| writeln!(out, "{name}"))?;

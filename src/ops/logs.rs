@@ -276,11 +276,7 @@ impl Following<'_> {
                 .clone()
                 .unwrap_or_else(|| self.entry.id.chars().take(12).collect())
         };
-        let path = self.entry.path.join("options.json");
-        let options = std::fs::read(path).ok();
-        let options: Options = options
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .unwrap_or_default();
+        let options: Options = containers.options(self.entry)?.unwrap_or_default();
         if options.keep.log.driver == LogDriver::None {
             return Err(LogsError::None(name()).into());
         }

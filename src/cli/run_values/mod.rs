@@ -1,7 +1,6 @@
 //! The values of `run`'s options: text in, typed or refused with the reason.
 
 mod limits;
-#[allow(dead_code)] // Until `run` has these options.
 mod log;
 mod mounts;
 mod network;
@@ -9,11 +8,10 @@ mod security;
 mod words;
 
 pub(super) use limits::{signal, size, ulimit};
-#[allow(unused_imports)] // Until `run` has these options.
 pub(super) use log::{LogOption, log_config, log_driver, log_option};
 pub(super) use mounts::{device, mount, no_duplicate_targets, tmpfs, volume};
 pub(super) use network::{add_host, hostname, network};
 pub(super) use security::{capability, group_add, identity, namespace, security, userns};
-pub(super) use words::{absolute, driver, env, env_file, label, pair, pull};
+pub(super) use words::{absolute, driver, env, env_file, keys, label, pair, pull};
 
 type Parsed<T> = Result<T, String>;
