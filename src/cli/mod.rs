@@ -26,6 +26,7 @@ mod listing;
 mod load;
 mod login;
 mod logout;
+mod logs;
 mod manifest;
 mod output;
 mod pause;
@@ -133,6 +134,7 @@ enum Command {
     Load(load::Args),
     Login(login::Args),
     Logout(logout::Args),
+    Logs(logs::Args),
     Manifest(manifest::Args),
     Pause(pause::Args),
     Ps(ps::Args),
@@ -232,6 +234,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Load(a) => load::exec(global, &a),
         Command::Login(a) => login::exec(global, &a),
         Command::Logout(a) => logout::exec(global, &a),
+        Command::Logs(a) => logs::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
         Command::Pause(a) => pause::pause(global, &a),
         Command::Ps(a) => ps::exec(global, &a),

@@ -27,6 +27,7 @@ pub mod list;
 pub mod live;
 pub mod load;
 pub mod login;
+pub mod logs;
 mod made;
 mod outgoing;
 pub mod progress;
