@@ -11,15 +11,18 @@ mod doctor;
 mod export;
 mod filters;
 mod format;
+mod global;
 mod history;
 mod human;
 mod image;
 mod images;
 mod import;
+mod info;
 mod inspect;
 mod intake;
 mod listing;
 mod load;
+mod logging;
 mod login;
 mod logout;
 mod manifest;
@@ -46,12 +49,14 @@ mod text;
 mod unsupported;
 mod untag;
 mod verify;
+mod version;
+mod yaml;
 
 use std::ffi::{CString, OsString};
-use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub use global::Global;
 pub use report::Failure;
 
 use crate::ops;
@@ -62,6 +67,7 @@ use crate::ops;
     name = "coracle",
     version,
     propagate_version = false,
+    disable_version_flag = true,
     disable_help_subcommand = true
 )]
 #[command(arg_required_else_help = true, subcommand_required = true)]
@@ -70,34 +76,6 @@ pub struct App {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options that stand before the verb.
-#[derive(Debug, Default, clap::Args)]
-pub struct Global {
-    /// Directory for images and containers [default: $CORACLE_ROOT, else $XDG_DATA_HOME/coracle]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub root: Option<PathBuf>,
-    /// Store of somebody else to take images from, which is only read; several may be given
-    #[arg(
-        long = "additional-store",
-        value_name = "DIR",
-        global = true,
-        env = "CORACLE_ADDITIONAL_STORES",
-        hide_env_values = true,
-        value_delimiter = ':'
-    )]
-    pub additional: Vec<PathBuf>,
-}
-
-impl Global {
-    /// The user's store, or what the options make of it.
-    fn store(&self) -> Result<ops::Store, ops::Error> {
-        // A variable that is set to nothing is not set.
-        let named = self.additional.iter().filter(|d| !d.as_os_str().is_empty());
-        let additional: Vec<PathBuf> = named.cloned().collect();
-        ops::open_store(self.root.as_deref(), &additional)
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -114,6 +92,7 @@ enum Command {
     Image(image::Args),
     Images(images::Args),
     Import(import::Args),
+    Info(info::Args),
     Inspect(inspect::Args),
     Load(load::Args),
     Login(login::Args),
@@ -133,6 +112,7 @@ enum Command {
     Tags(tags::Args),
     Untag(untag::Args),
     Verify(verify::Args),
+    Version(version::Args),
 }
 
 mod completion {
@@ -179,14 +159,18 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let app = match parse(&args) {
         Ok(app) => app,
         Err(e) => {
-            let reason = (verb(&args) == Some("run")).then(|| unsupported::explain(&e));
-            return match reason.flatten() {
+            let reason = match verb(&args) {
+                Some("run") => unsupported::explain(&e),
+                _ => None,
+            };
+            return match global::explain(&e).or(reason) {
                 Some(failure) => report::failure(&failure),
                 None => report::usage(&e),
             };
         }
     };
     let global = &app.global;
+    logging::start(global.log_level());
     let result = match app.command {
         Command::Artifact(a) => artifact::exec(global, &a),
         Command::Commit(a) => commit::exec(global, &a),
@@ -200,6 +184,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Image(a) => image::exec(global, &a),
         Command::Images(a) => images::exec(global, &a),
         Command::Import(a) => import::exec(global, &a),
+        Command::Info(a) => info::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
         Command::Login(a) => login::exec(global, &a),
@@ -219,6 +204,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Tags(a) => tags::exec(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
+        Command::Version(a) => version::exec(global, &a),
     };
     match result {
         Ok(code) => code,
@@ -250,7 +236,8 @@ fn leak(command: clap::Command) -> &'static mut clap::Command {
 
 fn run_only() -> clap::Command {
     let run = <run::Args as clap::Args>::augment_args(clap::Command::new("run"));
-    <Global as clap::Args>::augment_args(clap::Command::new("coracle")).subcommand(run)
+    let name = clap::Command::new("coracle").disable_version_flag(true);
+    <Global as clap::Args>::augment_args(name.version(version::NUMBER)).subcommand(run)
 }
 
 /// The first word that is no option of ours.
@@ -258,7 +245,7 @@ fn verb(args: &[OsString]) -> Option<&str> {
     let mut words = args.iter().skip(1);
     loop {
         match words.next()?.to_str()? {
-            "--root" => {
+            word if global::takes_value(word) => {
                 words.next();
             }
             word if word.starts_with('-') => {}
@@ -283,6 +270,10 @@ mod tests {
         for (line, want) in [
             ("coracle run -d x", Some("run")),
             ("coracle --root run --root=x pull -d", Some("pull")),
+            (
+                "coracle --runroot a --log-level run -D --storage-opt=x pull",
+                Some("pull"),
+            ),
             ("coracle --root", None),
             ("coracle", None),
         ] {

@@ -165,7 +165,10 @@ pub(super) struct Args {
 
 pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     let quiet = args.quiet;
-    let options = options(args)?;
+    let mut options = options(args)?;
+    if matches!(options.what, What::Image(_)) {
+        options.driver = options.driver.or(global.driver());
+    }
     if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {
         super::text::stderr(
             "warning: standard input is not a terminal: keys and window size have nowhere to come from",

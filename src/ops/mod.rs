@@ -17,6 +17,7 @@ pub mod find;
 pub mod history;
 pub mod images;
 pub mod import;
+pub mod info;
 pub mod inspect;
 mod intake;
 mod jobs;

@@ -312,6 +312,18 @@ mod tests {
     fn each_option_of_clap_is_known_or_rare() {
         let rare = [
             "additional-store",
+            "cgroup-manager",
+            "conmon",
+            "db-backend",
+            "debug",
+            "events-backend",
+            "log-level",
+            "remote",
+            "runroot",
+            "runtime",
+            "storage-opt",
+            "tmpdir",
+            "version",
             "arch",
             "authfile",
             "cert-dir",
