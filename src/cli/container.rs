@@ -5,7 +5,7 @@ mod prune;
 
 use clap::Subcommand;
 
-use super::{Failure, Global, commit, diff, export, ps, rm, run};
+use super::{Failure, Global, commit, diff, export, inspect, ps, rm, run};
 
 /// Manage containers
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,7 @@ enum Verb {
     Diff(diff::Args),
     Exists(exists::Args),
     Export(export::Args),
+    Inspect(inspect::Args),
     #[command(visible_aliases = ["list", "ps"])]
     Ls(ps::Args),
     Prune(prune::Args),
@@ -33,6 +34,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Diff(a) => diff::exec(global, &a),
         Verb::Exists(a) => exists::exec(global, &a),
         Verb::Export(a) => export::exec(global, &a),
+        Verb::Inspect(a) => inspect::container(global, a),
         Verb::Ls(a) => ps::exec(global, &a),
         Verb::Prune(a) => prune::exec(global, &a),
         Verb::Rm(a) => rm::exec(global, &a),

@@ -50,6 +50,12 @@ pub enum Error {
     /// A login that is none, or is not there.
     #[error(transparent)]
     Login(#[from] super::login::LoginError),
+    /// Nothing is called so.
+    #[error("no such object: {0:?} is neither a container nor an image")]
+    NoSuchObject(String),
+    /// The youngest was asked for, and there is none.
+    #[error("there are no containers")]
+    NoContainers,
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
