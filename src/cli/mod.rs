@@ -6,6 +6,7 @@ mod ask;
 mod commit;
 mod container;
 mod copy;
+mod defaults;
 mod diff;
 mod doctor;
 mod export;
@@ -158,7 +159,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let app = match parse(&args) {
         Ok(app) => app,
-        Err(e) => {
+        Err(Wrong::Usage(e)) => {
             let reason = match verb(&args) {
                 Some("run") => unsupported::explain(&e),
                 _ => None,
@@ -168,6 +169,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
                 None => report::usage(&e),
             };
         }
+        Err(Wrong::Defaults(failure)) => return report::failure(&failure),
     };
     let global = &app.global;
     logging::start(global.log_level());
@@ -212,21 +214,51 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+/// Why a command line is not followed.
+enum Wrong {
+    /// It cannot be understood.
+    Usage(clap::Error),
+    /// What stands before it in a file cannot.
+    Defaults(Failure),
+}
+
 /// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
 /// built. Whatever is wrong is said by the whole.
-fn parse(args: &[OsString]) -> Result<App, clap::Error> {
-    let quick = match verb(args) {
-        Some("run") => match run::parse_quickly(args) {
-            Some(app) => return Ok(app),
-            None => leak(run_only()).try_get_matches_from_mut(args).ok(),
-        },
-        _ => None,
+fn parse(args: &[OsString]) -> Result<App, Wrong> {
+    if verb(args) == Some("run") {
+        if let Some(app) = run::parse_quickly(args) {
+            return Ok(app);
+        }
+        if let Ok(app) = parse_by(leak(run_only()), args) {
+            return app;
+        }
+    }
+    parse_by(leak(App::command()), args).map_err(Wrong::Usage)?
+}
+
+/// The outer result is about the user's words, the inner one about those of a file.
+fn parse_by(
+    command: &mut clap::Command,
+    args: &[OsString],
+) -> Result<Result<App, Wrong>, clap::Error> {
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    let changed = match defaults::apply(args, command, &matches) {
+        Ok(changed) => changed,
+        Err(failure) => return Ok(Err(Wrong::Defaults(failure))),
     };
-    let mut matches = match quick {
-        Some(matches) => matches,
-        None => leak(App::command()).try_get_matches_from_mut(args)?,
-    };
-    App::from_arg_matches_mut(&mut matches)
+    if let Some(line) = changed {
+        matches = match command.try_get_matches_from_mut(line) {
+            Ok(matches) => matches,
+            Err(e) => {
+                let text = e.to_string();
+                let first = text.lines().next().unwrap_or_default();
+                let failure =
+                    Failure::usage(format!("the file that CONTAINERS_CONF names: {first}"));
+                return Ok(Err(Wrong::Defaults(failure)));
+            }
+        };
+    }
+    App::from_arg_matches_mut(&mut matches).map(Ok)
 }
 
 /// It is needed once, and the process ends soon: taking it apart would be work for nothing.
@@ -242,14 +274,16 @@ fn run_only() -> clap::Command {
 
 /// The first word that is no option of ours.
 fn verb(args: &[OsString]) -> Option<&str> {
-    let mut words = args.iter().skip(1);
+    args.get(verb_at(args)?)?.to_str()
+}
+
+fn verb_at(args: &[OsString]) -> Option<usize> {
+    let mut at = 1;
     loop {
-        match words.next()?.to_str()? {
-            word if global::takes_value(word) => {
-                words.next();
-            }
-            word if word.starts_with('-') => {}
-            word => return Some(word),
+        match args.get(at)?.to_str()? {
+            word if global::takes_value(word) => at += 2,
+            word if word.starts_with('-') => at += 1,
+            _ => return Some(at),
         }
     }
 }

@@ -39,6 +39,9 @@ pub enum Error {
     /// Registries that cannot be made out.
     #[error(transparent)]
     Registries(#[from] crate::config::registries::RegistriesError),
+    /// A containers.conf that cannot be followed.
+    #[error(transparent)]
+    ContainersConf(#[from] crate::config::containers_conf::ContainersConfError),
     /// A short name that none of its registries has.
     #[error("{name} cannot be had from any of its registries:\n{}", .tried.join("\n"))]
     NoCandidate {

@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod check;
 pub mod commit;
 pub mod copy;
+pub mod defaults;
 pub mod diff;
 pub mod doctor;
 mod error;

@@ -11,11 +11,13 @@ use super::super::run_values as values;
 use super::super::{App, Command, Global};
 use super::Args;
 
-/// Variables that stand for options, which clap reads.
-const VARIABLES: [&str; 3] = [
+/// Variables that stand for options, which clap reads, and for files of options.
+const VARIABLES: [&str; 5] = [
     "CORACLE_MAX_LAYER_SIZE",
     "CORACLE_KEEP_BLOBS",
     "CORACLE_ADDITIONAL_STORES",
+    "CONTAINERS_CONF",
+    "CONTAINERS_CONF_OVERRIDE",
 ];
 
 /// What clap would make of the arguments of the process, its own name among them; nothing if clap has to be asked.
