@@ -11,6 +11,7 @@ use log::LevelFilter;
 use super::Failure;
 use super::run_values as values;
 use crate::ops;
+use crate::ops::run::What;
 use crate::rootfs::Driver;
 
 /// Options that stand before the verb.
@@ -80,8 +81,15 @@ impl Global {
         ops::open_store(self.root.as_deref(), &additional)
     }
 
-    /// The storage driver, where the verb has none of its own.
-    pub(super) fn driver(&self) -> Option<Driver> {
+    /// The storage driver of a container that was given none. A directory is used as it is.
+    pub(super) fn driver_of(&self, what: &What) -> Option<Driver> {
+        match what {
+            What::Image(_) => self.driver(),
+            What::Directory(_) => None,
+        }
+    }
+
+    fn driver(&self) -> Option<Driver> {
         let named = || self.storage_options.iter().rev().find_map(|o| *o);
         self.driver.or_else(named)
     }

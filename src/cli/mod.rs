@@ -3,9 +3,11 @@
 
 mod artifact;
 mod ask;
+mod attach;
 mod commit;
 mod container;
 mod copy;
+mod create;
 mod defaults;
 mod diff;
 mod doctor;
@@ -21,6 +23,7 @@ mod import;
 mod info;
 mod inspect;
 mod intake;
+mod kill;
 mod listing;
 mod load;
 mod logging;
@@ -28,11 +31,13 @@ mod login;
 mod logout;
 mod manifest;
 mod output;
+mod pause;
 mod progress;
 mod prompt;
 mod ps;
 mod pull;
 mod push;
+mod rename;
 mod report;
 mod rm;
 mod rmi;
@@ -41,6 +46,8 @@ mod run_values;
 mod save;
 mod search;
 mod sign;
+mod start;
+mod stop;
 mod system;
 mod table;
 mod tag;
@@ -51,6 +58,8 @@ mod unsupported;
 mod untag;
 mod verify;
 mod version;
+mod wait;
+mod which;
 mod yaml;
 
 use std::ffi::{CString, OsString};
@@ -82,10 +91,12 @@ pub struct App {
 #[derive(Debug, Subcommand)]
 enum Command {
     Artifact(artifact::Args),
+    Attach(attach::Args),
     Commit(commit::Args),
     Completion(completion::Args),
     Container(Box<container::Args>),
     Copy(copy::Args),
+    Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
     Export(export::Args),
@@ -95,25 +106,33 @@ enum Command {
     Import(import::Args),
     Info(info::Args),
     Inspect(inspect::Args),
+    Kill(kill::Args),
     Load(load::Args),
     Login(login::Args),
     Logout(logout::Args),
     Manifest(manifest::Args),
+    Pause(pause::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
+    Rename(rename::Args),
+    Restart(stop::RestartArgs),
     Rm(rm::Args),
     Rmi(rmi::Args),
     Run(Box<run::Args>),
     Save(save::Args),
     Search(search::Args),
     Sign(sign::Args),
+    Start(start::Args),
+    Stop(stop::Args),
     System(system::Args),
     Tag(tag::Args),
     Tags(tags::Args),
+    Unpause(pause::UnpauseArgs),
     Untag(untag::Args),
     Verify(verify::Args),
     Version(version::Args),
+    Wait(wait::Args),
 }
 
 mod completion {
@@ -141,16 +160,17 @@ mod completion {
 /// Parse the arguments, do what they say, and return the exit code.
 pub fn main() -> u8 {
     let mut args = std::env::args_os();
-    if std::env::args_os()
-        .next()
-        .is_some_and(|name| name == ops::INIT_NAME)
-    {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if name == ops::INIT_NAME {
         let args: Vec<_> = args
             .by_ref()
             .skip(1)
             .filter_map(|a| CString::new(a.into_encoded_bytes()).ok())
             .collect();
         return ops::init_main(&args);
+    }
+    if name == ops::MONITOR_NAME {
+        return ops::monitor_main(args.skip(1));
     }
     run(args)
 }
@@ -175,10 +195,12 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     logging::start(global.log_level());
     let result = match app.command {
         Command::Artifact(a) => artifact::exec(global, &a),
+        Command::Attach(a) => attach::exec(global, &a),
         Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
         Command::Container(a) => container::exec(global, *a),
         Command::Copy(a) => copy::exec(global, &a),
+        Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
         Command::Export(a) => export::exec(global, &a),
@@ -188,25 +210,33 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Import(a) => import::exec(global, &a),
         Command::Info(a) => info::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
+        Command::Kill(a) => kill::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
         Command::Login(a) => login::exec(global, &a),
         Command::Logout(a) => logout::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
+        Command::Pause(a) => pause::pause(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
         Command::Push(a) => push::exec(global, &a),
+        Command::Rename(a) => rename::exec(global, &a),
+        Command::Restart(a) => stop::restart(global, &a),
         Command::Rm(a) => rm::exec(global, &a),
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),
         Command::Save(a) => save::exec(global, &a),
         Command::Search(a) => search::exec(global, &a),
         Command::Sign(a) => sign::exec(global, &a),
+        Command::Start(a) => start::exec(global, &a),
+        Command::Stop(a) => stop::exec(global, &a),
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
         Command::Tags(a) => tags::exec(global, &a),
+        Command::Unpause(a) => pause::unpause(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
         Command::Version(a) => version::exec(global, &a),
+        Command::Wait(a) => wait::exec(global, &a),
     };
     match result {
         Ok(code) => code,

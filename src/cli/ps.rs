@@ -11,6 +11,7 @@ use super::listing::Listing;
 use super::table::Table;
 use super::{Failure, Global, format, human, inspect, text};
 use crate::ops::ps::{self, Container, Filter, State, Wanted};
+use crate::ops::state::HealthStatus;
 use crate::ops::{Store, usage};
 
 const NONE: &str = "<none>";
@@ -226,18 +227,39 @@ fn command(c: &Container, full: bool) -> String {
 }
 
 fn status(c: &Container) -> String {
-    match &c.state {
+    let text = match &c.state {
         State::Created => "Created".to_owned(),
-        State::Running => match human::since(c.created.as_deref()) {
-            Some(span) => format!("Up {span}"),
-            None => "Up".to_owned(),
-        },
+        State::Running | State::Paused => {
+            let since = c.record.started_at.as_deref().or(c.created.as_deref());
+            let mut text = match human::since(since) {
+                Some(span) => format!("Up {span}"),
+                None => "Up".to_owned(),
+            };
+            if c.state == State::Paused {
+                text.push_str(" (Paused)");
+            }
+            if let Some(health) = &c.record.health {
+                text.push_str(match health.status {
+                    HealthStatus::Starting => " (health: starting)",
+                    HealthStatus::Healthy => " (healthy)",
+                    HealthStatus::Unhealthy => " (unhealthy)",
+                });
+            }
+            text
+        }
+        State::Restarting { code, at } => {
+            format!("Restarting ({code}) {}", human::ago(at.as_deref()))
+        }
         State::Exited {
             code: Some(code),
             at,
         } => format!("Exited ({code}) {}", human::ago(at.as_deref())),
         // Whoever could have told was killed.
         State::Exited { code: None, .. } => "Exited (unknown)".to_owned(),
+    };
+    match c.elsewhere {
+        true => format!("{text} on {}", c.record.host),
+        false => text,
     }
 }
 
@@ -255,6 +277,8 @@ mod tests {
             command: words.iter().map(|&w| w.to_owned()).collect(),
             created: Some(jiff::Timestamp::now().to_string()),
             state,
+            record: Default::default(),
+            elsewhere: false,
             labels: BTreeMap::new(),
             network: "host",
             mounts: Vec::new(),

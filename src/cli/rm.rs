@@ -1,9 +1,11 @@
 //! `coracle rm NAME...`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{Failure, Global, ps as list, report, text};
-use crate::ops::ps::{self, Filter, Wanted};
+use super::ps::filter;
+use super::which::Which;
+use super::{Failure, Global, report, text};
+use crate::ops::ps::Filter;
 use crate::ops::{self, Store, rm, rmi};
 use crate::store;
 
@@ -11,8 +13,6 @@ use crate::store;
 const EXIT_NO_SUCH_CONTAINER: u8 = 1;
 /// A container runs.
 const EXIT_RUNNING: u8 = 2;
-/// More than any id has.
-const CIDFILE_MAX: u64 = 4096;
 
 /// Remove containers
 ///
@@ -30,9 +30,9 @@ pub(super) struct Args {
     #[arg(long)]
     depend: bool,
     /// Remove those of which this is true; see coracle-ps(1)
-    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = list::filter)]
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
     filters: Vec<Filter>,
-    /// Do not complain about a container that is not there. One that runs is refused all the same
+    /// End a container that runs; do not complain about one that is not there
     #[arg(short, long)]
     force: bool,
     /// Do not complain about a container that is not there
@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// Remove the youngest container
     #[arg(short, long, conflicts_with_all = ["containers", "cidfiles", "filters"])]
     latest: bool,
-    /// Seconds that a container has to end, with --force
+    /// Seconds to let a container end by itself, with --force
     #[arg(
         short,
         long,
@@ -49,7 +49,7 @@ pub(super) struct Args {
         requires = "force",
         allow_negative_numbers = true
     )]
-    time: Option<i32>,
+    time: Option<i64>,
     /// Remove anonymous volumes too (accepted for docker's sake: there are none)
     #[arg(short, long)]
     volumes: bool,
@@ -61,45 +61,33 @@ pub(super) struct Args {
 impl Args {
     /// Which containers, by name or id.
     fn names(&self, store: &Store) -> Result<Vec<String>, Failure> {
-        let mut names = self.containers.clone();
-        for file in &self.cidfiles {
-            names.extend(read(file, self.ignore)?);
-        }
         if self.all && self.filters.is_empty() {
-            names = rm::all(store)?;
-        } else if self.all || self.latest || !self.filters.is_empty() {
-            let wanted = Wanted {
-                all: true,
-                filters: self.filters.clone(),
-                last: self.latest.then_some(1),
-            };
-            let found = ps::ps(store, &wanted)?.into_iter();
-            names.extend(found.filter(|c| !c.auto_remove).map(|c| c.id));
+            return Ok(rm::all(store)?);
         }
-        Ok(names)
-    }
-}
-
-/// The id in a file of `--cidfile`; none if there is no file and that is to be ignored.
-fn read(file: &Path, ignore: bool) -> Result<Option<String>, Failure> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    let opened = std::fs::File::open(file);
-    match opened.and_then(|f| f.take(CIDFILE_MAX).read_to_string(&mut text)) {
-        Ok(_) => Ok(Some(text.trim().to_owned())),
-        Err(e) if ignore && e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Failure::io(format!("--cidfile {}: {e}", file.display()))),
+        let which = Which {
+            all: self.all,
+            latest: self.latest,
+            cidfile: self.cidfiles.clone(),
+            filters: self.filters.clone(),
+            ignore: self.ignore || self.force,
+            containers: self.containers.clone(),
+        };
+        which.names(store, |c| !c.auto_remove)
     }
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = global.store()?;
     let names = args.names(&store)?;
-    let ignore = args.force || args.ignore || args.all;
+    let ignore = args.force || args.ignore || args.all || !args.filters.is_empty();
+    let how = rm::How {
+        force: args.force,
+        timeout: args.time,
+    };
     let mut code = 0;
     let mut orphans = false;
     for name in &names {
-        match rm::remove(&store, name) {
+        match rm::remove(&store, name, &how) {
             Ok(removed) => {
                 orphans |= removed.orphans;
                 text::stdout(|out| writeln!(out, "{name}"))?;

@@ -4,17 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use super::state::Ended;
+use super::state::{self, Status};
 use super::{Error, LABELS_ANNOTATION};
 use crate::store::{ContainerEntry, IMAGE_ANNOTATION, ImageRecord, Store};
 
 /// What a container is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It is being set up.
+    /// It was made and has never run, or is being set up.
     Created,
     /// Somebody holds its lock and has recorded no end.
     Running,
+    /// Its processes are stopped.
+    Paused,
+    /// Its monitor will start it again.
+    Restarting {
+        /// How it ended the last time.
+        code: u8,
+        /// When, RFC 3339.
+        at: Option<String>,
+    },
     /// It has ended.
     Exited {
         /// `None` when coracle was killed and could not record it.
@@ -30,8 +39,15 @@ impl State {
         match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting { .. } => "restarting",
             Self::Exited { .. } => "exited",
         }
+    }
+
+    /// Whether it is among those that are listed without being asked for.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting { .. })
     }
 }
 
@@ -50,6 +66,10 @@ pub struct Container {
     pub created: Option<String>,
     /// What it is doing.
     pub state: State,
+    /// What its monitor has recorded.
+    pub record: state::State,
+    /// It is of another machine that shares the store, where alone something can be done to it.
+    pub elsewhere: bool,
     /// The image's and the user's.
     pub labels: BTreeMap<String, String>,
     /// `host` or `none`.
@@ -169,7 +189,7 @@ pub fn ps(store: &Store, wanted: &Wanted) -> Result<Vec<Container>, Error> {
     let mut list = Vec::new();
     for entry in store.containers().list()? {
         if let Some(container) = container(store, entry)?
-            && (all || container.state == State::Running)
+            && (all || container.state.is_live())
             && passes(&container, &filters)
         {
             list.push(container);
@@ -297,24 +317,22 @@ pub(super) fn container(store: &Store, entry: ContainerEntry) -> Result<Option<C
             command: Vec::new(),
             created: None,
             state: State::Created,
+            record: state::State::default(),
+            elsewhere: false,
             labels: BTreeMap::new(),
             network: "",
             mounts: Vec::new(),
             auto_remove: entry.ephemeral,
         }));
     };
-    let state = match containers.state::<Ended>(&entry)? {
-        Some(ended) => State::Exited {
-            code: Some(ended.exit_code),
-            at: Some(ended.finished_at),
-        },
-        None if live => State::Running,
-        None if entry.ephemeral => return Ok(None),
-        None => State::Exited {
-            code: None,
-            at: None,
-        },
-    };
+    let record = state::State::read(store, &entry)?;
+    if record.is_none() && !live && entry.ephemeral {
+        return Ok(None);
+    }
+    let elsewhere =
+        !live && (record.as_ref()).is_some_and(|r| r.is_live() && r.is_elsewhere(store));
+    let state = seen(record.as_ref(), live || elsewhere);
+    let record = record.unwrap_or_default();
     let created = containers.created(&entry);
     let own_network = |n: &Namespace| n.kind == "network";
     // An annotation that is not of our making is not shown; `rmi` and gc tell about a damaged one.
@@ -331,6 +349,8 @@ pub(super) fn container(store: &Store, entry: ContainerEntry) -> Result<Option<C
             .and_then(|t| Timestamp::try_from(t).ok())
             .map(|t| t.to_string()),
         state,
+        record,
+        elsewhere,
         network: if config.linux.namespaces.iter().any(own_network) {
             "none"
         } else {
@@ -341,4 +361,39 @@ pub(super) fn container(store: &Store, entry: ContainerEntry) -> Result<Option<C
             .collect(),
         auto_remove: entry.ephemeral,
     }))
+}
+
+/// What a record says, and what is left of that when nobody holds the container's lock.
+fn seen(record: Option<&state::State>, live: bool) -> State {
+    let Some(r) = record else {
+        return match live {
+            true => State::Running,
+            false => State::Exited {
+                code: None,
+                at: None,
+            },
+        };
+    };
+    match (r.status, live) {
+        (Status::Created, _) => State::Created,
+        (Status::Exited, _) => State::Exited {
+            code: r.exit_code,
+            at: r.finished_at.clone(),
+        },
+        (Status::Running, true) => State::Running,
+        (Status::Paused, true) => State::Paused,
+        (Status::Restarting, true) => State::Restarting {
+            code: r.exit_code.unwrap_or_default(),
+            at: r.finished_at.clone(),
+        },
+        // Its monitor was killed between two lives, of which the last one's end is known.
+        (Status::Restarting, false) => State::Exited {
+            code: r.exit_code,
+            at: r.finished_at.clone(),
+        },
+        (Status::Running | Status::Paused, false) => State::Exited {
+            code: None,
+            at: None,
+        },
+    }
 }

@@ -24,6 +24,6 @@ pub use error::{Error, Failure, Stage};
 pub(crate) use init::reaper::{NAME as INIT_NAME, main as init_main};
 pub use mounts::{MountOptionError, MountOptions};
 pub use plan::{
-    Devices, IdMap, Identity, Mapping, Options, Plan, PlanError, ProcFs, Stdin, WindowSize,
+    Devices, IdMap, Identity, Mapping, Options, Plan, PlanError, ProcFs, Stdin, Streams, WindowSize,
 };
 pub use spawn::{Started, spawn};

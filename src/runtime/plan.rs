@@ -4,7 +4,9 @@
 mod sysctl;
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use oci_spec::runtime::{
     LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType, Mount as SpecMount, PosixRlimitType, Spec,
@@ -54,6 +56,17 @@ pub enum Stdin {
     Inherit,
 }
 
+/// The program's ends of its streams, in place of the caller's. Input that is not given is nothing.
+#[derive(Debug)]
+pub struct Streams {
+    /// What it reads.
+    pub input: Option<OwnedFd>,
+    /// Where it writes.
+    pub output: OwnedFd,
+    /// Where it complains.
+    pub errors: OwnedFd,
+}
+
 /// Size of a terminal in characters, rows before columns as in tty_ioctl(4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowSize {
@@ -101,6 +114,8 @@ pub struct Options {
     pub seccomp: Seccomp,
     /// Standard input without a terminal.
     pub stdin: Stdin,
+    /// Streams of its own, without a terminal.
+    pub streams: Option<Rc<Streams>>,
     /// Run the program as a child of a small init that reaps and forwards signals.
     pub init: bool,
     /// End the container when the caller dies.
@@ -158,6 +173,7 @@ pub struct Plan {
     pub(super) rlimits: Vec<(u32, u64, u64)>,
     pub(super) terminal: Option<WindowSize>,
     pub(super) stdin: Stdin,
+    pub(super) streams: Option<Rc<Streams>>,
     pub(super) init: bool,
     pub(super) die_with_parent: bool,
     pub(super) preserve_fds: u32,
@@ -315,6 +331,7 @@ impl Plan {
                 .unwrap_or(false)
                 .then_some(options.window),
             stdin: options.stdin,
+            streams: options.streams,
             init: options.init,
             die_with_parent: options.die_with_parent,
             preserve_fds: options.preserve_fds,

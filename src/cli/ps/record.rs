@@ -46,8 +46,8 @@ pub(super) fn template(c: &Container, full: bool, size: Option<&str>) -> Value {
         "Exited": ended(c),
         "ExitedAt": exited_at(c),
         "StartedAt": started_at(c),
-        "Restarts": 0,
-        "Pid": 0,
+        "Restarts": c.record.restarts,
+        "Pid": c.record.pid.unwrap_or_default(),
         "Labels": c.labels,
         "Mounts": destinations(c),
         "LocalVolumes": "0",
@@ -85,11 +85,11 @@ pub(super) fn podman(c: &Container, sizes: Option<(u64, u64)>) -> Value {
         "Names": c.name.iter().collect::<Vec<_>>(),
         "Namespaces": {},
         "Networks": [],
-        "Pid": 0,
+        "Pid": c.record.pid.unwrap_or_default(),
         "Pod": "",
         "PodName": "",
         "Ports": null,
-        "Restarts": 0,
+        "Restarts": c.record.restarts,
         "Size": sizes.map(|(own, all)| json!({ "rootFsSize": all, "rwSize": own })),
         "StartedAt": started_at(c),
         "State": c.state.name(),
@@ -111,21 +111,24 @@ fn command(c: &Container, full: bool) -> String {
 fn code(c: &Container) -> i32 {
     match &c.state {
         State::Exited { code, .. } => code.map_or(-1, i32::from),
-        _ => 0,
+        State::Restarting { code, .. } => i32::from(*code),
+        State::Created | State::Running | State::Paused => 0,
     }
 }
 
 fn exited_at(c: &Container) -> i64 {
     match &c.state {
-        State::Exited { at, .. } => seconds(at.as_deref()),
-        _ => NEVER,
+        State::Exited { at, .. } | State::Restarting { at, .. } => seconds(at.as_deref()),
+        State::Created | State::Running | State::Paused => NEVER,
     }
 }
 
 fn started_at(c: &Container) -> i64 {
+    let started = c.record.started_at.as_deref();
     match &c.state {
         State::Created => NEVER,
-        _ => seconds(c.created.as_deref()),
+        // What an older version ran.
+        _ => seconds(started.or(c.created.as_deref())),
     }
 }
 

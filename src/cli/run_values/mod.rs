@@ -10,6 +10,6 @@ pub(super) use limits::{signal, size, ulimit};
 pub(super) use mounts::{device, mount, no_duplicate_targets, tmpfs, volume};
 pub(super) use network::{add_host, hostname, network};
 pub(super) use security::{capability, group_add, identity, namespace, security, userns};
-pub(super) use words::{absolute, driver, env, env_file, label, pair, pull};
+pub(super) use words::{absolute, driver, env, env_file, keys, label, pair, pull};
 
 type Parsed<T> = Result<T, String>;

@@ -98,3 +98,8 @@ pub(in crate::cli) fn driver(s: &str) -> Parsed<Driver> {
             format!("unknown storage driver {s:?}: want overlay, fuse-overlayfs or copy")
         })
 }
+/// `--detach-keys`
+pub(in crate::cli) fn keys(s: &str) -> Parsed<crate::ops::start::Keys> {
+    crate::ops::start::Keys::parse(s)
+        .ok_or_else(|| format!("{s:?}: want letters or ctrl-LETTER, with commas between"))
+}

@@ -1,10 +1,16 @@
 //! A container as podman-container-inspect(1) shows it, and docker-inspect(1) where podman has no such key. What
 //! no option of `run` sets is there with the value that says so, since scripts ask for it.
 
+mod host_config;
+
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::super::ps::{self, Bound, Container, State};
+use super::super::run::Options;
 use super::super::{Error, stored, usage};
+use crate::monitor::STOP_TIMEOUT;
 use crate::store::{ContainerEntry, Store};
 
 /// What podman gives for a time that has not come.
@@ -20,6 +26,8 @@ pub(super) fn container(
     size: bool,
 ) -> Result<Option<Value>, Error> {
     let config: Value = store.containers().config(&entry)?.unwrap_or_default();
+    // One that cannot be started again has none.
+    let options: Option<Options> = store.containers().options(&entry)?;
     let directory = entry.path.clone();
     let upper = entry.upper();
     let Some(c) = ps::container(store, entry)? else {
@@ -52,7 +60,7 @@ pub(super) fn container(
         "ConmonPidFile": "",
         "PidFile": "",
         "Name": c.name,
-        "RestartCount": 0,
+        "RestartCount": c.record.restarts,
         "Driver": "overlay",
         "Platform": "linux",
         "MountLabel": "",
@@ -72,8 +80,11 @@ pub(super) fn container(
         "IsInfra": false,
         "IsService": false,
         "Config": own_config(&c, &config, entrypoint.unwrap_or_default()),
-        "HostConfig": host_config(&c, &config),
+        "HostConfig": host_config::host_config(&c, &config),
     });
+    if let Some(o) = &options {
+        wishes(&mut all, o);
+    }
     if size {
         let own = usage::sizes(store, std::slice::from_ref(&c))
             .first()
@@ -87,28 +98,44 @@ pub(super) fn container(
 
 /// The State of docker and podman.
 fn state(c: &Container) -> Value {
+    let r = &c.record;
     let (code, finished) = match &c.state {
         // Nobody could tell how it ended.
         State::Exited { code, at } => (code.map_or(-1, i32::from), at.as_deref()),
-        State::Created | State::Running => (0, None),
+        State::Restarting { code, at } => (i32::from(*code), at.as_deref()),
+        State::Created | State::Running | State::Paused => (0, None),
     };
+    // Of one that an older version ran, that is the best guess.
+    let started = match c.state {
+        State::Created => None,
+        _ => r.started_at.as_deref().or(c.created.as_deref()),
+    };
+    let health = r.health.as_ref();
+    let log = health.map(|h| {
+        let tests = h.log.iter().map(|o| {
+            json!({ "Start": o.start, "End": o.end, "ExitCode": o.exit_code, "Output": o.output })
+        });
+        tests.collect::<Vec<_>>()
+    });
     json!({
         "OciVersion": "1.2.0",
         "Status": c.state.name(),
-        "Running": c.state == State::Running,
-        "Paused": false,
-        "Restarting": false,
+        "Running": matches!(c.state, State::Running | State::Paused),
+        "Paused": c.state == State::Paused,
+        "Restarting": matches!(c.state, State::Restarting { .. }),
         "OOMKilled": false,
         "Dead": false,
-        "Pid": 0,
+        "Pid": r.pid.filter(|_| c.state.is_live()).unwrap_or_default(),
+        "ConmonPid": r.monitor.filter(|_| c.state.is_live()).unwrap_or_default(),
         "ExitCode": code,
-        "Error": "",
-        "StartedAt": match c.state {
-            State::Created => NEVER,
-            _ => c.created.as_deref().unwrap_or(NEVER),
+        "Error": r.error.as_deref().unwrap_or_default(),
+        "StartedAt": started.unwrap_or(NEVER),
+        "FinishedAt": finished.or(r.finished_at.as_deref()).unwrap_or(NEVER),
+        "Health": {
+            "Status": health.map_or("", |h| h.status.name()),
+            "FailingStreak": health.map_or(0, |h| h.failing_streak),
+            "Log": log,
         },
-        "FinishedAt": finished.unwrap_or(NEVER),
-        "Health": { "Status": "", "FailingStreak": 0, "Log": null },
         "CheckpointedAt": NEVER,
         "RestoredAt": NEVER,
     })
@@ -143,114 +170,6 @@ fn own_config(c: &Container, config: &Value, entrypoint: Vec<String>) -> Value {
         "Timeout": 0,
         "Umask": "0022",
     })
-}
-
-/// What was asked of the host, as far as the configuration tells.
-fn host_config(c: &Container, config: &Value) -> Value {
-    let binds = c.mounts.iter().map(|m| {
-        let options = match m.options.iter().any(|o| o == "ro") {
-            true => "ro,rprivate,rbind",
-            false => "rw,rprivate,rbind",
-        };
-        format!("{}:{}:{options}", m.source, m.destination)
-    });
-    let mode = |kind: &str| match has_namespace(config, kind) {
-        true => "private",
-        false => "host",
-    };
-    let masked = at(config, "/linux/maskedPaths");
-    let limits = at(config, "/process/rlimits");
-    let ulimits = limits
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|l| json!({ "Name": l["type"], "Soft": l["soft"], "Hard": l["hard"] }));
-    let mut all = json!({
-        "Binds": binds.collect::<Vec<_>>(),
-        "CgroupManager": "disabled",
-        "CgroupMode": "private",
-        "ContainerIDFile": "",
-        "LogConfig": { "Type": "none", "Config": null, "Path": "", "Tag": "", "Size": "0B" },
-        "NetworkMode": c.network,
-        "PortBindings": {},
-        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
-        "AutoRemove": c.auto_remove,
-        "IpcMode": mode("ipc"),
-        "PidMode": mode("pid"),
-        "UTSMode": mode("uts"),
-        "UsernsMode": "private",
-        "Privileged": masked.as_array().is_none_or(Vec::is_empty),
-        "ReadonlyRootfs": config.pointer("/root/readonly") == Some(&json!(true)),
-        "ShmSize": shm_size(config),
-        "Tmpfs": tmpfs(config),
-        "Sysctls": at(config, "/linux/sysctl"),
-        "Ulimits": ulimits.collect::<Value>(),
-        "Runtime": "coracle",
-        "ConsoleSize": [0, 0],
-        "Cgroups": "disabled",
-    });
-    // What cannot be asked for in this version has docker's word for nothing.
-    let nothing: [(&[&str], Value); 4] = [
-        (
-            &[
-                "Cgroup",
-                "CgroupParent",
-                "CpusetCpus",
-                "CpusetMems",
-                "Isolation",
-                "VolumeDriver",
-            ],
-            json!(""),
-        ),
-        (
-            &[
-                "BlkioWeight",
-                "CpuCount",
-                "CpuPercent",
-                "CpuPeriod",
-                "CpuQuota",
-                "CpuRealtimePeriod",
-                "CpuRealtimeRuntime",
-                "CpuShares",
-                "DiskQuota",
-                "IOMaximumBandwidth",
-                "IOMaximumIOps",
-                "KernelMemory",
-                "Memory",
-                "MemoryReservation",
-                "MemorySwap",
-                "MemorySwappiness",
-                "NanoCpus",
-                "OomScoreAdj",
-                "PidsLimit",
-            ],
-            json!(0),
-        ),
-        (
-            &[
-                "CapAdd",
-                "CapDrop",
-                "Devices",
-                "Dns",
-                "DnsOptions",
-                "DnsSearch",
-                "ExtraHosts",
-                "GroupAdd",
-                "SecurityOpt",
-            ],
-            json!([]),
-        ),
-        (&["Links", "VolumesFrom"], Value::Null),
-    ];
-    for (names, value) in &nothing {
-        for name in *names {
-            all[*name] = value.clone();
-        }
-    }
-    for name in ["OomKillDisable", "PublishAllPorts"] {
-        all[name] = false.into();
-    }
-    all
 }
 
 /// No address is its own: with the host's network it has those of the host.
@@ -325,6 +244,25 @@ fn name(c: &Container) -> String {
     })
 }
 
+/// What only the options tell.
+fn wishes(all: &mut Value, o: &Options) {
+    host_config::wishes(&mut all["HostConfig"], o);
+    let config = &mut all["Config"];
+    config["OpenStdin"] = o.interactive.into();
+    config["StopTimeout"] = o.keep.stop_timeout.unwrap_or(STOP_TIMEOUT).into();
+    config["Timeout"] = o.keep.timeout.unwrap_or_default().into();
+    if let Some(h) = &o.keep.health {
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        config["Healthcheck"] = json!({
+            "Test": h.test,
+            "Interval": nanos(h.interval),
+            "Timeout": nanos(h.timeout),
+            "StartPeriod": nanos(h.start_period),
+            "Retries": h.retries,
+        });
+    }
+}
+
 fn at(config: &Value, pointer: &str) -> Value {
     config.pointer(pointer).cloned().unwrap_or_default()
 }
@@ -372,40 +310,4 @@ fn capabilities(config: &Value, set: &str) -> Vec<String> {
     let mut names: Vec<String> = names.map(str::to_owned).collect();
     names.sort();
     names
-}
-
-fn has_namespace(config: &Value, kind: &str) -> bool {
-    let all = config
-        .pointer("/linux/namespaces")
-        .and_then(Value::as_array);
-    all.is_some_and(|all| all.iter().any(|n| n["type"] == kind))
-}
-
-/// Bytes of /dev/shm; 0 where it is the host's.
-fn shm_size(config: &Value) -> u64 {
-    let shm = mounts(config).find(|m| m["destination"] == "/dev/shm");
-    let options = shm
-        .and_then(|m| m["options"].as_array())
-        .into_iter()
-        .flatten();
-    let mut sizes = options.filter_map(|o| o.as_str()?.strip_prefix("size=")?.strip_suffix('k'));
-    let kib = sizes.next().and_then(|s| s.parse::<u64>().ok());
-    kib.unwrap_or_default().saturating_mul(1024)
-}
-
-/// Those that the user asked for: the others are under /dev.
-fn tmpfs(config: &Value) -> Value {
-    let theirs = mounts(config).filter_map(|m| {
-        let at = m["destination"].as_str()?;
-        let own = m["type"] == "tmpfs" && !at.starts_with("/dev");
-        let options = m["options"].as_array().into_iter().flatten();
-        let options: Vec<&str> = options.filter_map(Value::as_str).collect();
-        own.then(|| (at.to_owned(), options.join(",").into()))
-    });
-    Value::Object(theirs.collect())
-}
-
-fn mounts(config: &Value) -> impl Iterator<Item = &Value> {
-    let all = config.get("mounts").and_then(Value::as_array);
-    all.into_iter().flatten()
 }

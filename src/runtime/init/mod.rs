@@ -158,6 +158,14 @@ fn detach(plan: &Plan, channel: &Channel) -> Result<()> {
         rustix::mount::mount_change(c"/", propagation | MountPropagationFlags::REC)
             .at(Stage::Detach, || "mount(/, private)".into())?;
     }
+    if let Some(streams) = &plan.streams {
+        let own = || "dup2".into();
+        if let Some(input) = &streams.input {
+            rustix::stdio::dup2_stdin(input).at(Stage::Detach, own)?;
+        }
+        rustix::stdio::dup2_stdout(&streams.output).at(Stage::Detach, own)?;
+        rustix::stdio::dup2_stderr(&streams.errors).at(Stage::Detach, own)?;
+    }
     if plan.stdin == Stdin::Null && plan.terminal.is_none() {
         let null = open_null()?;
         rustix::stdio::dup2_stdin(&null).at(Stage::Detach, || "dup2".into())?;
