@@ -6,6 +6,7 @@ mod ask;
 mod commit;
 mod container;
 mod copy;
+mod creds;
 mod diff;
 mod doctor;
 mod export;

@@ -149,9 +149,18 @@ impl Compression {
         let out = Head(Rc::default());
         let so_far = Rc::clone(&out.0);
         // By this thread: what others do would not be there yet.
-        let begun = Sink::with_threads(out, self, 1)
-            .and_then(|mut sink| sink.write_all(prefix).map(|()| sink));
-        let Ok(sink) = begun else { return false };
+        let Ok(mut sink) = Sink::with_threads(out, self, 1) else {
+            return false;
+        };
+        // The first bytes come out long before all has gone in, and nine encoders are asked.
+        for piece in prefix.chunks(sink::BLOCK) {
+            if sink.write_all(piece).is_err() {
+                return false;
+            }
+            if so_far.borrow().len() >= head.len() {
+                return so_far.borrow().starts_with(head);
+            }
+        }
         // An encoder that goes unfinished writes an end that is none of ours.
         let mut made = so_far.borrow().clone();
         if whole {
