@@ -100,9 +100,11 @@ fn one_registry(origins: &[pull::Origin]) -> Result<&str, Failure> {
     };
     let mut all = origins.iter().map(registry);
     let first = all.next().flatten();
-    first.filter(|_| all.all(|other| other == first)).ok_or_else(|| {
-        Failure::usage("--creds is for one registry, which each NAME must begin with")
-    })
+    first
+        .filter(|_| all.all(|other| other == first))
+        .ok_or_else(|| {
+            Failure::usage("--creds is for one registry, which each NAME must begin with")
+        })
 }
 
 fn all_tags(global: &Global, args: &Args, options: &pull::Options) -> Result<u8, Failure> {

@@ -151,7 +151,9 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         Some(place) => return copied(global, args, &place),
     };
     if args.creds.is_some() {
-        let to = destination.clone().map_or_else(|| reference(&args.image), Ok)?;
+        let to = destination
+            .clone()
+            .map_or_else(|| reference(&args.image), Ok)?;
         creds::add(&mut options.access, args.creds.as_deref(), to.registry())?;
     }
     let store = global.store()?;
