@@ -8,6 +8,7 @@ mod commit;
 mod container;
 mod copy;
 mod create;
+mod creds;
 mod defaults;
 mod diff;
 mod doctor;
