@@ -324,11 +324,12 @@ impl Client {
             input: about.input,
         };
         match request.verb {
-            Verb::Describe => match about.pidfd {
-                Some(pidfd) => self.reply(&reply, &[pidfd]),
-                // Which the client takes for what it is: not running.
-                None => {}
-            },
+            // No answer is one: it does not run.
+            Verb::Describe => {
+                if let Some(pidfd) = about.pidfd {
+                    self.reply(&reply, &[pidfd]);
+                }
+            }
             Verb::Wait => {
                 self.reply(&reply, &[]);
                 self.role = Role::Waits;
