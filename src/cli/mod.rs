@@ -11,6 +11,7 @@ mod create;
 mod defaults;
 mod diff;
 mod doctor;
+mod exec;
 mod export;
 mod filters;
 mod format;
@@ -29,6 +30,7 @@ mod load;
 mod logging;
 mod login;
 mod logout;
+mod logs;
 mod manifest;
 mod output;
 mod pause;
@@ -54,6 +56,7 @@ mod tag;
 mod tags;
 mod template;
 mod text;
+mod top;
 mod unsupported;
 mod untag;
 mod verify;
@@ -99,6 +102,7 @@ enum Command {
     Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Exec(Box<exec::Args>),
     Export(export::Args),
     History(history::Args),
     Image(image::Args),
@@ -110,6 +114,7 @@ enum Command {
     Load(load::Args),
     Login(login::Args),
     Logout(logout::Args),
+    Logs(logs::Args),
     Manifest(manifest::Args),
     Pause(pause::Args),
     Ps(ps::Args),
@@ -128,6 +133,7 @@ enum Command {
     System(system::Args),
     Tag(tag::Args),
     Tags(tags::Args),
+    Top(top::Args),
     Unpause(pause::UnpauseArgs),
     Untag(untag::Args),
     Verify(verify::Args),
@@ -203,6 +209,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
+        Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
         Command::Image(a) => image::exec(global, a),
@@ -214,6 +221,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Load(a) => load::exec(global, &a),
         Command::Login(a) => login::exec(global, &a),
         Command::Logout(a) => logout::exec(global, &a),
+        Command::Logs(a) => logs::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
         Command::Pause(a) => pause::pause(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
@@ -232,6 +240,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
         Command::Tags(a) => tags::exec(global, &a),
+        Command::Top(a) => top::exec(global, &a),
         Command::Unpause(a) => pause::unpause(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
@@ -253,15 +262,18 @@ enum Wrong {
 }
 
 /// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
-/// built. Whatever is wrong is said by the whole.
+/// built; the latter for `exec`, too. Whatever is wrong is said by the whole.
 fn parse(args: &[OsString]) -> Result<App, Wrong> {
-    if verb(args) == Some("run") {
-        if let Some(app) = run::parse_quickly(args) {
-            return Ok(app);
-        }
-        if let Ok(app) = parse_by(leak(run_only()), args) {
-            return app;
-        }
+    let quick = match verb(args) {
+        Some("run") => match run::parse_quickly(args) {
+            Some(app) => return Ok(app),
+            None => Some(only::<run::Args>("run")),
+        },
+        Some("exec") => Some(only::<exec::Args>("exec")),
+        _ => None,
+    };
+    if let Some(Ok(app)) = quick.map(|command| parse_by(leak(command), args)) {
+        return app;
     }
     parse_by(leak(App::command()), args).map_err(Wrong::Usage)?
 }
@@ -296,10 +308,11 @@ fn leak(command: clap::Command) -> &'static mut clap::Command {
     Box::leak(Box::new(command))
 }
 
-fn run_only() -> clap::Command {
-    let run = <run::Args as clap::Args>::augment_args(clap::Command::new("run"));
+/// The program with one verb.
+fn only<A: clap::Args>(verb: &'static str) -> clap::Command {
+    let verb = A::augment_args(clap::Command::new(verb));
     let name = clap::Command::new("coracle").disable_version_flag(true);
-    <Global as clap::Args>::augment_args(name.version(version::NUMBER)).subcommand(run)
+    <Global as clap::Args>::augment_args(name.version(version::NUMBER)).subcommand(verb)
 }
 
 /// The first word that is no option of ours.
@@ -347,8 +360,11 @@ mod tests {
     }
 
     #[test]
-    fn run_alone_is_parsed_like_the_whole() {
+    fn a_verb_alone_is_parsed_like_the_whole() {
         for line in [
+            "exec x y",
+            "--root /r exec -it -e A=B x y --root z",
+            "exec --root /r -u a:b --no-such x y",
             "run x",
             "--root /r run --rm -it -e A=B x y --root z",
             "run --root /r x -- y",
@@ -362,7 +378,11 @@ mod tests {
                     .map(|app| format!("{app:?}"))
                     .map_err(|e| e.kind())
             };
-            assert_eq!(show(super::run_only()), show(super::command()), "{line}");
+            let only = match line.contains("run") {
+                true => super::only::<super::run::Args>("run"),
+                false => super::only::<super::exec::Args>("exec"),
+            };
+            assert_eq!(show(only), show(super::command()), "{line}");
         }
     }
 

@@ -60,9 +60,9 @@ pub(super) struct Args {
 
 impl Args {
     /// Which containers, by name or id.
-    fn names(&self, store: &Store) -> Result<Vec<String>, Failure> {
+    fn names(&self, store: &Store, how: &rm::How) -> Result<Vec<String>, Failure> {
         if self.all && self.filters.is_empty() {
-            return Ok(rm::all(store)?);
+            return Ok(rm::all(store, how)?);
         }
         let which = Which {
             all: self.all,
@@ -72,18 +72,18 @@ impl Args {
             ignore: self.ignore || self.force,
             containers: self.containers.clone(),
         };
-        which.names(store, |c| !c.auto_remove)
+        which.names(store, |c| self.force || !c.auto_remove)
     }
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = global.store()?;
-    let names = args.names(&store)?;
-    let ignore = args.force || args.ignore || args.all || !args.filters.is_empty();
     let how = rm::How {
         force: args.force,
         timeout: args.time,
     };
+    let names = args.names(&store, &how)?;
+    let ignore = args.force || args.ignore || args.all || !args.filters.is_empty();
     let mut code = 0;
     let mut orphans = false;
     for name in &names {

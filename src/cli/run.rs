@@ -349,7 +349,7 @@ pub(super) fn options(a: Args) -> Result<Options, Failure> {
         cidfile: a.cidfile,
         pidfile: a.pidfile,
         health: a.keep.health()?,
-        keep: a.keep.keep(),
+        keep: a.keep.keep()?,
     })
 }
 

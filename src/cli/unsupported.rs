@@ -59,10 +59,7 @@ impl Reason {
 
 /// A name that ends in `*` stands for all that begin like it.
 const OPTIONS: &[(Reason, &[&str])] = &[
-    (
-        Reason::Foreground,
-        &["-a", "--attach", "--log-driver", "--log-opt", "--sdnotify"],
-    ),
+    (Reason::Foreground, &["-a", "--attach", "--sdnotify"]),
     (
         Reason::Cgroup,
         &[

@@ -77,6 +77,9 @@ pub enum Error {
     /// A container that may not be removed.
     #[error(transparent)]
     RemoveContainer(#[from] super::rm::RemoveContainerError),
+    /// What a container wrote.
+    #[error(transparent)]
+    Logs(#[from] super::logs::LogsError),
     /// An artifact.
     #[error(transparent)]
     Artifact(#[from] super::artifact::ArtifactError),
@@ -334,6 +337,7 @@ impl Error {
             Self::Intake(e) => e.hint(),
             Self::Remove(e) => e.hint(),
             Self::RemoveContainer(e) => e.hint(),
+            Self::Logs(e) => e.hint(),
             Self::Artifact(e) => e.hint(),
             Self::List(e) => e.hint(),
             Self::Pack(e) => e.hint(),

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::cli::Failure;
+use crate::cli::run_values::{self as values, LogOption};
+use crate::ops::logs::LogDriver;
 use crate::ops::run::{HealthWish, Keep, Restart};
 
 /// Restart, health checks and the like
@@ -35,6 +37,12 @@ pub(in crate::cli) struct KeepArgs {
     /// Do not test whether it lives, whatever the image says
     #[arg(long, help_heading = "Life")]
     no_healthcheck: bool,
+    /// Where its output is kept: k8s-file, which is also called json-file, or none [default: k8s-file]
+    #[arg(long, value_name = "DRIVER", value_parser = values::log_driver, help_heading = "Life")]
+    log_driver: Option<LogDriver>,
+    /// How much of it is kept: max-size=BYTES, max-file=N
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::log_option, help_heading = "Life")]
+    log_opt: Vec<LogOption>,
 }
 
 impl KeepArgs {
@@ -43,15 +51,19 @@ impl KeepArgs {
         self.restart.is_some_and(|r| r != Restart::No)
             || self.timeout.is_some_and(|t| t > 0)
             || self.health_cmd.is_some()
+            // The foreground keeps no log: who asks for one gets a monitor that does.
+            || self.log_driver == Some(LogDriver::K8sFile)
+            || !self.log_opt.is_empty()
     }
 
-    pub(in crate::cli) fn keep(&self) -> Keep {
-        Keep {
+    pub(in crate::cli) fn keep(&self) -> Result<Keep, Failure> {
+        Ok(Keep {
+            log: values::log_config(self.log_driver, &self.log_opt)?,
             restart: self.restart.unwrap_or_default(),
             stop_timeout: self.stop_timeout,
             timeout: self.timeout.filter(|t| *t > 0),
             ..Keep::default()
-        }
+        })
     }
 
     pub(in crate::cli) fn health(&self) -> Result<HealthWish, Failure> {

@@ -22,12 +22,20 @@
 
 mod config;
 mod files;
+mod reader;
 mod record;
+mod tail;
+mod watch;
 mod writer;
 
 pub use config::{Config, Driver, Limits};
-pub use record::{Record, Stream};
+pub use reader::Reader;
+pub use record::{Record, Stream, TIME, time};
+pub use watch::Watch;
 pub use writer::Writer;
+
+/// The name of a container's log, in its directory.
+pub const NAME: &str = "log";
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// Bytes of a time: RFC 3339 in UTC, always with nine digits of a second, so that times compare as text.
-pub(super) const TIME: usize = 30;
+pub const TIME: usize = 30;
 /// Bytes before the data: a time, a stream, a flag.
 pub(super) const HEADER: usize = TIME + " stdout F ".len();
 /// Longest data of one record. A longer line is several.
@@ -53,7 +53,7 @@ impl Header {
 }
 
 /// As it stands in a header. A clock that is set before 1970 or after 9999 is not worth a wider field.
-pub(super) fn time(at: Timestamp) -> [u8; TIME] {
+pub fn time(at: Timestamp) -> [u8; TIME] {
     let mut out = *b"1970-01-01T00:00:00.000000000Z";
     if (0..253_402_300_800).contains(&at.as_second()) {
         let text = format!("{at:.9}");
@@ -78,6 +78,17 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// From a line that was found to be a record before.
+    pub(super) fn of(line: &'a [u8], stream: Stream, whole: bool) -> Option<Self> {
+        let (header, data) = line.split_at_checked(HEADER)?;
+        Some(Self {
+            time: header.first_chunk()?,
+            stream,
+            whole,
+            data,
+        })
+    }
+
     /// From a line of the file, without its end; `None` for what is no record.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         let (header, data) = line.split_at_checked(HEADER)?;

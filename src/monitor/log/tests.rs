@@ -248,3 +248,257 @@ fn what_the_disk_cannot_take_is_counted_and_told() {
         assert_eq!(stdout, want, "{room}");
     }
 }
+
+/// All records from here to the end, as text: `o` or `e` for the stream, and a line end where there is one.
+fn rest(reader: &mut Reader) -> String {
+    let mut out = String::new();
+    while let Some(r) = reader.next_record().unwrap() {
+        out.push(if r.stream == Stream::Stdout { 'o' } else { 'e' });
+        out.push_str(&String::from_utf8_lossy(r.data));
+        out.push_str(if r.whole { "\n" } else { "|" });
+    }
+    out
+}
+
+fn tail(path: &Path, lines: u64) -> String {
+    rest(&mut Reader::open(path, Some(lines), None).unwrap().unwrap())
+}
+
+#[test]
+fn the_last_lines_are_found_from_the_end() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let mut writer = Writer::open(&path, unlimited()).unwrap();
+    let (out, err) = (Stream::Stdout, Stream::Stderr);
+    for (stream, text) in [
+        (out, "1\n"),
+        (err, "2a"),
+        (out, "3\n4"),
+        (err, "2b\n"),
+        (out, "4b\n5a"),
+        (out, "5b"),
+    ] {
+        writer.write(stream, text.as_bytes());
+    }
+    for (lines, want) in [
+        (0, ""),
+        (1, "o5a|o5b|"),
+        (2, "o4|o4b\no5a|o5b|"),
+        (3, "e2a|o4|e2b\no4b\no5a|o5b|"),
+        (4, "e2a|o3\no4|e2b\no4b\no5a|o5b|"),
+        (5, "o1\ne2a|o3\no4|e2b\no4b\no5a|o5b|"),
+        (6, "o1\ne2a|o3\no4|e2b\no4b\no5a|o5b|"),
+        (u64::MAX, "o1\ne2a|o3\no4|e2b\no4b\no5a|o5b|"),
+    ] {
+        assert_eq!(tail(&path, lines), want, "{lines}");
+    }
+}
+
+#[test]
+fn the_last_lines_of_many_files() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let limits = Limits {
+        max_size: Some(500),
+        max_files: 100,
+    };
+    let mut writer = Writer::open(&path, limits).unwrap();
+    let line = |n: usize| format!("{n}{}\n", "x".repeat(n * n % 300));
+    for n in 0..200 {
+        writer.write(Stream::Stdout, line(n).as_bytes());
+    }
+    for lines in [0, 1, 2, 10, 57, 199, 200, 300] {
+        let from = 200_usize.saturating_sub(lines);
+        let want: String = (from..200).map(|n| format!("o{}", line(n))).collect();
+        assert_eq!(tail(&path, lines as u64), want, "{lines}");
+    }
+}
+
+#[test]
+fn a_line_longer_than_any_window_is_one() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let mut writer = Writer::open(&path, unlimited()).unwrap();
+    let long = [b'x'; 3 * DATA_MAX];
+    writer.write(Stream::Stdout, b"first\n");
+    for _ in 0..10 {
+        writer.write(Stream::Stdout, &long);
+    }
+    writer.write(Stream::Stdout, b"end\nlast\n");
+    let text = tail(&path, 2);
+    assert!(text.ends_with("|oend\nolast\n") && text.starts_with("ox"));
+    assert_eq!(text.bytes().filter(|b| *b == b'x').count(), 10 * long.len());
+    assert!(tail(&path, 3).starts_with("ofirst\nox"));
+}
+
+#[test]
+fn what_is_younger_does_not_count() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let mut text = String::new();
+    for second in 10..30 {
+        text += &format!("2026-01-01T00:00:{second}.000000000Z stdout F {second}\n");
+    }
+    std::fs::write(&path, text).unwrap();
+    let until = time("2026-01-01T00:00:15Z".parse().unwrap());
+    let mut reader = Reader::open(&path, Some(2), Some(&until)).unwrap().unwrap();
+    assert!(rest(&mut reader).starts_with("o14\no15\no16\n"));
+}
+
+#[test]
+fn garbage_is_passed_over_and_a_torn_end_is_shown_at_the_end_only() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let header = "2026-01-01T00:00:00.000000000Z stdout F ";
+    let mut bytes = format!("{header}a\n\0\0\0\nnonsense\n").into_bytes();
+    bytes.extend(vec![b'g'; 1_000_000]);
+    bytes.extend_from_slice(format!("\n{header}b\n{header}torn").as_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let mut reader = Reader::open(&path, None, None).unwrap().unwrap();
+    assert_eq!(rest(&mut reader), "oa\nob\n");
+    reader.follow().unwrap();
+    assert_eq!(rest(&mut reader), "");
+    reader.finish().unwrap();
+    assert_eq!(rest(&mut reader), "otorn\n");
+    assert_eq!(rest(&mut reader), "");
+    assert_eq!(tail(&path, 1), "ob\n");
+    assert_eq!(tail(&path, 2), "oa\nob\n");
+    assert!(
+        Reader::open(&dir.path().join("none"), None, None)
+            .unwrap()
+            .is_none()
+    );
+    let no_dir = dir.path().join("no/log");
+    assert!(Reader::open(&no_dir, None, None).unwrap().is_none());
+}
+
+/// A writer that rotates all the time, and a reader that follows: nothing is lost, doubled or out of order as long as
+/// no file goes before it was read.
+#[test]
+fn a_follower_sees_all_through_rotations() {
+    const LINES: u32 = 20_000;
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let limits = Limits {
+        max_size: Some(2000),
+        max_files: 9000,
+    };
+    let mut writer = Writer::open(&path, limits).unwrap();
+    let mut reader = Reader::open(&path, None, None).unwrap().unwrap();
+    let write = std::thread::spawn(move || {
+        for n in 0..LINES {
+            writer.write(Stream::Stdout, format!("{n}\n").as_bytes());
+        }
+    });
+    let mut watch = Watch::new([dir.path()]);
+    let mut next = 0;
+    loop {
+        let done = write.is_finished();
+        if done {
+            reader.finish().unwrap();
+        }
+        while let Some(r) = reader.next_record().unwrap() {
+            assert_eq!(r.data, next.to_string().as_bytes());
+            next += 1;
+        }
+        if done {
+            break;
+        }
+        watch.wait(None);
+        reader.follow().unwrap();
+    }
+    write.join().unwrap();
+    assert_eq!(next, LINES);
+}
+
+/// One that is too slow misses files, but never goes back.
+#[test]
+fn a_slow_follower_goes_on_with_what_is_left() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    for max_files in [1, 3] {
+        let limits = Limits {
+            max_size: Some(200),
+            max_files,
+        };
+        let _ = std::fs::remove_file(&path);
+        let mut writer = Writer::open(&path, limits).unwrap();
+        let mut write = |n: u32| writer.write(Stream::Stdout, format!("{n}\n").as_bytes());
+        write(0);
+        let mut reader = Reader::open(&path, None, None).unwrap().unwrap();
+        assert_eq!(rest(&mut reader), "o0\n");
+        (1..100).for_each(&mut write);
+        reader.follow().unwrap();
+        let text = rest(&mut reader);
+        let lines: Vec<u32> = text.lines().map(|l| l[1..].parse().unwrap()).collect();
+        assert!(lines.is_sorted() && lines.ends_with(&[98, 99]), "{lines:?}");
+        // What was in the file that it had open is not lost.
+        assert!(lines.starts_with(&[1, 2, 3]), "{lines:?}");
+    }
+    // And one that was emptied by hand is read from its beginning.
+    let path = dir.path().join("emptied");
+    let mut writer = Writer::open(&path, unlimited()).unwrap();
+    let mut reader = Reader::open(&path, None, None).unwrap().unwrap();
+    writer.write(Stream::Stdout, b"before, and long\n");
+    assert_eq!(rest(&mut reader), "obefore, and long\n");
+    std::fs::File::create(&path).unwrap();
+    writer.write(Stream::Stdout, b"after\n");
+    assert_eq!(rest(&mut reader), "oafter\n");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    /// Any bytes in any pieces on any stream come out again, per stream in order, whatever the limits; and of the
+    /// last lines what a plain reading of all of it gives.
+    #[test]
+    fn bytes_survive(
+        calls in proptest::collection::vec(
+            (proptest::bool::ANY, proptest::collection::vec(
+                proptest::prop_oneof![proptest::num::u8::ANY, proptest::strategy::Just(b'\n')], 0..200)),
+            0..40),
+        max_size in proptest::option::of(500_u64..4000),
+        lines in 0_u64..30,
+    ) {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("log");
+        let limits = Limits { max_size, max_files: 1000 };
+        let mut writer = Writer::open(&path, limits).unwrap();
+        let mut want = [Vec::new(), Vec::new()];
+        for (error, bytes) in &calls {
+            let stream = if *error { Stream::Stderr } else { Stream::Stdout };
+            writer.write(stream, bytes);
+            want[stream as usize].extend_from_slice(bytes);
+        }
+        let mut have = [Vec::new(), Vec::new()];
+        // Which line of its stream a record belongs to, by where its line ends.
+        let mut records: Vec<(usize, bool, String)> = Vec::new();
+        let mut reader = Reader::open(&path, None, None).unwrap().unwrap();
+        while let Some(r) = reader.next_record().unwrap() {
+            let out = &mut have[r.stream as usize];
+            out.extend_from_slice(r.data);
+            out.extend(r.whole.then_some(b'\n'));
+            records.push((r.stream as usize, r.whole, format!("{r:?}")));
+        }
+        proptest::prop_assert_eq!(&have, &want);
+        // The slow way: each record knows how many lines end at it or after it.
+        let mut seen = 0;
+        let mut line = [None; 2];
+        let mut kept = Vec::new();
+        for (stream, whole, text) in records.iter().rev() {
+            if *whole || line[*stream].is_none() {
+                seen += 1;
+                line[*stream] = Some(seen);
+            }
+            if line[*stream].is_some_and(|number| number <= lines) {
+                kept.push(text.clone());
+            }
+        }
+        kept.reverse();
+        let mut reader = Reader::open(&path, Some(lines), None).unwrap().unwrap();
+        let mut last = Vec::new();
+        while let Some(r) = reader.next_record().unwrap() {
+            last.push(format!("{r:?}"));
+        }
+        proptest::prop_assert_eq!(last, kept);
+    }
+}
