@@ -50,6 +50,7 @@ mod images;
 mod inspect;
 mod leaks;
 mod login;
+mod logs;
 mod manifests;
 mod nested;
 mod ps_rm;
@@ -117,6 +118,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("inspect", inspect::TESTS, false),
     ("leaks", leaks::TESTS, false),
     ("login", login::TESTS, false),
+    ("logs", logs::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
