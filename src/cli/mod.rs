@@ -10,6 +10,7 @@ mod copy;
 mod create;
 mod diff;
 mod doctor;
+mod events;
 mod export;
 mod filters;
 mod format;
@@ -121,6 +122,7 @@ enum Command {
     Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Events(events::Args),
     Export(export::Args),
     History(history::Args),
     Image(image::Args),
@@ -219,6 +221,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
+        Command::Events(a) => events::exec(global, &a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
         Command::Image(a) => image::exec(global, &a),

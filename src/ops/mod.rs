@@ -13,6 +13,7 @@ pub mod detached;
 pub mod diff;
 pub mod doctor;
 mod error;
+pub mod events;
 pub mod export;
 mod filters;
 pub mod find;
