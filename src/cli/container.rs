@@ -6,8 +6,8 @@ mod prune;
 use clap::Subcommand;
 
 use super::{
-    Failure, Global, attach, commit, create, diff, export, kill, pause, ps, rename, rm, run, start,
-    stop, wait,
+    Failure, Global, attach, commit, create, diff, export, inspect, kill, pause, ps, rename, rm,
+    run, start, stop, wait,
 };
 
 /// Manage containers
@@ -25,6 +25,7 @@ enum Verb {
     Diff(diff::Args),
     Exists(exists::Args),
     Export(export::Args),
+    Inspect(inspect::Args),
     Kill(kill::Args),
     #[command(visible_aliases = ["list", "ps"])]
     Ls(ps::Args),
@@ -48,6 +49,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Diff(a) => diff::exec(global, &a),
         Verb::Exists(a) => exists::exec(global, &a),
         Verb::Export(a) => export::exec(global, &a),
+        Verb::Inspect(a) => inspect::container(global, a),
         Verb::Kill(a) => kill::exec(global, &a),
         Verb::Ls(a) => ps::exec(global, &a),
         Verb::Pause(a) => pause::pause(global, &a),

@@ -75,6 +75,8 @@ pub(super) struct About<'a> {
     pub tty: bool,
     pub emulated: bool,
     pub input: bool,
+    /// Its streams come through us.
+    pub streams: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -324,12 +326,17 @@ impl Client {
         match request.verb {
             Verb::Describe => match about.pidfd {
                 Some(pidfd) => self.reply(&reply, &[pidfd]),
-                None => self.reply(&Reply::error("the container is not running"), &[]),
+                // Which the client takes for what it is: not running.
+                None => {}
             },
             Verb::Wait => {
                 self.reply(&reply, &[]);
                 self.role = Role::Waits;
                 return;
+            }
+            Verb::Attach if !about.streams => {
+                let why = "it runs in the foreground of another terminal";
+                self.reply(&Reply::error(why), &[]);
             }
             Verb::Attach => {
                 self.reply(&reply, &[]);

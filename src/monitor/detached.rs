@@ -337,6 +337,7 @@ impl Watch<'_, '_> {
             tty: self.container.terminal.is_some(),
             emulated: self.container.supervisor.is_some(),
             input: self.a.input,
+            streams: true,
         };
         for wish in self.a.control.serve(ready, &about) {
             self.grant(wish);
@@ -394,6 +395,7 @@ pub fn idle(control: &mut Control, signals: &Signals, end: Instant, stopping: &m
         tty: false,
         emulated: false,
         input: false,
+        streams: false,
     };
     while !*stopping {
         let left = end.saturating_duration_since(Instant::now());

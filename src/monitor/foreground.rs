@@ -145,6 +145,7 @@ fn serve(
         tty: container.terminal.is_some(),
         emulated: container.supervisor.is_some(),
         input: false,
+        streams: false,
     };
     loop {
         let mut fds = vec![
@@ -218,12 +219,14 @@ pub(super) fn supervisor_ended(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
 
 /// Have the supervisor answer for one more process.
 pub(super) fn supervise(
-    _container: &Started,
-    _listener: &OwnedFd,
-    _process: &OwnedFd,
-    _who: &[u8],
+    container: &Started,
+    listener: &OwnedFd,
+    process: &OwnedFd,
+    who: &[u8],
 ) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+    let supervisor = container.supervisor.as_ref();
+    let supervisor = supervisor.ok_or(io::ErrorKind::Unsupported)?;
+    supervisor.add(listener.as_fd(), process.as_fd(), who)
 }
 
 pub(super) fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended, Error> {

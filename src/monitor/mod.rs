@@ -5,6 +5,7 @@
 mod attach;
 mod control;
 mod detached;
+mod follow;
 mod foreground;
 mod health;
 mod keep;
@@ -18,6 +19,7 @@ mod wire;
 pub use attach::{Client, Description, Keys, Left};
 pub use control::{Control, SOCKET};
 pub use detached::{Around, Ends, Record, idle, keep, pipes};
+pub use follow::follow;
 pub use foreground::{Ended, Error, watch};
 pub use health::{Checks, Outcome, State as HealthState, Status as HealthStatus};
 pub use keep::{Health, Keep, Restart, STOP_TIMEOUT, pause};

@@ -9,6 +9,8 @@ use rustix::termios::{
     OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
+use super::attach::{Keys, Watcher};
+
 type Result<T> = std::result::Result<T, Errno>;
 
 /// Terminals move single keys and screenfuls; pipes more.
@@ -55,6 +57,9 @@ pub(super) struct Relay<'a> {
     typed: Vec<u8>,
     input_open: bool,
     output_open: bool,
+    /// Looks for the keys that leave the program alone.
+    keys: Option<Watcher>,
+    left: bool,
 }
 
 impl<'a> Relay<'a> {
@@ -68,9 +73,24 @@ impl<'a> Relay<'a> {
             typed: Vec::new(),
             input_open: input,
             output_open: true,
+            keys: None,
+            left: false,
         };
         relay.resize();
         Ok(relay)
+    }
+
+    /// The same, until somebody types these keys.
+    pub(super) fn until(self, keys: Keys) -> Self {
+        Self {
+            keys: Some(Watcher::new(keys)),
+            ..self
+        }
+    }
+
+    /// Whether somebody has.
+    pub(super) fn is_left(&self) -> bool {
+        self.left
     }
 
     /// A closed terminal reports a hang-up for ever: then it must not be polled.
@@ -110,7 +130,7 @@ impl<'a> Relay<'a> {
             let mut buffer = [0; BUFFER];
             match read(stdin(), &mut buffer) {
                 Ok(0) => self.end_of_input(),
-                Ok(n) => self.typed.extend_from_slice(&buffer[..n]),
+                Ok(n) => self.type_on(&buffer[..n]),
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 // Our terminal is gone.
                 Err(_) => self.input_open = false,
@@ -128,6 +148,15 @@ impl<'a> Relay<'a> {
             self.show()?;
         }
         Ok(())
+    }
+
+    fn type_on(&mut self, bytes: &[u8]) {
+        let Some(keys) = &mut self.keys else {
+            return self.typed.extend_from_slice(bytes);
+        };
+        let (bytes, left) = keys.filter(bytes);
+        self.typed.extend(bytes);
+        self.left |= left;
     }
 
     /// A file or pipe as input has ended: type the end-of-file character, which a program that reads a

@@ -99,9 +99,9 @@ impl Live {
     fn failed<T>(name: &str, result: io::Result<T>) -> Result<T, Error> {
         result.map_err(|e| match e.kind() {
             // It has ended between the look-up and the answer.
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                Error::NotRunning(name.to_owned())
-            }
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected => Error::NotRunning(name.to_owned()),
             _ => Error::Control(name.to_owned(), e),
         })
     }

@@ -83,12 +83,12 @@ pub fn remove(store: &Store, name: &str, how: &How) -> Result<Removed, Error> {
     })
 }
 
-/// The ids of all containers but those that remove themselves.
-pub fn all(store: &Store) -> Result<Vec<String>, Error> {
+/// The ids of all containers; of those that remove themselves only if they shall be ended.
+pub fn all(store: &Store, how: &How) -> Result<Vec<String>, Error> {
     let list = store.containers().list()?;
     Ok(list
         .into_iter()
-        .filter(|e| !e.ephemeral)
+        .filter(|e| how.force || !e.ephemeral)
         .map(|e| e.id)
         .collect())
 }

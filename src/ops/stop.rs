@@ -34,42 +34,36 @@ pub fn stop(store: &Store, name: &str, how: &Stop) -> Result<bool, Error> {
 }
 
 pub(super) fn stop_entry(store: &Store, entry: &ContainerEntry, how: &Stop) -> Result<bool, Error> {
-    let live = match live::connect(store, entry) {
-        Ok(live) => live,
+    // First of all, so that its end is not taken for a failure.
+    match live::connect(store, entry).and_then(Live::stopping) {
+        Ok(()) => {}
         Err(Error::NotRunning(_)) => return Ok(false),
         Err(e) => return Err(e),
-    };
-    // First of all, so that its end is not taken for a failure.
-    live.stopping()?;
-    let client = live::connect(store, entry)?.into_client();
+    }
+    match end(store, entry, how) {
+        // It may end by itself at any moment.
+        Ok(()) | Err(Error::NotRunning(_)) => settled(store, entry).map(|()| true),
+        Err(e) => Err(e),
+    }
+}
+
+fn end(store: &Store, entry: &ContainerEntry, how: &Stop) -> Result<(), Error> {
     let (signal, seconds) = wishes(store, entry, how)?;
-    let process = match live::connect(store, entry).and_then(Live::describe) {
-        Ok(description) => Some(description.pidfd),
-        // Between two lives, of which there will be no other.
-        Err(Error::NotRunning(_) | Error::Control(..)) => None,
-        Err(e) => return Err(e),
-    };
-    let waiting = client.watch_end().is_ok();
-    if let Some(process) = process {
-        let _ = pidfd_send_signal(&process, signal);
-        // One that is paused would not hear it.
-        let paused = State::read(store, entry)?.is_some_and(|s| s.status == Status::Paused);
-        if paused {
-            freeze(process.as_fd(), false)?;
-        }
-        let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
-        if !ends(process.as_fd(), patience)? {
-            let _ = pidfd_send_signal(&process, Signal::KILL);
-        }
+    let process = live::connect(store, entry)?.describe()?.pidfd;
+    let _ = pidfd_send_signal(&process, signal);
+    // One that is paused would not hear it.
+    if State::read(store, entry)?.is_some_and(|s| s.status == Status::Paused) {
+        freeze(process.as_fd(), false)?;
     }
-    if waiting {
-        let _ = client.ended();
+    let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
+    if !ends(process.as_fd(), patience)? {
+        let _ = pidfd_send_signal(&process, Signal::KILL);
     }
-    settled(store, entry)
+    Ok(())
 }
 
 /// Wait until its monitor has let go of it.
-fn settled(store: &Store, entry: &ContainerEntry) -> Result<bool, Error> {
+fn settled(store: &Store, entry: &ContainerEntry) -> Result<(), Error> {
     let until = Instant::now() + AFTER_KILL;
     while store.containers().is_locked(entry)? {
         if Instant::now() > until {
@@ -77,7 +71,7 @@ fn settled(store: &Store, entry: &ContainerEntry) -> Result<bool, Error> {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Signal and seconds.

@@ -12,6 +12,7 @@ use super::process;
 use super::spec::{self, Facts};
 use super::user::{self, Ids};
 use super::{ImageDefaults, Source, driver, files, identity};
+use crate::ops::exec::{EXEC_ANNOTATION, Further};
 use crate::ops::progress::Progress;
 use crate::ops::written::UNWATCHED_ANNOTATION;
 use crate::ops::{Error, LABELS_ANNOTATION, MONITOR_ANNOTATION, STOP_SIGNAL_ANNOTATION};
@@ -298,6 +299,15 @@ fn annotations(
     if let Some(mode) = unwatched {
         all.insert(UNWATCHED_ANNOTATION.to_owned(), mode.to_owned());
     }
+    let further = Further {
+        seccomp: profile(o)?,
+        strict: choice == IdentityChoice::Strict,
+        no_new_privileges: identity::no_new_privileges(o),
+    };
+    if further != Further::default() {
+        let further = serde_json::to_string(&further).map_err(json)?;
+        all.insert(EXEC_ANNOTATION.to_owned(), further);
+    }
     // Whoever wants something of a container that runs asks the process that watches it.
     let monitor = rustix::process::getpid().as_raw_nonzero();
     all.insert(MONITOR_ANNOTATION.to_owned(), monitor.to_string());
@@ -321,15 +331,25 @@ fn is_cgroup2() -> bool {
     rustix::fs::statfs(c"/sys/fs/cgroup").is_ok_and(|s| s.f_type as u64 == CGROUP2_SUPER_MAGIC)
 }
 
-fn seccomp(o: &Options, caps: Caps) -> Result<Seccomp, Error> {
+/// What it may call, in the words of [`Further`].
+fn profile(o: &Options) -> Result<Option<String>, Error> {
     match &o.security.seccomp {
-        SeccompChoice::Default if o.privileged => Ok(Seccomp::Unconfined),
-        SeccompChoice::Default => Ok(Seccomp::Default),
-        SeccompChoice::Unconfined => Ok(Seccomp::Unconfined),
-        SeccompChoice::File(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
-            Seccomp::parse(&text, caps)
-                .map_err(|e| Error::file("use", path, std::io::Error::other(e)))
+        SeccompChoice::Default if !o.privileged => Ok(None),
+        SeccompChoice::Default | SeccompChoice::Unconfined => {
+            Ok(Some(Further::UNCONFINED.to_owned()))
         }
+        SeccompChoice::File(path) => {
+            let text = std::fs::read_to_string(path);
+            text.map(Some).map_err(|e| Error::file("read", path, e))
+        }
+    }
+}
+
+fn seccomp(o: &Options, caps: Caps) -> Result<Seccomp, Error> {
+    match (profile(o)?, &o.security.seccomp) {
+        (None, _) => Ok(Seccomp::Default),
+        (Some(text), SeccompChoice::File(path)) => Seccomp::parse(&text, caps)
+            .map_err(|e| Error::file("use", path, std::io::Error::other(e))),
+        (Some(_), _) => Ok(Seccomp::Unconfined),
     }
 }

@@ -10,9 +10,9 @@ mod identity;
 mod launch;
 mod name;
 mod options;
-mod process;
+pub(super) mod process;
 mod spec;
-mod user;
+pub(super) mod user;
 
 use std::io::Write as _;
 use std::os::fd::AsFd as _;

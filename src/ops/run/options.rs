@@ -104,6 +104,16 @@ pub enum EnvVar {
     Inherit(String),
 }
 
+impl EnvVar {
+    /// `NAME=VALUE`, if there is one.
+    pub(in crate::ops) fn text(&self, caller: impl Fn(&str) -> Option<String>) -> Option<String> {
+        match self {
+            Self::Set(name, value) => Some(format!("{name}={value}")),
+            Self::Inherit(name) => caller(name).map(|value| format!("{name}={value}")),
+        }
+    }
+}
+
 /// `--security-opt`, all of them together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Security {
