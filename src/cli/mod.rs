@@ -12,6 +12,7 @@ mod creds;
 mod defaults;
 mod diff;
 mod doctor;
+mod events;
 mod exec;
 mod export;
 mod filters;
@@ -103,6 +104,7 @@ enum Command {
     Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Events(events::Args),
     Exec(Box<exec::Args>),
     Export(export::Args),
     History(history::Args),
@@ -210,6 +212,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
+        Command::Events(a) => events::exec(global, &a),
         Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),

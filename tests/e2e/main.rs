@@ -52,6 +52,7 @@ mod inspect;
 mod leaks;
 mod lifecycle;
 mod login;
+mod logs;
 mod manifests;
 mod nested;
 mod ps_rm;
@@ -121,6 +122,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("leaks", leaks::TESTS, false),
     ("lifecycle", lifecycle::TESTS, false),
     ("login", login::TESTS, false),
+    ("logs", logs::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
