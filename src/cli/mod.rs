@@ -23,6 +23,7 @@ mod load;
 mod login;
 mod logout;
 mod manifest;
+mod oci;
 mod output;
 mod progress;
 mod prompt;
@@ -48,7 +49,7 @@ mod untag;
 mod verify;
 
 use std::ffi::{CString, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -119,6 +120,7 @@ enum Command {
     Login(login::Args),
     Logout(logout::Args),
     Manifest(manifest::Args),
+    Oci(Box<oci::Args>),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -171,7 +173,18 @@ pub fn main() -> u8 {
             .collect();
         return ops::init_main(&args);
     }
-    run(args)
+    let args: Vec<OsString> = args.collect();
+    match args.first() {
+        Some(name) if is_oci(name) => oci::main(args),
+        _ => run(args),
+    }
+}
+
+/// Whether this program is called by the name that makes it an OCI runtime: by any path.
+fn is_oci(name: &OsString) -> bool {
+    Path::new(name)
+        .file_name()
+        .is_some_and(|name| name == oci::NAME)
 }
 
 fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
@@ -205,6 +218,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Login(a) => login::exec(global, &a),
         Command::Logout(a) => logout::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
+        Command::Oci(a) => Ok(oci::exec(global.root.as_deref(), &a)),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
         Command::Push(a) => push::exec(global, &a),

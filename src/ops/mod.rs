@@ -24,6 +24,7 @@ pub mod list;
 pub mod load;
 pub mod login;
 mod made;
+pub mod oci;
 mod outgoing;
 pub mod progress;
 pub mod prune;

@@ -105,6 +105,7 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
                 return Err(failed(plan, failure));
             }
             Received::Closed => break,
+            Received::Message(..) => return Err(Error::Vanished),
         }
     }
     let child = starting.child.take().ok_or(Error::Vanished)?;
@@ -143,7 +144,7 @@ impl Drop for Starting {
 }
 
 /// The exit code depends on where and how the start failed, never on a text.
-fn failed(plan: &Plan, f: Failure) -> Error {
+pub(super) fn failed(plan: &Plan, f: Failure) -> Error {
     let program = || {
         plan.args
             .first()
