@@ -12,7 +12,8 @@ use oci_spec::runtime::{
 
 use super::caps::{Caps, UnknownCapability};
 use super::mounts::{MountOptionError, MountOptions};
-use super::seccomp::{Filter, ProfileError, Seccomp};
+use super::process::Process;
+use super::seccomp::{ProfileError, Seccomp};
 use crate::emulate::{Mode, Setup};
 use crate::rootfs::Root;
 use crate::sys::exec::OwnExecutable;
@@ -157,25 +158,11 @@ pub struct Plan {
     pub(super) hostname: Option<String>,
     pub(super) domainname: Option<String>,
     pub(super) sysctl: Vec<(String, String)>,
-    pub(super) rlimits: Vec<(u32, u64, u64)>,
-    pub(super) terminal: Option<WindowSize>,
-    pub(super) stdin: Stdin,
     pub(super) init: bool,
     pub(super) die_with_parent: bool,
-    pub(super) preserve_fds: u32,
-    pub(super) executable: OwnExecutable,
-    pub(super) args: Vec<CString>,
-    pub(super) env: Vec<CString>,
-    pub(super) cwd: PathBuf,
-    pub(super) caps: Caps,
-    pub(super) no_new_privileges: bool,
-    pub(super) filter: Option<Filter>,
-    pub(super) umask: u32,
-    pub(super) oom_score_adj: Option<i32>,
     /// The supervisor, if there is to be one.
     pub(super) supervisor: Option<Box<Setup>>,
-    /// Who the program sees itself as.
-    pub(super) uid: u32,
+    pub(super) process: Process,
 }
 
 /// A configuration that cannot be honoured.
@@ -310,29 +297,38 @@ impl Plan {
             hostname: spec.hostname().clone(),
             domainname: spec.domainname().clone(),
             sysctl,
-            rlimits: process
-                .rlimits()
-                .iter()
-                .flatten()
-                .map(|r| (rlimit_number(r.typ()), r.soft(), r.hard()))
-                .collect(),
-            terminal: process
-                .terminal()
-                .unwrap_or(false)
-                .then_some(options.window),
-            stdin: options.stdin,
             init: options.init,
             die_with_parent: options.die_with_parent,
-            preserve_fds: options.preserve_fds,
-            executable: options.executable,
-            args: strings(process.args())?,
-            env: strings(process.env())?,
-            cwd: process.cwd().clone(),
-            caps,
-            no_new_privileges: process.no_new_privileges().unwrap_or(false),
-            filter: options.seccomp.compile(caps, options.identity.mode())?,
-            umask: user.umask().unwrap_or(0o022),
-            oom_score_adj: process.oom_score_adj(),
+            process: Process {
+                args: strings(process.args())?,
+                env: strings(process.env())?,
+                cwd: process.cwd().clone(),
+                terminal: process
+                    .terminal()
+                    .unwrap_or(false)
+                    .then_some(options.window),
+                stdin: options.stdin,
+                uid: user.uid(),
+                identity: match &options.identity {
+                    Identity::Emulated(_, setup) => Some(Box::new(setup.first.clone())),
+                    _ => None,
+                },
+                caps,
+                no_new_privileges: process.no_new_privileges().unwrap_or(false),
+                filter: options.seccomp.compile(caps, options.identity.mode())?,
+                rlimits: process
+                    .rlimits()
+                    .iter()
+                    .flatten()
+                    .map(|r| (rlimit_number(r.typ()), r.soft(), r.hard()))
+                    .collect(),
+                umask: user.umask().unwrap_or(0o022),
+                oom_score_adj: process.oom_score_adj(),
+                preserve_fds: options.preserve_fds,
+                executable: options.executable,
+                user: None,
+                scope_signals: false,
+            },
             supervisor: match options.identity {
                 Identity::Emulated(_, setup) => Some(Box::new(Setup {
                     shared_pids: namespaces & libc::CLONE_NEWPID as u64 == 0,
@@ -340,7 +336,6 @@ impl Plan {
                 })),
                 _ => None,
             },
-            uid: user.uid(),
         })
     }
 
@@ -349,6 +344,11 @@ impl Plan {
         (self.proc == ProcFs::Fresh).then(|| Self {
             proc: ProcFs::Outer,
             namespaces: self.namespaces & !(libc::CLONE_NEWPID as u64),
+            process: Process {
+                // It sees the user's other processes.
+                scope_signals: true,
+                ..self.process.clone()
+            },
             supervisor: self.supervisor.clone().map(|setup| {
                 Box::new(Setup {
                     shared_pids: true,

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
@@ -107,6 +108,7 @@ enum CgroupManager {
 enum Verb {
     Create(create::Args),
     Delete(delete::Args),
+    Exec(Box<exec::Args>),
     Features(features::Args),
     Kill(kill::Args),
     List(list::Args),
@@ -180,7 +182,11 @@ pub(super) fn exec(root: Option<&Path>, args: &Args) -> u8 {
         Ok(code) => code,
         Err(problem) => {
             report::write(global, "error", &report::message(&problem));
-            1
+            match args.verb {
+                // As runc: else it could not be told from the program's own.
+                Verb::Exec(_) => 255,
+                _ => 1,
+            }
         }
     }
 }
@@ -189,6 +195,7 @@ fn verb(c: &Context<'_>, verb: &Verb) -> Result<u8, Problem> {
     match verb {
         Verb::Create(a) => create::exec(c, a),
         Verb::Delete(a) => delete::exec(c, a),
+        Verb::Exec(a) => exec::exec(c, a),
         Verb::Features(a) => features::exec(a),
         Verb::Kill(a) => kill::exec(c, a),
         Verb::List(a) => list::exec(c, a),

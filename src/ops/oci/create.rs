@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, getegid, geteuid};
 
 use super::container::{Container, Record, boot, start_time};
@@ -61,18 +60,9 @@ pub(super) fn make(runtime: &Runtime, o: &Options, detached: bool) -> Result<Mad
     let text = std::fs::read(&path).map_err(|e| Error::Read(path.clone(), e))?;
     let config = Config::parse(&text).map_err(|e| Error::Config(path, e))?;
     let settings = Settings {
-        id: o.id.clone(),
-        bundle,
-        preserve_fds,
-        env,
         pivot: !o.no_pivot,
         keyring: !o.no_new_keyring,
-        uid: geteuid().as_raw(),
-        gid: getegid().as_raw(),
-        apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled")
-            .is_ok_and(|t| t.starts_with(b"Y")),
-        selinux: Path::new("/sys/fs/selinux/enforce").exists(),
-        executable: OwnExecutable::look(),
+        ..settings(o.id.clone(), bundle, preserve_fds, env)
     };
     let plan = Bundle::new(&config, &settings).map_err(runtime::Error::from)?;
     match (&o.console_socket, plan.has_terminal()) {
@@ -188,6 +178,29 @@ impl Steps for Making<'_> {
     }
 }
 
+/// What the machine and the caller say.
+pub(super) fn settings(
+    id: String,
+    bundle: PathBuf,
+    preserve_fds: u32,
+    env: Vec<String>,
+) -> Settings {
+    Settings {
+        id,
+        bundle,
+        preserve_fds,
+        env,
+        pivot: true,
+        keyring: true,
+        uid: geteuid().as_raw(),
+        gid: getegid().as_raw(),
+        apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|t| t.starts_with(b"Y")),
+        selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+        executable: OwnExecutable::look(),
+    }
+}
+
 /// In one step, so that nobody reads half a number.
 pub(super) fn write_pid(path: &Path, pid: Pid) -> Result<(), Error> {
     let mut draft = path.as_os_str().to_owned();
@@ -199,30 +212,18 @@ pub(super) fn write_pid(path: &Path, pid: Pid) -> Result<(), Error> {
 
 /// Connected now, so that it is the caller's and not what its name leads to later.
 pub(super) fn console(path: &Path) -> Result<OwnedFd, Error> {
-    let go = || -> io::Result<OwnedFd> {
-        let socket = socket_with(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        connect(&socket, &SocketAddrUnix::new(path)?)?;
-        Ok(socket)
-    };
-    go().map_err(|e| Error::file("connect to", path, e))
+    bundle::connect_to(path).map_err(|e| Error::file("connect to", path, e))
 }
 
 /// How many are handed on, with those of socket activation (sd_listen_fds(3)), and what the program is told of them.
-fn descriptors(wanted: u32) -> Result<(u32, Vec<String>), Error> {
-    let listen = std::env::var("LISTEN_FDS")
-        .ok()
-        .and_then(|n| n.parse().ok());
-    let activated: u32 = listen.unwrap_or(0);
+pub(super) fn descriptors(wanted: u32) -> Result<(u32, Vec<String>), Error> {
+    let number = |name: &str| -> Option<u32> { std::env::var(name).ok()?.parse().ok() };
+    // Another process may be meant, whose variables were inherited.
+    let ours = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
+    let activated = number("LISTEN_FDS").filter(|_| ours).unwrap_or(0);
     let count = wanted.saturating_add(activated);
-    if let Some(missing) = (3..3u32.saturating_add(count)).find(|n| {
-        !Path::new(&format!("/proc/self/fd/{n}")).exists()
-            && rustix::fs::readlink(format!("/proc/self/fd/{n}"), Vec::new()).is_err()
-    }) {
+    let open = |n: &u32| rustix::fs::readlink(format!("/proc/self/fd/{n}"), Vec::new()).is_ok();
+    if let Some(missing) = (3..3u32.saturating_add(count)).find(|n| !open(n)) {
         return Err(Error::PreserveFds(missing));
     }
     let mut env = Vec::new();

@@ -73,6 +73,9 @@ pub enum Error {
     /// Descriptors that are not there.
     #[error("--preserve-fds: descriptor {0} is not open")]
     PreserveFds(u32),
+    /// Signals of ours.
+    #[error("cannot hold signals back: {0}")]
+    Signals(#[source] io::Error),
     /// Waiting for it.
     #[error(transparent)]
     Monitor(#[from] crate::monitor::Error),

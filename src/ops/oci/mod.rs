@@ -5,6 +5,7 @@ mod container;
 pub mod create;
 pub mod delete;
 mod error;
+pub mod exec;
 pub mod features;
 pub mod kill;
 pub mod list;
@@ -19,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 pub use container::Status;
 pub use error::Error;
+
+pub use crate::runtime::bundle::Changes;
 
 use self::container::Containers;
 use crate::config::{Env, oci_state_dir};

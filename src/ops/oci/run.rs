@@ -20,10 +20,7 @@ pub fn run(runtime: &Runtime, o: &Options, after: After) -> Result<u8, Error> {
     let signals = if after.detach {
         None
     } else {
-        Some(
-            Signals::block()
-                .map_err(|e| Error::file("block", std::path::Path::new("signals"), e))?,
-        )
+        Some(Signals::block().map_err(Error::Signals)?)
     };
     let made = create::make(runtime, o, after.detach)?;
     if let Err(e) = start::go(&made.container, &made.config) {

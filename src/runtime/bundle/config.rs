@@ -301,7 +301,67 @@ impl Config {
     }
 }
 
+/// What `exec` says of a program, in place of the container's own.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Working directory.
+    pub cwd: Option<PathBuf>,
+    /// More variables.
+    pub env: Vec<String>,
+    /// User, and group.
+    pub user: Option<(u32, Option<u32>)>,
+    /// More groups.
+    pub groups: Vec<u32>,
+    /// More capabilities.
+    pub caps: Vec<String>,
+    /// No new privileges.
+    pub no_new_privileges: bool,
+    /// A terminal.
+    pub terminal: bool,
+    /// For AppArmor.
+    pub apparmor: Option<String>,
+    /// For SELinux.
+    pub label: Option<String>,
+}
+
 impl Process {
+    /// The container's own program as another one.
+    pub fn changed(mut self, c: &Changes) -> Self {
+        self.args.clone_from(&c.args);
+        self.terminal = c.terminal;
+        self.console_size = ConsoleSize::default();
+        self.env.extend_from_slice(&c.env);
+        if let Some(cwd) = &c.cwd {
+            self.cwd.clone_from(cwd);
+        }
+        if let Some((uid, gid)) = c.user {
+            self.user.uid = uid;
+            self.user.gid = gid.unwrap_or(self.user.gid);
+        }
+        self.user.additional_gids.extend_from_slice(&c.groups);
+        self.no_new_privileges |= c.no_new_privileges;
+        if !c.caps.is_empty() {
+            let sets = self.capabilities.get_or_insert_default();
+            for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+                set.extend_from_slice(&c.caps);
+            }
+        }
+        if let Some(profile) = &c.apparmor {
+            self.apparmor_profile.clone_from(profile);
+        }
+        if let Some(label) = &c.label {
+            self.selinux_label.clone_from(label);
+        }
+        self
+    }
+
+    /// Whether it says on which processors it is to run.
+    pub fn has_affinity(&self) -> bool {
+        self.exec_cpu_affinity.is_some()
+    }
+
     /// Read the program alone.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         Ok(serde_json::from_value(document(text)?)?)

@@ -13,13 +13,14 @@ pub(super) mod gate;
 pub(super) mod hooks;
 mod ids;
 mod plan;
+mod process;
 mod spawn;
 
-pub use config::{Config, ConfigError, Hook, Hooks, Process, State};
+pub use config::{Changes, Config, ConfigError, Hook, Hooks, Process, State};
 pub use hooks::HookError;
-pub use plan::{Bundle, Settings};
+pub use plan::{Bundle, Notify, Settings};
 pub(super) use plan::{NEWTIME, Node, NodeKind};
-pub use spawn::{Created, Steps, create, is_waiting, send_terminal, start};
+pub use spawn::{Created, Steps, connect_to, create, is_waiting, send_terminal, start};
 
 use crate::sys::exec::OwnExecutable;
 

@@ -1,20 +1,24 @@
 //! From the configuration of a bundle to a [`Bundle`]: every decision made, as far as none needs the kernel.
 
-use std::ffi::CString;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::net::SendFlags;
 
 use serde_json::Value;
 
-use super::config::{self, Config, Hook, Process, State};
+use super::config::{self, Config, Hook, State};
 use super::ids::{Ids, IdsError};
+use super::process::c_string;
+use super::spawn::connect_to;
 use crate::rootfs::Root;
-use crate::runtime::caps::Caps;
+use crate::runtime::channel::Channel;
 use crate::runtime::mounts::MountOptions;
-use crate::runtime::plan::{Devices, IdMap, Mapping, Mount, Plan, ProcFs, Stdin, sysctl};
+use crate::runtime::plan::{Devices, IdMap, Mapping, Mount, Plan, ProcFs, sysctl};
 use crate::runtime::seccomp::Seccomp;
-use crate::runtime::{PlanError, WindowSize};
+use crate::runtime::{PlanError, Process};
 use crate::sys::exec::OwnExecutable;
-use crate::sys::process::{IoPriority, Schedule};
 
 /// What a configuration does not say.
 #[derive(Clone, Debug)]
@@ -43,16 +47,6 @@ pub struct Settings {
     pub executable: OwnExecutable,
 }
 
-/// Five sets, as the program begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::runtime) struct CapSets {
-    pub bounding: Caps,
-    pub effective: Caps,
-    pub inheritable: Caps,
-    pub permitted: Caps,
-    pub ambient: Caps,
-}
-
 /// A node in /dev.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::runtime) struct Node {
@@ -74,9 +68,9 @@ pub(in crate::runtime) enum NodeKind {
 
 /// Where the listener of the filter goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::runtime) struct Notify {
-    pub path: PathBuf,
-    pub metadata: String,
+pub struct Notify {
+    pub(in crate::runtime) path: PathBuf,
+    pub(in crate::runtime) metadata: String,
 }
 
 /// A container to be, of any number of ids.
@@ -99,30 +93,9 @@ pub struct Bundle {
     /// Id maps of mounts, by the mount's index.
     pub(in crate::runtime) idmaps: Vec<(usize, Ids)>,
     pub(in crate::runtime) hooks: config::Hooks,
-    pub(in crate::runtime) user: User,
-    pub(in crate::runtime) caps: CapSets,
-    /// For AppArmor and SELinux: what the exec makes of the process.
-    pub(in crate::runtime) label: Option<Label>,
     pub(in crate::runtime) notify: Option<Notify>,
-    pub(in crate::runtime) schedule: Option<Schedule>,
-    pub(in crate::runtime) io_priority: Option<IoPriority>,
     /// Of personality(2).
     pub(in crate::runtime) personality: Option<u64>,
-}
-
-/// Who the program is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::runtime) struct User {
-    pub uid: u32,
-    pub gid: u32,
-    pub groups: Vec<u32>,
-}
-
-/// A security label that is written before exec: the file below `/proc/thread-self/attr`, and the text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::runtime) struct Label {
-    pub file: &'static str,
-    pub text: String,
 }
 
 /// Nodes that every container has (runtime-spec, config-linux.md "Default Devices").
@@ -136,6 +109,13 @@ const NODES: [(&str, u32, u32); 6] = [
 ];
 
 impl Notify {
+    /// Tell them of the listener of a process.
+    pub fn tell(&self, listener: BorrowedFd<'_>, state: Vec<u8>, pid: i32) -> io::Result<()> {
+        let socket = connect_to(&self.path)?;
+        let message = self.message(state, pid);
+        Channel::of(socket).send_bytes(&message, Some(listener), SendFlags::NOSIGNAL)
+    }
+
     /// What the listener's receiver is told: the specification's containerProcessState.
     pub(in crate::runtime) fn message(&self, state: Vec<u8>, pid: i32) -> Vec<u8> {
         let state: Value = serde_json::from_slice(&state).unwrap_or_default();
@@ -188,8 +168,6 @@ impl Bundle {
         } else {
             Ids::new(&linux.uid_mappings, &linux.gid_mappings, settings)?
         };
-        let user = user(process, &ids)?;
-        let caps = capabilities(process)?;
         let root = config.root.as_ref().ok_or(PlanError::Missing("root"))?;
         let rootfs = normal(&settings.bundle.join(&root.path));
         let mut idmaps = Vec::new();
@@ -222,7 +200,6 @@ impl Bundle {
             .collect::<Result<Vec<_>, PlanError>>()?;
         let (filter, notify) = seccomp(linux.seccomp.as_ref())?;
         let late = make & (libc::CLONE_NEWCGROUP as u64 | NEWTIME);
-        let env = process.env.iter().chain(&settings.env);
         let plan = Plan {
             namespaces: make | joined,
             // Written by the parent: see `ids`.
@@ -241,36 +218,17 @@ impl Bundle {
             hostname: config.hostname.clone().filter(|n| !n.is_empty()),
             domainname: config.domainname.clone().filter(|n| !n.is_empty()),
             sysctl: sysctls,
-            rlimits: rlimits(process)?,
-            terminal: process.terminal.then_some(WindowSize {
-                rows: process.console_size.height,
-                columns: process.console_size.width,
-            }),
-            stdin: Stdin::Inherit,
             init: false,
             die_with_parent: false,
-            preserve_fds: settings.preserve_fds,
-            executable: settings.executable,
-            args: strings(process.args.iter())?,
-            env: strings(env)?,
-            cwd: process.cwd.clone(),
-            caps: caps.bounding,
-            no_new_privileges: process.no_new_privileges,
-            filter,
-            umask: process.user.umask.unwrap_or(0o022),
-            oom_score_adj: process.oom_score_adj,
+            process: super::process::process(
+                process,
+                &ids,
+                settings,
+                filter,
+                (make | joined) & user_flag != 0,
+            )?,
             supervisor: None,
-            uid: user.uid,
         };
-        if plan.args.is_empty() {
-            return Err(PlanError::Missing("process.args"));
-        }
-        if !plan.cwd.is_absolute() {
-            return Err(PlanError::Unsupported(
-                "process.cwd",
-                "it is not an absolute path",
-            ));
-        }
         if plan.hostname.is_some() && !plan.has(libc::CLONE_NEWUTS) {
             return Err(PlanError::Unsupported(
                 "hostname",
@@ -302,19 +260,27 @@ impl Bundle {
             },
             idmaps,
             hooks: hooks(&config.hooks)?,
-            user,
-            caps,
-            label: label(process, settings)?,
             notify,
-            schedule: schedule(process)?,
-            io_priority: io_priority(process)?,
             personality: personality(linux)?,
         })
     }
 
+    /// A further program of a container of this configuration, which `enters` another user namespace than the
+    /// caller's, or is in the same. With it comes who is told of what its filter asks.
+    pub fn further(
+        config: &Config,
+        process: &config::Process,
+        settings: &Settings,
+        enters: bool,
+    ) -> Result<(Process, Option<Notify>), PlanError> {
+        let (filter, notify) = seccomp(config.linux.seccomp.as_ref())?;
+        let process = super::process::process(process, &Ids::Kept, settings, filter, enters)?;
+        Ok((process, notify))
+    }
+
     /// Whether the program wants a terminal.
     pub fn has_terminal(&self) -> bool {
-        self.plan.terminal.is_some()
+        self.plan.process.terminal.is_some()
     }
 
     /// Its root file system on the host.
@@ -324,7 +290,7 @@ impl Bundle {
 
     /// Its program, for messages.
     pub fn program(&self) -> String {
-        let first = self.plan.args.first();
+        let first = self.plan.process.args.first();
         first
             .map(|a| a.to_string_lossy().into_owned())
             .unwrap_or_default()
@@ -396,45 +362,6 @@ fn namespaces(list: &[config::Namespace]) -> Result<Namespaces, PlanError> {
     Ok(found)
 }
 
-fn user(process: &Process, ids: &Ids) -> Result<User, PlanError> {
-    let u = &process.user;
-    // -1 means "nobody" to every call that takes an id.
-    let nobody = u.uid == u32::MAX || u.gid == u32::MAX;
-    if nobody || !ids.has_uid(u.uid) || !ids.has_gid(u.gid) {
-        return Err(PlanError::UnmappedUser(format!("{}:{}", u.uid, u.gid)));
-    }
-    if let Some(group) = u.additional_gids.iter().find(|g| !ids.has_gid(**g)) {
-        return Err(PlanError::UnmappedUser(format!(
-            "a member of group {group}"
-        )));
-    }
-    if u.umask.is_some_and(|m| m & !0o7777 != 0) {
-        return Err(PlanError::Value(
-            "umask",
-            format!("{:o}", u.umask.unwrap_or(0)),
-        ));
-    }
-    Ok(User {
-        uid: u.uid,
-        gid: u.gid,
-        groups: u.additional_gids.clone(),
-    })
-}
-
-fn capabilities(process: &Process) -> Result<CapSets, PlanError> {
-    // Absent means none, as with runc: else root would keep all.
-    let empty = config::Capabilities::default();
-    let sets = process.capabilities.as_ref().unwrap_or(&empty);
-    let set = |names: &[String]| Caps::EMPTY.adjusted(names, &[]);
-    Ok(CapSets {
-        bounding: set(&sets.bounding)?,
-        effective: set(&sets.effective)?,
-        inheritable: set(&sets.inheritable)?,
-        permitted: set(&sets.permitted)?,
-        ambient: set(&sets.ambient)?,
-    })
-}
-
 fn mount(
     m: &config::Mount,
     linux: &config::Linux,
@@ -502,36 +429,6 @@ fn seccomp(
     Ok((Some(filter), notify))
 }
 
-fn rlimits(process: &Process) -> Result<Vec<(u32, u64, u64)>, PlanError> {
-    let mut list: Vec<(u32, u64, u64)> = Vec::new();
-    for r in &process.rlimits {
-        let number = match r.kind.as_str() {
-            "RLIMIT_CPU" => 0,
-            "RLIMIT_FSIZE" => 1,
-            "RLIMIT_DATA" => 2,
-            "RLIMIT_STACK" => 3,
-            "RLIMIT_CORE" => 4,
-            "RLIMIT_RSS" => 5,
-            "RLIMIT_NPROC" => 6,
-            "RLIMIT_NOFILE" => 7,
-            "RLIMIT_MEMLOCK" => 8,
-            "RLIMIT_AS" => 9,
-            "RLIMIT_LOCKS" => 10,
-            "RLIMIT_SIGPENDING" => 11,
-            "RLIMIT_MSGQUEUE" => 12,
-            "RLIMIT_NICE" => 13,
-            "RLIMIT_RTPRIO" => 14,
-            "RLIMIT_RTTIME" => 15,
-            other => return Err(PlanError::Value("rlimit", other.to_owned())),
-        };
-        if list.iter().any(|(n, ..)| *n == number) {
-            return Err(PlanError::Value("rlimit (twice)", r.kind.clone()));
-        }
-        list.push((number, r.soft, r.hard));
-    }
-    Ok(list)
-}
-
 fn nodes(list: &[config::Device]) -> Result<Vec<Node>, PlanError> {
     let standard = NODES.iter().map(|&(path, major, minor)| Node {
         path: path.into(),
@@ -585,25 +482,6 @@ fn hooks(hooks: &config::Hooks) -> Result<config::Hooks, PlanError> {
     }
 }
 
-fn label(process: &Process, settings: &Settings) -> Result<Option<Label>, PlanError> {
-    // As crun: where the kernel has neither there is nothing to do.
-    let apparmor = settings.apparmor && !process.apparmor_profile.is_empty();
-    let selinux = settings.selinux && !process.selinux_label.is_empty();
-    Ok(if apparmor {
-        Some(Label {
-            file: "apparmor/exec",
-            text: format!("exec {}", process.apparmor_profile),
-        })
-    } else if selinux {
-        Some(Label {
-            file: "exec",
-            text: process.selinux_label.clone(),
-        })
-    } else {
-        None
-    })
-}
-
 fn propagation(word: Option<&str>) -> Result<Option<u64>, PlanError> {
     Ok(match word {
         None | Some("") => None,
@@ -646,63 +524,6 @@ fn time_offsets(
         .collect())
 }
 
-fn schedule(process: &Process) -> Result<Option<Schedule>, PlanError> {
-    let Some(s) = &process.scheduler else {
-        return Ok(None);
-    };
-    let policy = match s.policy.as_str() {
-        "SCHED_OTHER" => 0,
-        "SCHED_FIFO" => 1,
-        "SCHED_RR" => 2,
-        "SCHED_BATCH" => 3,
-        "SCHED_ISO" => 4,
-        "SCHED_IDLE" => 5,
-        "SCHED_DEADLINE" => 6,
-        other => return Err(PlanError::Value("scheduler policy", other.to_owned())),
-    };
-    let mut flags = 0;
-    for flag in &s.flags {
-        flags |= match flag.as_str() {
-            "SCHED_FLAG_RESET_ON_FORK" => 0x01,
-            "SCHED_FLAG_RECLAIM" => 0x02,
-            "SCHED_FLAG_DL_OVERRUN" => 0x04,
-            "SCHED_FLAG_KEEP_POLICY" => 0x08,
-            "SCHED_FLAG_KEEP_PARAMS" => 0x10,
-            "SCHED_FLAG_UTIL_CLAMP_MIN" => 0x20,
-            "SCHED_FLAG_UTIL_CLAMP_MAX" => 0x40,
-            other => return Err(PlanError::Value("scheduler flag", other.to_owned())),
-        };
-    }
-    Ok(Some(Schedule {
-        policy,
-        flags,
-        nice: s.nice,
-        priority: s.priority.cast_unsigned(),
-        runtime: s.runtime,
-        deadline: s.deadline,
-        period: s.period,
-    }))
-}
-
-fn io_priority(process: &Process) -> Result<Option<IoPriority>, PlanError> {
-    let Some(p) = &process.io_priority else {
-        return Ok(None);
-    };
-    let class = match p.class.as_str() {
-        "IOPRIO_CLASS_RT" => 1,
-        "IOPRIO_CLASS_BE" => 2,
-        "IOPRIO_CLASS_IDLE" => 3,
-        other => return Err(PlanError::Value("ioPriority class", other.to_owned())),
-    };
-    if p.priority > 7 {
-        return Err(PlanError::Value("ioPriority", p.priority.to_string()));
-    }
-    Ok(Some(IoPriority {
-        class,
-        level: p.priority,
-    }))
-}
-
 fn personality(linux: &config::Linux) -> Result<Option<u64>, PlanError> {
     let Some(p) = &linux.personality else {
         return Ok(None);
@@ -739,14 +560,6 @@ fn normal(path: &Path) -> PathBuf {
         }
         all
     })
-}
-
-fn c_string(s: &str) -> Result<CString, PlanError> {
-    CString::new(s).map_err(|_| PlanError::Nul(s.to_owned()))
-}
-
-fn strings<'a>(list: impl Iterator<Item = &'a String>) -> Result<Vec<CString>, PlanError> {
-    list.map(|s| c_string(s)).collect()
 }
 
 impl From<IdsError> for PlanError {

@@ -26,13 +26,14 @@
 //! A child whose parent dies before it has written down the state ends, since nobody would ever find it.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_dumpable_behavior,
     waitid,
@@ -44,6 +45,7 @@ use super::ids::Ids;
 use super::plan::Bundle;
 use crate::runtime::channel::{Channel, FromInit, FromParent, Received};
 use crate::runtime::init::bundle::{Inherited, run};
+use crate::runtime::running::pid;
 use crate::runtime::spawn::failed;
 use crate::runtime::{Error, Failure, Stage};
 use crate::sys;
@@ -129,7 +131,7 @@ pub fn create(b: &Bundle, dir: BorrowedFd<'_>, steps: &mut dyn Steps) -> Result<
             }
             Received::Message(FromInit::Console, fd) => terminal = fd,
             Received::Message(FromInit::Ready, _) => break,
-            Received::Message(FromInit::Failed(f), _) => return Err(failed(&b.plan, f)),
+            Received::Message(FromInit::Failed(f), _) => return Err(failed(&b.plan.process, f)),
             _ => return Err(Error::Vanished),
         }
     }
@@ -164,7 +166,11 @@ pub fn start(program: &str, dir: BorrowedFd<'_>) -> Result<bool, Error> {
 
 /// Hand a terminal to whoever listens on a console socket, which wants a name along (runc's docs/terminals.md).
 pub fn send_terminal(console: BorrowedFd<'_>, master: BorrowedFd<'_>) -> io::Result<()> {
-    Channel::of(console.try_clone_to_owned()?).send_bytes(b"/dev/ptmx", Some(master))
+    Channel::of(console.try_clone_to_owned()?).send_bytes(
+        b"/dev/ptmx",
+        Some(master),
+        SendFlags::NOSIGNAL,
+    )
 }
 
 /// Whether a created container still waits.
@@ -202,19 +208,18 @@ fn host_hooks(b: &Bundle, pid: Pid) -> Result<(), Error> {
 
 /// Who wants to be told of the filter, connected while its path is one of the host.
 fn listener(path: &Path) -> Result<OwnedFd, Error> {
-    let go = || -> io::Result<OwnedFd> {
-        let kind = SocketType::STREAM;
-        let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
-        connect(&socket, &SocketAddrUnix::new(path)?)?;
-        Ok(socket)
-    };
-    go().map_err(|e| {
-        Error::Init(Failure::new(
-            Stage::Confine,
-            format!("listenerPath {}", path.display()),
-            e,
-        ))
+    connect_to(path).map_err(|e| {
+        let what = format!("listenerPath {}", path.display());
+        Error::Init(Failure::new(Stage::Confine, what, e))
     })
+}
+
+/// Somebody's Unix socket, by a path of the host.
+pub fn connect_to(path: &Path) -> io::Result<OwnedFd> {
+    let kind = SocketType::STREAM;
+    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
 }
 
 /// Namespaces that are joined, the user's last: by their paths of now, whatever they lead to later.
@@ -292,23 +297,13 @@ fn from_helper(b: &Bundle, ours: &Channel, helper: Child) -> Result<Child, Error
     let _ = waitid(WaitId::PidFd(helper.pidfd.as_fd()), WaitIdOptions::EXITED);
     match word.map_err(|e| Error::Parent("recvmsg", e))? {
         Received::Message(FromInit::Cloned, Some(pidfd)) => {
-            let pid = pid_of(&pidfd).map_err(|e| Error::Parent("fdinfo", e))?;
+            let pid = pid(pidfd.as_fd()).map_err(|e| Error::Parent("fdinfo", e))?;
+            let pid = pid.and_then(Pid::from_raw).ok_or(Error::Vanished)?;
             Ok(Child { pid, pidfd })
         }
-        Received::Message(FromInit::Failed(f), _) => Err(failed(&b.plan, f)),
+        Received::Message(FromInit::Failed(f), _) => Err(failed(&b.plan.process, f)),
         _ => Err(Error::Vanished),
     }
-}
-
-/// Its number, by proc_pid_fdinfo(5).
-fn pid_of(pidfd: &OwnedFd) -> io::Result<Pid> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    let number = info
-        .lines()
-        .find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok());
-    number
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| Errno::SRCH.into())
 }
 
 /// Mounts that show other owners: made here, where the rights over their file systems are. mount_setattr(2).

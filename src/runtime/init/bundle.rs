@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -13,10 +12,12 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, mount_change,
 };
+use rustix::net::SendFlags;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid, umask};
 use rustix::thread::{UnshareFlags, move_into_link_name_space};
 
 use super::memory::Memory;
+use super::program::First;
 use super::{Context as _, Failure, Result, Stage};
 use super::{confine, inside, mounts, nodes, program, protect, rootfs, terminal, user};
 use crate::runtime::bundle::{Bundle, NEWTIME, gate, hooks};
@@ -45,17 +46,29 @@ pub(in crate::runtime) fn run(b: &Bundle, mut inherited: Inherited) -> ! {
 
 fn start(b: &Bundle, from: &mut Inherited) -> Result<Infallible> {
     let plan = &b.plan;
+    let process = &plan.process;
+    let Some(user) = &process.user else {
+        return Err(Failure::new(Stage::User, "nobody", Errno::INVAL));
+    };
     let pid = proceed(&from.channel)?;
     detach(b)?;
     // What needs our files in /proc comes before another user id, who would not own them (proc(5), "dumpable").
-    inside::score(plan)?;
+    inside::score(process)?;
     namespaces(b)?;
-    let label = open_label(b)?;
-    user::become_root(b)?;
+    let proc = user::host_proc(user)?;
+    let label = user::open_label(user, proc.as_ref().map(OwnedFd::as_fd))?;
+    drop(proc);
+    user::become_root(user)?;
     propagation(b)?;
-    // What is left of the host's /proc was used: from here on nobody may look into this process, whose program is
-    // ours, and of whom others in a shared pid namespace are strangers (CVE-2019-5736).
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Detach, || "prctl".into())?;
+    // Until the program takes over, this process is of our program's file. Where others can see it, which are those of
+    // a pid namespace that it did not bring along, nobody may look into it (CVE-2019-5736). Elsewhere the caller's
+    // hooks may, for the namespaces.
+    let hide = || {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Detach, || "prctl".into())
+    };
+    if b.make & libc::CLONE_NEWPID as u64 == 0 {
+        hide()?;
+    }
 
     let root = rootfs::attach(plan)?;
     let mut memory = Memory::given(std::mem::take(&mut from.trees), cover(b)?);
@@ -89,19 +102,20 @@ fn start(b: &Bundle, from: &mut Inherited) -> Result<Infallible> {
         label.as_ref().map(OwnedFd::as_fd),
         memory.empty.as_ref().map(OwnedFd::as_fd),
     ];
-    confine::close_all(plan, &keep)?;
+    confine::close_all(process, &keep)?;
     let null = open_null(b)?;
     protect::all(plan, memory.empty.take(), null)?;
-    let tty = terminal::open(plan, &from.channel)?;
-    inside::working_directory(plan)?;
-    inside::limits(plan)?;
-    user::priorities(b)?;
+    let tty = terminal::open(process, &from.channel)?;
+    inside::working_directory(process)?;
+    inside::limits(process)?;
+    user::priorities(user)?;
     terminal::adopt(tty)?;
-    user::own_streams(b);
+    user::own_streams(user);
     if b.keyring {
         sys::exec::new_session_keyring();
     }
-    let (program, word) = program::prepare(plan, &from.channel)?;
+    let (program, word) =
+        program::prepare(process, First::Program(process.executable), &from.channel)?;
 
     say(&from.channel, &FromInit::Ready)?;
     // The parent has written down who we are: or it is gone, and nobody ever will.
@@ -112,10 +126,12 @@ fn start(b: &Bundle, from: &mut Inherited) -> Result<Infallible> {
         .replace(&caller)
         .at(Stage::Exec, || "dup".into())?;
     drop(caller);
+    // From here on there may be somebody.
+    hide()?;
     for hook in &b.hooks.start_container {
         let state = b.state.json("created", Some(pid));
         // The program is the container's: it gets no more than the container's own.
-        let before = || user::give_up(b).map_err(|f| f.source());
+        let before = || user::give_up(user, process.no_new_privileges).map_err(|f| f.source());
         hooks::run(hook, &state, OwnExecutable::Exposed, before).map_err(|e| {
             Failure::said(
                 Stage::Hook,
@@ -123,19 +139,16 @@ fn start(b: &Bundle, from: &mut Inherited) -> Result<Infallible> {
             )
         })?;
     }
-    umask(Mode::from_bits_truncate(plan.umask));
-    if let (Some(file), Some(label)) = (&label, &b.label) {
-        rustix::io::write(file, label.text.as_bytes())
-            .at(Stage::Confine, || format!("label {:?}", label.text))?;
-    }
+    umask(Mode::from_bits_truncate(process.umask));
+    user::write_label(user, label.as_ref())?;
     // Without no_new_privs a filter takes CAP_SYS_ADMIN, which the program may not have; with it, the filter comes
     // last, since it may forbid any of the above.
-    if !plan.no_new_privileges {
+    if !process.no_new_privileges {
         filter(b, from, pid)?;
     }
-    user::give_up(b)?;
-    confine::descriptors(plan, &from.channel)?;
-    if plan.no_new_privileges {
+    user::give_up(user, process.no_new_privileges)?;
+    confine::descriptors(process, &from.channel)?;
+    if process.no_new_privileges {
         filter(b, from, pid)?;
     }
     let error = program.exec(word);
@@ -218,18 +231,6 @@ fn propagation(b: &Bundle) -> Result<()> {
     Ok(())
 }
 
-/// Opened while /proc is the host's: a container's may be anything (CVE-2025-52881).
-fn open_label(b: &Bundle) -> Result<Option<OwnedFd>> {
-    let Some(label) = &b.label else {
-        return Ok(None);
-    };
-    let path = Path::new("/proc/thread-self/attr").join(label.file);
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    rustix::fs::open(&path, flags, Mode::empty())
-        .map(Some)
-        .at(Stage::Confine, || path.display().to_string())
-}
-
 /// An empty directory, mounted nowhere, for what is hidden.
 fn cover(b: &Bundle) -> Result<Option<OwnedFd>> {
     if b.plan.masked.is_empty() {
@@ -278,8 +279,8 @@ fn network(b: &Bundle) -> Result<()> {
 
 /// The system call filter. Where it asks somebody, he is sent its listener and told of whom it is.
 fn filter(b: &Bundle, from: &mut Inherited, pid: i32) -> Result<()> {
-    let (Some(filter), Some(notify)) = (&b.plan.filter, &b.notify) else {
-        return confine::filter(&b.plan, None);
+    let (Some(filter), Some(notify)) = (&b.plan.process.filter, &b.notify) else {
+        return confine::filter(&b.plan.process, None);
     };
     let socket = from
         .notify
@@ -291,6 +292,6 @@ fn filter(b: &Bundle, from: &mut Inherited, pid: i32) -> Result<()> {
     let listener = sys::notify::install(&filter.program, flags)
         .at(Stage::Confine, || "seccomp(listener)".into())?;
     Channel::of(socket)
-        .send_bytes(&message, Some(listener.as_fd()))
+        .send_bytes(&message, Some(listener.as_fd()), SendFlags::NOSIGNAL)
         .at(Stage::Confine, || notify.path.display().to_string())
 }
