@@ -32,6 +32,7 @@ pub mod load;
 pub mod login;
 pub mod logs;
 mod made;
+pub mod oci;
 mod outgoing;
 pub mod progress;
 pub mod prune;

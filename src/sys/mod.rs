@@ -11,6 +11,7 @@ pub mod mount;
 pub mod net;
 pub mod notify;
 pub mod peer;
+pub mod process;
 pub mod seccomp;
 pub mod signal;
 pub mod start;
