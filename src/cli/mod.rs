@@ -46,6 +46,7 @@ mod text;
 mod unsupported;
 mod untag;
 mod verify;
+mod volume;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -133,6 +134,7 @@ enum Command {
     Tags(tags::Args),
     Untag(untag::Args),
     Verify(verify::Args),
+    Volume(volume::Args),
 }
 
 mod completion {
@@ -219,6 +221,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Tags(a) => tags::exec(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
+        Command::Volume(a) => volume::exec(global, &a),
     };
     match result {
         Ok(code) => code,

@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// Do not complain about a container that is not there. One that runs is refused all the same
     #[arg(short, long)]
     force: bool,
-    /// Remove anonymous volumes too (accepted for docker's sake: there are none)
+    /// Remove their anonymous volumes too
     #[arg(short, long)]
     volumes: bool,
     /// Name or id of the container
@@ -38,7 +38,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let mut code = 0;
     let mut orphans = false;
     for name in &names {
-        match rm::remove(&store, name) {
+        match rm::remove(&store, name, args.volumes) {
             Ok(removed) => {
                 orphans |= removed.orphans;
                 text::stdout(|out| writeln!(out, "{name}"))?;

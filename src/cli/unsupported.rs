@@ -28,7 +28,7 @@ impl Reason {
             }
             Self::Cgroup => "limits by cgroup come in a later version",
             Self::Network => "a private network with connectivity comes in a later version",
-            Self::Volume => "named volumes come in a later version",
+            Self::Volume => "all volumes are directories of the store (driver local)",
             Self::OneId => {
                 "a container has one user and one group, since there are no subordinate ids"
             }
@@ -48,7 +48,7 @@ impl Reason {
             Self::Network => Some(
                 "with --network host (the default) a port that the program opens is open on the host",
             ),
-            Self::Volume => Some("bind a directory: -v ./DIR:/TARGET"),
+            Self::Volume => Some("mount it on the host and bind the directory: -v ./DIR:/TARGET"),
             Self::OneId => {
                 Some("--user names the one id inside, --userns keep-id makes it the caller's own")
             }
@@ -115,10 +115,7 @@ const OPTIONS: &[(Reason, &[&str])] = &[
             "--publish-all",
         ],
     ),
-    (
-        Reason::Volume,
-        &["--image-volume", "--volume-driver", "--volumes-from"],
-    ),
+    (Reason::Volume, &["--volume-driver"]),
     (
         Reason::OneId,
         &[
@@ -261,7 +258,11 @@ mod tests {
             ),
             (&["--restart", "always", "x"], "--restart ", "detached"),
             (&["--health-cmd", "true", "x"], "--health-cmd ", "detached"),
-            (&["--volumes-from", "a", "x"], "--volumes-from ", "-v ./DIR"),
+            (
+                &["--volume-driver", "a", "x"],
+                "--volume-driver ",
+                "-v ./DIR",
+            ),
             (&["--uidmap", "0:1:5", "x"], "--uidmap ", "subordinate"),
             (&["--gpus", "all", "x"], "--gpus ", "GPU"),
             (&["--device-cgroup-rule", "a", "x"], "rule ", "root"),

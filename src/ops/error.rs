@@ -68,6 +68,9 @@ pub enum Error {
     /// A container that may not be removed.
     #[error(transparent)]
     RemoveContainer(#[from] super::rm::RemoveContainerError),
+    /// A volume.
+    #[error(transparent)]
+    Volume(#[from] super::volume::VolumeError),
     /// An artifact.
     #[error(transparent)]
     Artifact(#[from] super::artifact::ArtifactError),
@@ -266,6 +269,7 @@ impl Error {
             Self::Intake(e) => e.hint(),
             Self::Remove(e) => e.hint(),
             Self::RemoveContainer(e) => e.hint(),
+            Self::Volume(e) => e.hint(),
             Self::Artifact(e) => e.hint(),
             Self::List(e) => e.hint(),
             Self::Pack(e) => e.hint(),

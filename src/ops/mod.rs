@@ -44,6 +44,7 @@ pub mod tag;
 pub mod tree;
 pub mod usage;
 pub mod verify;
+pub mod volume;
 mod written;
 
 use std::path::{Path, PathBuf};

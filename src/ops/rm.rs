@@ -1,7 +1,7 @@
 //! `rm`: remove containers that have ended. docker-rm(1).
 
-use super::Error;
-use crate::store::{self, Store};
+use super::{Error, volume};
+use crate::store::{self, MountKind, Store};
 
 /// Why a container stays.
 #[derive(Debug, thiserror::Error)]
@@ -30,15 +30,25 @@ pub struct Removed {
     pub orphans: bool,
 }
 
-/// Remove the container of this name, or whose id starts like this.
-pub fn remove(store: &Store, name: &str) -> Result<Removed, Error> {
+/// Remove the container of this name, or whose id starts like this; with `volumes` also its anonymous volumes, but for
+/// those that another container has.
+pub fn remove(store: &Store, name: &str, volumes: bool) -> Result<Removed, Error> {
     let containers = store.containers();
     let entry = containers.find(name)?;
     let image = containers.image(&entry)?;
-    containers.remove(&entry).map_err(|e| match e {
+    let dir = containers.lock_ended(&entry).map_err(|e| match e {
         store::Error::ContainerBusy(_) => RemoveContainerError::Running(name.to_owned()).into(),
         e => Error::from(e),
     })?;
+    if volumes {
+        let mounts = containers.mounts(&entry)?.into_iter();
+        let names: Vec<String> = mounts
+            .filter(|m| m.kind == MountKind::Volume)
+            .map(|m| m.name)
+            .collect();
+        volume::remove_unused(store, &names, &entry.id)?;
+    }
+    dir.remove()?;
     let gone = |id: &crate::oci::Digest| store.images().find(&id.to_string()).is_err();
     Ok(Removed {
         orphans: image.is_some_and(|i| gone(&i.id)),

@@ -27,6 +27,7 @@
 //!   containers/.names/NAME       symlink to ID: claimed by symlink(2), which is exclusive
 //!   ephemeral/ID/                the same for `--rm`: garbage once nobody holds its lock
 //!   ephemeral/.spare/            what an empty one left, for the next to take
+//!   volumes/NAME/                a volume: what containers see, and what is known of it; see `volumes`
 //!   quarantine/                  what `system check --repair` found broken; only ever written to
 //!   mountpoint/                  empty; every container mounts its root over it, in its own namespace
 //!   skeleton/                    lowest layer of all: mount points that an image may lack
@@ -48,7 +49,7 @@
 //! # Lock order
 //!
 //! `lock` → directory `images` or `containers/.names` (short, only to change names) → one container's
-//! directory → one blob. A lock further left is never awaited while one further right is held. Long
+//! directory → one volume's directory → one blob. A lock further left is never awaited while one further right is held. Long
 //! work (a download) holds a lease and its blob's lock, and never `lock`.
 //!
 //! What is not promised: unpacked layers and large blobs are not synced one by one, so after a power
@@ -67,6 +68,7 @@ mod layers;
 mod lock;
 mod share;
 mod spare;
+mod volumes;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -88,6 +90,10 @@ pub use images::{ImageLayer, ImageRecord, ImageSummary, Images, Member};
 pub use layers::{LayerDraft, LayerInfo, Layers, Packed};
 pub use lock::Guard;
 pub use share::Share;
+pub use volumes::{
+    MOUNTS_ANNOTATION, MountKind, Mounted, VolumeDir, VolumeEntry, VolumeRecord, Volumes,
+    is_volume_name,
+};
 
 use crate::oci::Digest;
 use crate::owners;
@@ -100,7 +106,7 @@ const VERSION: u64 = 1;
 const META: &str = "meta.json";
 const LOCK: &str = "lock";
 const WANTED: &str = "lock.wanted";
-const DIRS: [&str; 15] = [
+const DIRS: [&str; 16] = [
     "tmp",
     "blobs",
     "blobs/sha256",
@@ -110,6 +116,7 @@ const DIRS: [&str; 15] = [
     "containers",
     "containers/.names",
     "ephemeral",
+    "volumes",
     "mountpoint",
     "skeleton",
     "skeleton/dev",
@@ -222,6 +229,11 @@ impl Store {
     /// The containers by id and name.
     pub fn containers(&self) -> Containers<'_> {
         Containers { store: self }
+    }
+
+    /// The volumes by name.
+    pub fn volumes(&self) -> Volumes<'_> {
+        Volumes { store: self }
     }
 
     /// Directory of the unpacked layer, whether or not it is there.

@@ -11,6 +11,7 @@ mod options;
 mod process;
 mod spec;
 mod user;
+mod volumes;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,17 +21,20 @@ use oci_spec::runtime::Spec;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
-    Device, EnvVar, IdentityChoice, Namespace, Network, Options, SeccompChoice, Security, Ulimit,
-    UserNamespace, Volume, What,
+    Device, EnvVar, IdentityChoice, ImageVolumes, Namespace, Network, Options, SeccompChoice,
+    Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
 };
+
+pub use crate::store::is_volume_name;
 
 use self::process::ImageDefaults;
 use self::spec::Facts;
 use self::user::Ids;
+use self::volumes::Mounts;
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
 use super::written::UNWATCHED_ANNOTATION;
-use super::{Error, LABELS_ANNOTATION, state, stored};
+use super::{Error, LABELS_ANNOTATION, state, stored, volume};
 use crate::host;
 use crate::monitor::{self, Ended, Signals};
 use crate::owners;
@@ -38,7 +42,9 @@ use crate::rootfs::{self, Driver, Root};
 use crate::runtime::caps::Caps;
 use crate::runtime::seccomp::Seccomp;
 use crate::runtime::{self, Plan, Stdin, WindowSize};
-use crate::store::{self, ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, Store};
+use crate::store::{
+    self, ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, MOUNTS_ANNOTATION, Mounted, Store,
+};
 use crate::sys::exec::OwnExecutable;
 
 /// Annotations that nobody else may set.
@@ -67,11 +73,13 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
     super::sweep(store);
     // From reading the image until the container pins it, nobody may collect its layers.
     let (source, guard) = source(store, o, progress)?;
+    let volumes = volumes::resolve(store, o, &source.defaults)?;
     let id = random_id()?;
     let container = create(store, o, &id)?;
-    match start(store, o, &source, &container, guard, progress) {
+    match start(store, o, &source, &volumes, &container, guard, progress) {
         Ok(ended) => {
             if o.remove {
+                volume::remove_unused(store, &volumes::names(&volumes), &id)?;
                 container.remove()?;
             } else {
                 record_end(&container, ended)?;
@@ -80,6 +88,7 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
         }
         Err(e) => {
             // The first failure is the one to tell.
+            let _ = volume::remove_unused(store, &volumes::names(&volumes), &id);
             let _ = container.remove();
             Err(explained(e))
         }
@@ -173,6 +182,7 @@ fn start(
     store: &Store,
     o: &Options,
     source: &Source,
+    volumes: &[Volume],
     container: &ContainerDir,
     guard: Guard,
     progress: &dyn Progress,
@@ -195,9 +205,11 @@ fn start(
     let caps = base
         .adjusted(&o.cap_add, &o.cap_drop)
         .map_err(|e| Error::Runtime(runtime::PlanError::from(e).into()))?;
+    let mounts = volumes::plan(store, container, volumes)?;
     let prepared = Prepared {
         o,
         source,
+        mounts,
         container,
         user,
         ids,
@@ -211,6 +223,7 @@ fn start(
     container.write_config(&spec.json()?)?;
     // The configuration pins the image: collecting garbage may go on.
     drop(guard);
+    volumes::prepare(store, &prepared.mounts, &source.owners, ids)?;
     let signals = Signals::block().map_err(Error::Prepare)?;
     let mut attempts = 0;
     let started = loop {
@@ -253,6 +266,7 @@ fn start(
 struct Prepared<'a> {
     o: &'a Options,
     source: &'a Source,
+    mounts: Mounts,
     container: &'a ContainerDir,
     /// As it was asked for.
     user: &'a str,
@@ -302,7 +316,8 @@ impl Prepared<'_> {
             caps: self.caps,
             rootfs: &self.target,
             cgroup2: is_cgroup2(),
-            annotations: annotations(o, source, choice)?,
+            annotations: annotations(o, source, choice, &self.mounts.mounted)?,
+            mounts: &self.mounts.planned,
         };
         Ok(Written {
             spec: spec::build(o, facts)?,
@@ -337,6 +352,8 @@ impl Prepared<'_> {
             user: self.ids,
             groups: written.groups.clone(),
             caps: self.caps,
+            host: self.mounts.host.clone(),
+            kept: self.mounts.kept.clone(),
         };
         let settings = runtime::Options {
             seccomp: seccomp(o, self.caps)?,
@@ -397,6 +414,7 @@ fn annotations(
     o: &Options,
     source: &Source,
     choice: IdentityChoice,
+    mounted: &[Mounted],
 ) -> Result<HashMap<String, String>, Error> {
     let json = |e: serde_json::Error| Error::Spec(e.to_string());
     let mut all: HashMap<String, String> = o.annotations.iter().cloned().collect();
@@ -418,6 +436,10 @@ fn annotations(
     };
     if let Some(mode) = unwatched {
         all.insert(UNWATCHED_ANNOTATION.to_owned(), mode.to_owned());
+    }
+    if !mounted.is_empty() {
+        let mounted = serde_json::to_string(mounted).map_err(json)?;
+        all.insert(MOUNTS_ANNOTATION.to_owned(), mounted);
     }
     if let Some(image) = &source.image {
         let image = serde_json::to_string(image).map_err(json)?;
