@@ -17,7 +17,7 @@ pub(super) struct Args {
     /// Show also those that have ended
     #[arg(short, long)]
     all: bool,
-    /// Only containers of which this is true: id=START, name=PART (^ and $ as anchors), label=KEY[=VALUE], status=created|running|exited, ancestor=IMAGE, exited=CODE
+    /// Only containers of which this is true: id=START, name=PART (^ and $ as anchors), label=KEY[=VALUE], status=created|running|exited, ancestor=IMAGE, exited=CODE, volume=NAME|PATH
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
     filters: Vec<Filter>,
     /// Show the N youngest only, also those that have ended
@@ -112,13 +112,14 @@ fn filter(s: &str) -> Result<Filter, String> {
         }
         "status" => return Err("a container is created, running or exited".to_owned()),
         "ancestor" => Filter::Ancestor(value.to_owned()),
+        "volume" => Filter::Volume(value.to_owned()),
         "exited" => {
             let code = value.parse();
             Filter::Exited(code.map_err(|_| "want an exit code, 0 to 255".to_owned())?)
         }
         _ => {
             return Err(format!(
-                "unknown filter {key:?}; there are id, name, label, status, ancestor and exited"
+                "unknown filter {key:?}; there are id, name, label, status, ancestor, exited and volume"
             ));
         }
     })
@@ -127,6 +128,12 @@ fn filter(s: &str) -> Result<Filter, String> {
 /// Docker's field names. `Ports` is always empty: no port is published.
 fn record(c: &Container, full: bool) -> serde_json::Value {
     let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    // Docker's: names of volumes, and directories of the host.
+    let mounts = c.mounts.iter().filter_map(|m| match m.name.as_str() {
+        "" => m.source.to_str(),
+        name => Some(name),
+    });
+    let mounts: Vec<&str> = mounts.collect();
     let code = match &c.state {
         State::Exited { code, .. } => *code,
         State::Created | State::Running => None,
@@ -144,6 +151,7 @@ fn record(c: &Container, full: bool) -> serde_json::Value {
         "Names": c.name.as_deref().unwrap_or_default(),
         "Labels": labels.join(","),
         "Networks": c.network,
+        "Mounts": mounts.join(","),
         "Ports": "",
     })
 }
@@ -208,6 +216,7 @@ mod tests {
             state,
             labels: BTreeMap::new(),
             network: "host",
+            mounts: Vec::new(),
         }
     }
 

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use super::state::Ended;
 use super::{Error, LABELS_ANNOTATION};
-use crate::store::{ContainerEntry, IMAGE_ANNOTATION, ImageRecord, Store};
+use crate::store::{
+    ContainerEntry, IMAGE_ANNOTATION, ImageRecord, MOUNTS_ANNOTATION, MountKind, Mounted, Store,
+};
 
 /// What a container is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub struct Container {
     pub labels: BTreeMap<String, String>,
     /// `host` or `none`.
     pub network: &'static str,
+    /// What its user had mounted.
+    pub mounts: Vec<Mounted>,
 }
 
 /// The part of the runtime configuration that is shown.
@@ -116,6 +120,8 @@ pub enum Filter {
     Ancestor(String),
     /// It has ended with this code.
     Exited(u8),
+    /// It was made with this volume, or with something mounted at this path.
+    Volume(String),
 }
 
 /// The containers, the youngest first: those that run, or others if they are wanted.
@@ -188,6 +194,10 @@ fn holds(c: &Container, filter: &Filter, named: Option<&ImageRecord>) -> bool {
             have.is_some_and(|have| value.as_ref().is_none_or(|v| v == have))
         }
         Filter::Status(name) => c.state.name() == name,
+        Filter::Volume(wanted) => c.mounts.iter().any(|m| {
+            let is_volume = m.kind == MountKind::Volume && m.name == *wanted;
+            is_volume || m.target.as_os_str() == wanted.as_str()
+        }),
         Filter::Exited(code) => {
             matches!(&c.state, State::Exited { code: Some(c), .. } if c == code)
         }
@@ -223,6 +233,7 @@ fn container(store: &Store, entry: ContainerEntry) -> Result<Option<Container>, 
             state: State::Created,
             labels: BTreeMap::new(),
             network: "",
+            mounts: Vec::new(),
         }));
     };
     let state = match containers.state::<Ended>(&entry)? {
@@ -246,6 +257,9 @@ fn container(store: &Store, entry: ContainerEntry) -> Result<Option<Container>, 
         name: entry.name,
         image: annotation(IMAGE_ANNOTATION).and_then(|json| serde_json::from_str(json).ok()),
         labels: annotation(LABELS_ANNOTATION)
+            .and_then(|json| serde_json::from_str(json).ok())
+            .unwrap_or_default(),
+        mounts: annotation(MOUNTS_ANNOTATION)
             .and_then(|json| serde_json::from_str(json).ok())
             .unwrap_or_default(),
         command: config.process.args,

@@ -89,6 +89,9 @@ enum Found {
     Other,
 }
 
+/// A path without symlinks, and what is there.
+type Place = (Vec<Vec<u8>>, Found);
+
 impl LayeredView {
     /// A view of layer directories, the top one first.
     pub fn new(layers: &[PathBuf]) -> Self {
@@ -129,7 +132,7 @@ impl LayeredView {
     }
 
     /// Follow a path, and its symlinks, from the root of the image.
-    fn walk(&self, path: &[u8]) -> Result<Option<(Vec<Vec<u8>>, Found)>, Error> {
+    fn walk(&self, path: &[u8]) -> Result<Option<Place>, Error> {
         let mut todo: VecDeque<Vec<u8>> = components(path).collect();
         let mut at: Vec<Vec<u8>> = Vec::new();
         let mut links = 0;

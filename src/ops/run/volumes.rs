@@ -28,6 +28,8 @@ use crate::store::{self, ContainerDir, MountKind, Mounted, Store, VolumeDir, Vol
 const DECLARED_MAX: usize = 256;
 /// Directory of a container for what is written over mounts that stay as they are.
 const OVERLAYS: &str = "overlays";
+/// As [`rootfs::overlay_options`] has it.
+const UPPER: &str = "upper";
 /// A volume that was made for the container: it goes with it.
 const ANONYMOUS: &str = "anonymous";
 /// Words of ours among mount options: the runtime must not see them.
@@ -351,21 +353,25 @@ impl Mounts {
         let image = stored::find(store, name)?;
         let layers = image.stack().map(|d| store.layer_path(d));
         let layers = rootfs::visible(layers.collect());
-        let empty = store.mountpoint();
+        // It is empty, and never the upper one of what cannot be written to.
+        let own = over.join(UPPER);
         let mut lowers: Vec<&Path> = layers.iter().map(PathBuf::as_path).collect();
-        lowers.push(&empty);
-        let mut options = rootfs::overlay_options(&lowers, writable.then_some(over.as_path()));
+        let mut options = match writable {
+            true => rootfs::overlay_options(&lowers, Some(&over)),
+            false => {
+                lowers.push(&own);
+                rootfs::overlay_options(&lowers, None)
+            }
+        };
         if !writable {
             options.push("ro".to_owned());
         }
         options.extend(["nosuid", "nodev"].map(str::to_owned));
         self.overlay(target, options);
-        if writable {
-            self.todo.push(Todo::Overlay {
-                over,
-                lower: layers.first().unwrap_or(&empty).clone(),
-            });
-        }
+        self.todo.push(Todo::Overlay {
+            lower: layers.first().unwrap_or(&over).clone(),
+            over,
+        });
         self.mounted.push(Mounted {
             kind: MountKind::Image,
             name: name.to_owned(),
@@ -486,5 +492,5 @@ fn make_overlay(over: &Path, lower: &Path) -> Result<(), Error> {
     for dir in [over.to_owned(), over.join("work")] {
         rustix::fs::mkdir(&dir, Mode::RWXU).map_err(failed)?;
     }
-    driver::like(&over.join("upper"), lower)
+    driver::like(&over.join(UPPER), lower)
 }

@@ -10,6 +10,7 @@ mod archive;
 mod error;
 pub(super) mod fill;
 mod list;
+mod mounts;
 mod options;
 mod remove;
 
@@ -21,9 +22,10 @@ use rustix::rand::{GetRandomFlags, getrandom};
 pub use archive::{export, import};
 pub use error::VolumeError;
 pub use list::{Filter, Volume, find, list};
+pub use mounts::document as mount_document;
 pub(super) use options::{Backing, backing};
-pub(super) use remove::remove_unused;
 pub use remove::{Wanted, prune, remove};
+pub(super) use remove::{remove_unused, size};
 
 use super::Error;
 use crate::store::{self, Store, VolumeRecord};

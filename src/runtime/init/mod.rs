@@ -6,6 +6,7 @@ mod confine;
 mod inside;
 mod memory;
 mod mounts;
+mod overlay;
 mod program;
 mod protect;
 pub(super) mod reaper;

@@ -15,6 +15,7 @@ use rustix::mount::{
 use rustix::process::fchdir;
 
 use super::memory::Memory;
+use super::overlay::{self, OPTIONS_MAX};
 use super::rootfs::{Kind, Links, RootDir};
 use super::{Context as _, Plan, Result, Stage, own_proc};
 use crate::runtime::plan::{Devices, Mount};
@@ -100,6 +101,10 @@ fn one(plan: &Plan, root: &RootDir, m: &Mount) -> Result<()> {
             };
             or_outer(new(root, &m, Links::Follow), root, &m, "/sys/fs/cgroup")
         }
+        b"overlay" if m.options.data.len() > OPTIONS_MAX => root
+            .open_or_create(&m.destination, Kind::Directory, Links::Follow)
+            .and_then(|target| overlay::mount(&m.options.data, m.options.attr, &target))
+            .at(Stage::Mount, || describe(m)),
         _ => new(root, m, Links::Follow).at(Stage::Mount, || describe(m)),
     }
 }
@@ -232,7 +237,7 @@ fn clone_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> io::Result<O
     }
 }
 
-fn place(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+pub(super) fn place(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     Ok(move_mount(tree, c"", target, c"", flags)?)
 }
