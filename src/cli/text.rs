@@ -13,6 +13,12 @@ pub(crate) fn stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io
     }
 }
 
+/// Write what a container wrote, as it is.
+pub(crate) fn raw(out: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes)?;
+    out.flush()
+}
+
 /// Write one line to stderr. There is nowhere left to report a failure to.
 pub(crate) fn stderr(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");

@@ -20,7 +20,7 @@ pub use overlay::options as overlay_options;
 pub use view::{Error as ViewError, LayeredView};
 
 /// How layers become one tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Driver {
     /// The kernel's overlay with `userxattr`, Linux 5.11.
     Overlay,

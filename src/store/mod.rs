@@ -49,7 +49,9 @@
 //! # Lock order
 //!
 //! `lock` → directory `images` or `containers/.names` (short, only to change names) → one container's
-//! directory → one volume's directory → one blob. A lock further left is never awaited while one further right is held. Long
+//! directory → one volume's directory → one blob. A lock further left is never awaited while one further right is held,
+//! with one exception: who has a container's lock may wait for `lock`, to take its volumes along, since others only
+//! try that of a container. Long
 //! work (a download) holds a lease and its blob's lock, and never `lock`.
 //!
 //! What is not promised: unpacked layers and large blobs are not synced one by one, so after a power
@@ -92,7 +94,7 @@ pub use lock::Guard;
 pub use share::Share;
 pub use volumes::{
     MOUNTS_ANNOTATION, MountKind, Mounted, VolumeDir, VolumeEntry, VolumeRecord, Volumes,
-    is_volume_name,
+    is_volume_name, volumes_of,
 };
 
 use crate::oci::Digest;

@@ -31,8 +31,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-pub(super) use uses::volumes_of;
-pub use uses::{MOUNTS_ANNOTATION, MountKind, Mounted};
+pub use uses::{MOUNTS_ANNOTATION, MountKind, Mounted, volumes_of};
 
 use super::atomic::{self, DraftDir};
 use super::error::io;

@@ -36,6 +36,7 @@ mod chunked;
 mod commit;
 mod copy;
 mod crash;
+mod exec;
 mod exit_codes;
 mod find;
 mod hostile;
@@ -49,6 +50,7 @@ mod identity_sockets;
 mod images;
 mod inspect;
 mod leaks;
+mod lifecycle;
 mod login;
 mod manifests;
 mod nested;
@@ -92,6 +94,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
+    ("exec", exec::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
     ("find", find::TESTS, false),
     ("hostile", hostile::contents::TESTS, false),
@@ -118,6 +121,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("images", images::TESTS, false),
     ("inspect", inspect::TESTS, false),
     ("leaks", leaks::TESTS, false),
+    ("lifecycle", lifecycle::TESTS, false),
     ("login", login::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),

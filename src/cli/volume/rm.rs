@@ -20,6 +20,15 @@ pub(in crate::cli) struct Args {
     /// Remove the containers that were made with it first; do not complain about a volume that is not there
     #[arg(short, long)]
     force: bool,
+    /// Seconds to let their containers end by themselves, with --force
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        requires = "force",
+        allow_negative_numbers = true
+    )]
+    time: Option<i64>,
     /// Name of a volume, or the start of one
     #[arg(required_unless_present = "all", value_name = "VOLUME")]
     names: Vec<String>,
@@ -36,7 +45,7 @@ pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> 
     };
     let mut code = 0;
     for name in &names {
-        match volume::remove(&store, name, args.force) {
+        match volume::remove(&store, name, args.force, args.time) {
             Ok(name) => text::stdout(|out| writeln!(out, "{name}"))?,
             // With --all: somebody else was faster.
             Err(ops::Error::Store(store::Error::NoSuchVolume(_))) if args.force || args.all => {}

@@ -393,6 +393,18 @@ pub(super) fn names(volumes: &[Volume]) -> Vec<String> {
     volumes.iter().filter_map(name).collect()
 }
 
+/// Make what is missing, as [`prepare`] would, and leave it as it is: the container may start later.
+pub(super) fn make(store: &Store, mounts: &Mounts) -> Result<(), Error> {
+    for todo in &mounts.todo {
+        if let Todo::Volume { record, .. } = todo
+            && record.needs_chown
+        {
+            store.volumes().create(record)?;
+        }
+    }
+    Ok(())
+}
+
 /// Make and fill what is missing, now that nobody takes it away: the configuration names it.
 pub(super) fn prepare(
     store: &Store,

@@ -10,13 +10,23 @@ use crate::sys::{fork, userns};
 use crate::trees;
 
 /// Remove the volume of this name, or whose name starts like this; with `force` after all containers that were made
-/// with it. Returns its name.
-pub fn remove(store: &Store, name: &str, force: bool) -> Result<String, Error> {
+/// with it, which get so many seconds to end. Returns its name.
+pub fn remove(
+    store: &Store,
+    name: &str,
+    force: bool,
+    timeout: Option<i64>,
+) -> Result<String, Error> {
+    let how = rm::How {
+        force,
+        timeout,
+        volumes: true,
+    };
     crate::ops::sweep(store);
     let name = store.volumes().find(name)?.record.name;
     if force {
         for id in store.volumes().users(&name)? {
-            match rm::remove(store, &id, true) {
+            match rm::remove(store, &id, &how) {
                 Ok(_) | Err(Error::Store(store::Error::NoSuchContainer(_))) => {}
                 Err(e) => return Err(e),
             }
@@ -65,10 +75,10 @@ pub(in crate::ops) fn remove_unused(
     store: &Store,
     names: &[String],
     container: &str,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<String>, store::Error> {
     match names {
         [] => Ok(Vec::new()),
-        names => Ok(store.volumes().remove_anonymous(names, container)?),
+        names => store.volumes().remove_anonymous(names, container),
     }
 }
 

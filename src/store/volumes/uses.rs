@@ -106,7 +106,7 @@ impl Volumes<'_> {
 }
 
 /// The names of the volumes among mounts.
-pub(in crate::store) fn volumes_of(mounts: Vec<Mounted>) -> Vec<String> {
+pub fn volumes_of(mounts: Vec<Mounted>) -> Vec<String> {
     let volumes = mounts.into_iter().filter(|m| m.kind == MountKind::Volume);
     volumes.map(|m| m.name).collect()
 }
