@@ -64,6 +64,7 @@ mod unsupported;
 mod untag;
 mod verify;
 mod version;
+mod volume;
 mod wait;
 mod which;
 mod yaml;
@@ -144,6 +145,7 @@ enum Command {
     Untag(untag::Args),
     Verify(verify::Args),
     Version(version::Args),
+    Volume(volume::Args),
     Wait(wait::Args),
 }
 
@@ -264,6 +266,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
         Command::Version(a) => version::exec(global, &a),
+        Command::Volume(a) => volume::exec(global, &a),
         Command::Wait(a) => wait::exec(global, &a),
     };
     match result {

@@ -56,6 +56,7 @@ pub mod top;
 pub mod tree;
 pub mod usage;
 pub mod verify;
+pub mod volume;
 mod written;
 
 use std::path::{Path, PathBuf};

@@ -74,6 +74,8 @@ mod signatures;
 mod storage_drivers;
 mod stress;
 mod unpack_vs_umoci;
+mod volumes;
+mod volumes_care;
 
 use std::process::ExitCode;
 
@@ -144,6 +146,8 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("storage_drivers", storage_drivers::TESTS, false),
     ("stress", stress::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
+    ("volumes", volumes::TESTS, false),
+    ("volumes_care", volumes_care::TESTS, false),
 ];
 
 fn main() -> ExitCode {

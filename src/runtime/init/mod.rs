@@ -10,6 +10,7 @@ pub(super) mod join;
 mod memory;
 mod mounts;
 mod nodes;
+mod overlay;
 mod program;
 mod protect;
 pub(super) mod reaper;
