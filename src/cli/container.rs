@@ -6,8 +6,8 @@ mod prune;
 use clap::Subcommand;
 
 use super::{
-    Failure, Global, attach, commit, create, diff, exec, export, kill, pause, ps, rename, rm, run,
-    start, stop, top, wait,
+    Failure, Global, attach, commit, create, diff, exec, export, inspect, kill, pause, ps, rename,
+    rm, run, start, stop, top, wait,
 };
 
 /// Manage containers
@@ -26,6 +26,7 @@ enum Verb {
     Exec(Box<exec::Args>),
     Exists(exists::Args),
     Export(export::Args),
+    Inspect(inspect::Args),
     Kill(kill::Args),
     #[command(visible_aliases = ["list", "ps"])]
     Ls(ps::Args),
@@ -51,6 +52,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Exec(a) => exec::exec(global, *a),
         Verb::Exists(a) => exists::exec(global, &a),
         Verb::Export(a) => export::exec(global, &a),
+        Verb::Inspect(a) => inspect::container(global, a),
         Verb::Kill(a) => kill::exec(global, &a),
         Verb::Ls(a) => ps::exec(global, &a),
         Verb::Pause(a) => pause::pause(global, &a),

@@ -15,6 +15,7 @@ pub(super) struct Args {
 pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     let progress = progress::new(args.run.is_quiet());
     let mut options = run::options(args.run)?;
+    options.driver = options.driver.or_else(|| global.driver_of(&options.what));
     // Whoever starts it decides whether to look on.
     options.keep.detached = true;
     let store = global.store()?;

@@ -8,22 +8,27 @@ mod commit;
 mod container;
 mod copy;
 mod create;
+mod creds;
+mod defaults;
 mod diff;
 mod doctor;
 mod exec;
 mod export;
 mod filters;
 mod format;
+mod global;
 mod history;
 mod human;
 mod image;
 mod images;
 mod import;
+mod info;
 mod inspect;
 mod intake;
 mod kill;
 mod listing;
 mod load;
+mod logging;
 mod login;
 mod logout;
 mod logs;
@@ -56,14 +61,16 @@ mod top;
 mod unsupported;
 mod untag;
 mod verify;
+mod version;
 mod wait;
 mod which;
+mod yaml;
 
 use std::ffi::{CString, OsString};
-use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub use global::Global;
 pub use report::Failure;
 
 use crate::ops;
@@ -74,6 +81,7 @@ use crate::ops;
     name = "coracle",
     version,
     propagate_version = false,
+    disable_version_flag = true,
     disable_help_subcommand = true
 )]
 #[command(arg_required_else_help = true, subcommand_required = true)]
@@ -82,34 +90,6 @@ pub struct App {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options that stand before the verb.
-#[derive(Debug, Default, clap::Args)]
-pub struct Global {
-    /// Directory for images and containers [default: $CORACLE_ROOT, else $XDG_DATA_HOME/coracle]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub root: Option<PathBuf>,
-    /// Store of somebody else to take images from, which is only read; several may be given
-    #[arg(
-        long = "additional-store",
-        value_name = "DIR",
-        global = true,
-        env = "CORACLE_ADDITIONAL_STORES",
-        hide_env_values = true,
-        value_delimiter = ':'
-    )]
-    pub additional: Vec<PathBuf>,
-}
-
-impl Global {
-    /// The user's store, or what the options make of it.
-    fn store(&self) -> Result<ops::Store, ops::Error> {
-        // A variable that is set to nothing is not set.
-        let named = self.additional.iter().filter(|d| !d.as_os_str().is_empty());
-        let additional: Vec<PathBuf> = named.cloned().collect();
-        ops::open_store(self.root.as_deref(), &additional)
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,6 +109,7 @@ enum Command {
     Image(image::Args),
     Images(images::Args),
     Import(import::Args),
+    Info(info::Args),
     Inspect(inspect::Args),
     Kill(kill::Args),
     Load(load::Args),
@@ -157,6 +138,7 @@ enum Command {
     Unpause(pause::UnpauseArgs),
     Untag(untag::Args),
     Verify(verify::Args),
+    Version(version::Args),
     Wait(wait::Args),
 }
 
@@ -204,15 +186,20 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let app = match parse(&args) {
         Ok(app) => app,
-        Err(e) => {
-            let reason = (verb(&args) == Some("run")).then(|| unsupported::explain(&e));
-            return match reason.flatten() {
+        Err(Wrong::Usage(e)) => {
+            let reason = match verb(&args) {
+                Some("run") => unsupported::explain(&e),
+                _ => None,
+            };
+            return match global::explain(&e).or(reason) {
                 Some(failure) => report::failure(&failure),
                 None => report::usage(&e),
             };
         }
+        Err(Wrong::Defaults(failure)) => return report::failure(&failure),
     };
     let global = &app.global;
+    logging::start(global.log_level());
     let result = match app.command {
         Command::Artifact(a) => artifact::exec(global, &a),
         Command::Attach(a) => attach::exec(global, &a),
@@ -226,9 +213,10 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
-        Command::Image(a) => image::exec(global, &a),
+        Command::Image(a) => image::exec(global, a),
         Command::Images(a) => images::exec(global, &a),
         Command::Import(a) => import::exec(global, &a),
+        Command::Info(a) => info::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
         Command::Kill(a) => kill::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
@@ -257,6 +245,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Unpause(a) => pause::unpause(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
+        Command::Version(a) => version::exec(global, &a),
         Command::Wait(a) => wait::exec(global, &a),
     };
     match result {
@@ -265,26 +254,56 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+/// Why a command line is not followed.
+enum Wrong {
+    /// It cannot be understood.
+    Usage(clap::Error),
+    /// What stands before it in a file cannot.
+    Defaults(Failure),
+}
+
 /// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
 /// built; the latter for `exec`, too. Whatever is wrong is said by the whole.
-fn parse(args: &[OsString]) -> Result<App, clap::Error> {
-    let quick = match verb(args) {
+fn parse(args: &[OsString]) -> Result<App, Wrong> {
+    let one = match verb(args) {
         Some("run") => match run::parse_quickly(args) {
             Some(app) => return Ok(app),
-            None => leak(only::<run::Args>("run"))
-                .try_get_matches_from_mut(args)
-                .ok(),
+            None => Some(run_only()),
         },
-        Some("exec") => leak(only::<exec::Args>("exec"))
-            .try_get_matches_from_mut(args)
-            .ok(),
+        Some("exec") => Some(only::<exec::Args>("exec")),
         _ => None,
     };
-    let mut matches = match quick {
-        Some(matches) => matches,
-        None => leak(App::command()).try_get_matches_from_mut(args)?,
+    if let Some(command) = one
+        && let Ok(app) = parse_by(leak(command), args)
+    {
+        return app;
+    }
+    parse_by(leak(App::command()), args).map_err(Wrong::Usage)?
+}
+
+/// The outer result is about the user's words, the inner one about those of a file.
+fn parse_by(
+    command: &mut clap::Command,
+    args: &[OsString],
+) -> Result<Result<App, Wrong>, clap::Error> {
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    let changed = match defaults::apply(args, command, &matches) {
+        Ok(changed) => changed,
+        Err(failure) => return Ok(Err(Wrong::Defaults(failure))),
     };
-    App::from_arg_matches_mut(&mut matches)
+    if let Some(line) = changed {
+        matches = match command.try_get_matches_from_mut(line) {
+            Ok(matches) => matches,
+            Err(e) => {
+                let text = e.to_string();
+                let first = text.lines().next().unwrap_or_default();
+                let failure =
+                    Failure::usage(format!("the file that CONTAINERS_CONF names: {first}"));
+                return Ok(Err(Wrong::Defaults(failure)));
+            }
+        };
+    }
+    App::from_arg_matches_mut(&mut matches).map(Ok)
 }
 
 /// It is needed once, and the process ends soon: taking it apart would be work for nothing.
@@ -292,22 +311,29 @@ fn leak(command: clap::Command) -> &'static mut clap::Command {
     Box::leak(Box::new(command))
 }
 
+fn run_only() -> clap::Command {
+    only::<run::Args>("run")
+}
+
 /// The program with one verb.
 fn only<A: clap::Args>(verb: &'static str) -> clap::Command {
     let verb = A::augment_args(clap::Command::new(verb));
-    <Global as clap::Args>::augment_args(clap::Command::new("coracle")).subcommand(verb)
+    let name = clap::Command::new("coracle").disable_version_flag(true);
+    <Global as clap::Args>::augment_args(name.version(version::NUMBER)).subcommand(verb)
 }
 
 /// The first word that is no option of ours.
 fn verb(args: &[OsString]) -> Option<&str> {
-    let mut words = args.iter().skip(1);
+    args.get(verb_at(args)?)?.to_str()
+}
+
+fn verb_at(args: &[OsString]) -> Option<usize> {
+    let mut at = 1;
     loop {
-        match words.next()?.to_str()? {
-            "--root" => {
-                words.next();
-            }
-            word if word.starts_with('-') => {}
-            word => return Some(word),
+        match args.get(at)?.to_str()? {
+            word if global::takes_value(word) => at += 2,
+            word if word.starts_with('-') => at += 1,
+            _ => return Some(at),
         }
     }
 }
@@ -328,6 +354,10 @@ mod tests {
         for (line, want) in [
             ("coracle run -d x", Some("run")),
             ("coracle --root run --root=x pull -d", Some("pull")),
+            (
+                "coracle --runroot a --log-level run -D --storage-opt=x pull",
+                Some("pull"),
+            ),
             ("coracle --root", None),
             ("coracle", None),
         ] {
@@ -356,7 +386,7 @@ mod tests {
                     .map_err(|e| e.kind())
             };
             let only = match line.contains("run") {
-                true => super::only::<super::run::Args>("run"),
+                true => super::run_only(),
                 false => super::only::<super::exec::Args>("exec"),
             };
             assert_eq!(show(only), show(super::command()), "{line}");

@@ -205,6 +205,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     let monitored =
         args.keep.needs_monitor() || args.detach_keys.is_some() || args.sig_proxy == Some(false);
     let mut options = options(args)?;
+    options.driver = options.driver.or_else(|| global.driver_of(&options.what));
     if options.tty
         && options.interactive
         && !detach

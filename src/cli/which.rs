@@ -13,22 +13,22 @@ use crate::store;
 pub(super) struct Which {
     /// All containers that the verb makes sense for
     #[arg(short, long, conflicts_with_all = ["containers", "latest", "cidfile"])]
-    all: bool,
+    pub(super) all: bool,
     /// The youngest container
     #[arg(short, long, conflicts_with = "containers")]
-    latest: bool,
+    pub(super) latest: bool,
     /// Read an id from a file
     #[arg(long, value_name = "FILE")]
-    cidfile: Vec<PathBuf>,
+    pub(super) cidfile: Vec<PathBuf>,
     /// Those of which this is true, as with ps
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter, conflicts_with = "containers")]
-    filters: Vec<Filter>,
+    pub(super) filters: Vec<Filter>,
     /// Do not complain about a container that is not there
     #[arg(short, long)]
-    ignore: bool,
+    pub(super) ignore: bool,
     /// Name or id of the container
     #[arg(required_unless_present_any = ["all", "latest", "cidfile", "filters"], value_name = "CONTAINER")]
-    containers: Vec<String>,
+    pub(super) containers: Vec<String>,
 }
 
 impl Which {

@@ -39,6 +39,9 @@ pub enum Error {
     /// Registries that cannot be made out.
     #[error(transparent)]
     Registries(#[from] crate::config::registries::RegistriesError),
+    /// A containers.conf that cannot be followed.
+    #[error(transparent)]
+    ContainersConf(#[from] crate::config::containers_conf::ContainersConfError),
     /// A short name that none of its registries has.
     #[error("{name} cannot be had from any of its registries:\n{}", .tried.join("\n"))]
     NoCandidate {
@@ -50,6 +53,12 @@ pub enum Error {
     /// A login that is none, or is not there.
     #[error(transparent)]
     Login(#[from] super::login::LoginError),
+    /// Nothing is called so.
+    #[error("no such object: {0:?} is neither a container nor an image")]
+    NoSuchObject(String),
+    /// The youngest was asked for, and there is none.
+    #[error("there are no containers")]
+    NoContainers,
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] crate::store::Error),

@@ -135,7 +135,7 @@ fn parts(store: &Store, image: &ImageRecord) -> HashMap<Digest, u64> {
 
 /// Bytes that each container wrote. As root of a user namespace if that can be had, since its directories may
 /// shut out their owner; 0 for one that is gone.
-pub(super) fn sizes(store: &Store, containers: &[Container]) -> Vec<u64> {
+pub fn sizes(store: &Store, containers: &[Container]) -> Vec<u64> {
     if containers.is_empty() {
         return Vec::new();
     }

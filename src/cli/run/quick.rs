@@ -11,11 +11,13 @@ use super::super::run_values as values;
 use super::super::{App, Command, Global};
 use super::Args;
 
-/// Variables that stand for options, which clap reads.
-const VARIABLES: [&str; 3] = [
+/// Variables that stand for options, which clap reads, and for files of options.
+const VARIABLES: [&str; 5] = [
     "CORACLE_MAX_LAYER_SIZE",
     "CORACLE_KEEP_BLOBS",
     "CORACLE_ADDITIONAL_STORES",
+    "CONTAINERS_CONF",
+    "CONTAINERS_CONF_OVERRIDE",
 ];
 
 /// What clap would make of the arguments of the process, its own name among them; nothing if clap has to be asked.
@@ -321,6 +323,18 @@ mod tests {
     fn each_option_of_clap_is_known_or_rare() {
         let rare = [
             "additional-store",
+            "cgroup-manager",
+            "conmon",
+            "db-backend",
+            "debug",
+            "events-backend",
+            "log-level",
+            "remote",
+            "runroot",
+            "runtime",
+            "storage-opt",
+            "tmpdir",
+            "version",
             "arch",
             "authfile",
             "cert-dir",
