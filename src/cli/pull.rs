@@ -95,7 +95,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
 /// The one that a login is for: it is shown to no registry that the user has not named.
 fn one_registry(origins: &[pull::Origin]) -> Result<&str, Failure> {
     let registry = |origin| match origin {
-        &pull::Origin::Registry(ref reference) => Some(reference.registry()),
+        pull::Origin::Registry(reference) => Some(reference.registry()),
         _ => None,
     };
     let mut all = origins.iter().map(registry);

@@ -1,5 +1,6 @@
 //! `coracle run`: docker's options, docker's meaning.
 
+mod background;
 mod quick;
 
 pub(super) use quick::parse as parse_quickly;
@@ -9,13 +10,18 @@ use std::path::PathBuf;
 use clap::ArgAction;
 
 use super::intake::{IntakeArgs, RegistryArgs};
+use background::KeepArgs;
+pub(super) use background::time;
+
 use super::run_values as values;
 use super::{Failure, Global, progress};
+use crate::ops::create;
 use crate::ops::pull::{self, PullPolicy};
 use crate::ops::run::{
     self, Device, EnvVar, IdentityChoice, Namespace, Network, Options, Security, Ulimit,
     UserNamespace, Volume, What,
 };
+use crate::ops::start::{Attach, Keys};
 use crate::rootfs::Driver;
 
 /// Bytes of /dev/shm, as docker's.
@@ -37,6 +43,9 @@ pub(super) struct Args {
     /// Remove the container when it ends. Until then nothing that it writes outside of volumes is forced to disk
     #[arg(long)]
     rm: bool,
+    /// Run it in the background and print its id
+    #[arg(short, long)]
+    detach: bool,
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
@@ -107,6 +116,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
     dns: Vec<std::net::IpAddr>,
 
+    #[command(flatten)]
+    pub(super) keep: KeepArgs,
+
     /// User namespace: keep-id sees the caller's own uid and gid
     #[arg(long, value_name = "MODE", value_parser = values::userns, help_heading = "Isolation")]
     userns: Option<UserNamespace>,
@@ -154,6 +166,18 @@ pub(super) struct Args {
     registry: RegistryArgs,
     #[command(flatten)]
     intake: IntakeArgs,
+    /// Write the id of the container to a new file
+    #[arg(long, value_name = "FILE", help_heading = "Image and metadata")]
+    cidfile: Option<PathBuf>,
+    /// Write the pid of its first process to a file
+    #[arg(long, value_name = "FILE", help_heading = "Image and metadata")]
+    pidfile: Option<PathBuf>,
+    /// Keys that leave it alone, with a terminal and a monitor of its own [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS", value_parser = values::keys, help_heading = "Process")]
+    detach_keys: Option<Keys>,
+    /// Hand signals on to the program [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Process")]
+    sig_proxy: Option<bool>,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -163,16 +187,47 @@ pub(super) struct Args {
     image_and_command: Vec<String>,
 }
 
+impl Args {
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+}
+
 pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     let quiet = args.quiet;
-    let options = options(args)?;
-    if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {
+    let detach = args.detach;
+    let attach = Attach {
+        input: args.interactive,
+        keys: args.detach_keys.clone().unwrap_or_default(),
+        signals: args.sig_proxy.unwrap_or(true),
+    };
+    // Whatever outlives this process, or has to be watched by one that does.
+    let monitored =
+        args.keep.needs_monitor() || args.detach_keys.is_some() || args.sig_proxy == Some(false);
+    let mut options = options(args)?;
+    options.driver = options.driver.or_else(|| global.driver_of(&options.what));
+    if options.tty
+        && options.interactive
+        && !detach
+        && !rustix::termios::isatty(rustix::stdio::stdin())
+    {
         super::text::stderr(
             "warning: standard input is not a terminal: keys and window size have nowhere to come from",
         );
     }
     let store = global.store()?;
     let progress = progress::new(quiet);
+    if detach {
+        options.keep.detached = true;
+        let id = create::run_detached(&store, &options, &*progress)?;
+        super::text::stdout(|out| writeln!(out, "{id}"))?;
+        return Ok(0);
+    }
+    if monitored {
+        options.keep.input_once = true;
+        let left = create::run_attached(&store, &options, &attach, &*progress)?;
+        return super::start::left(left);
+    }
     let ended = run::run(&store, &options, &*progress)?;
     Ok(ended.exit_code())
 }
@@ -229,7 +284,7 @@ fn refuse_conflicts(a: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn options(a: Args) -> Result<Options, Failure> {
+pub(super) fn options(a: Args) -> Result<Options, Failure> {
     refuse_conflicts(&a)?;
     let mut words = a.image_and_command.into_iter();
     let image = words.next().unwrap_or_default();
@@ -291,6 +346,10 @@ fn options(a: Args) -> Result<Options, Failure> {
             intake: a.intake.options()?,
         },
         driver: a.storage_driver,
+        cidfile: a.cidfile,
+        pidfile: a.pidfile,
+        health: a.keep.health()?,
+        keep: a.keep.keep()?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The process that waits for an answer: its arguments, memory, credentials, descriptors.
 
 use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -40,6 +41,7 @@ impl PathBuffer {
 /// One call of one process.
 pub(super) struct Caller<'a> {
     pub(super) world: &'a World,
+    pub(super) listener: BorrowedFd<'a>,
     pub(super) notification: &'a Notification,
     pub(super) call: Call,
 }
@@ -75,7 +77,7 @@ impl Caller<'_> {
     /// Whether it still waits. To be asked after the last look at what its number stands for and before
     /// anything is done: a number may have passed to another process.
     pub(super) fn still_waits(&self) -> Result<(), Errno> {
-        if notify::is_valid(self.world.listener(), self.notification.id) {
+        if notify::is_valid(self.listener, self.notification.id) {
             Ok(())
         } else {
             Err(Errno::SRCH)

@@ -56,6 +56,7 @@ mod access;
 mod caller;
 pub mod creds;
 mod executing;
+mod further;
 mod handlers;
 mod layouts;
 mod ownership;
@@ -64,7 +65,7 @@ pub mod rules;
 mod serve;
 mod supervisor;
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use rules::Mode;
@@ -72,7 +73,6 @@ pub use supervisor::{Setup, Supervisor, await_ready, hand_over, own_pidfd, start
 
 /// All that the threads of a supervisor share.
 struct World {
-    listener: OwnedFd,
     /// The outer /proc, which is also the working directory.
     proc: OwnedFd,
     calls: rules::Table,
@@ -92,10 +92,6 @@ struct World {
 }
 
 impl World {
-    fn listener(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
-    }
-
     fn roots_vary(&self) -> bool {
         self.roots_vary.load(Ordering::Relaxed)
     }

@@ -25,7 +25,6 @@ use super::{World, rules};
 use crate::owners::{Layer, View};
 use crate::sys;
 use crate::sys::clone::{Child, Side, exit_now};
-use crate::sys::notify;
 
 /// What a supervisor has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +51,12 @@ pub struct Setup {
 pub struct Supervisor {
     /// Readable when it has ended; code 0 says that the container was over by then.
     pub process: Child,
+    /// By it further listeners go in, see [`Supervisor::add`].
+    pub socket: OwnedFd,
 }
 
 /// Fork it. What comes back beside it is for the container's first process, see [`await_ready`] and
-/// [`hand_over`]. `report` is called by the supervisor if it cannot take up its work; true says that the
+/// [`hand_over`]: a socket of its own, whose end tells the supervisor that there will be no container. `report` is called by the supervisor if it cannot take up its work; true says that the
 /// container's program may have begun by then.
 ///
 /// `keep` stays open until it works: its end tells others that it does.
@@ -67,17 +68,17 @@ pub fn start(
     keep: BorrowedFd<'_>,
     report: impl FnOnce(bool, &'static str, io::Error),
 ) -> io::Result<(Supervisor, OwnedFd)> {
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let pair = || {
+        let flags = SocketFlags::CLOEXEC;
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+    };
+    let (ours, theirs) = pair()?;
+    let (further, socket) = pair()?;
     let command = rustix::process::getpid();
     match sys::clone::clone(0)? {
-        Side::Parent(process) => Ok((Supervisor { process }, theirs)),
+        Side::Parent(process) => Ok((Supervisor { process, socket }, theirs)),
         Side::Child => {
-            let _ = sys::exec::close_all_but(&[ours.as_fd(), keep]);
+            let _ = sys::exec::close_all_but(&[ours.as_fd(), further.as_fd(), keep]);
             let prepared = match prepare(setup) {
                 Ok(prepared) => prepared,
                 Err((call, e)) => {
@@ -86,9 +87,9 @@ pub fn start(
                 }
             };
             match attach(prepared, setup, &ours, command) {
-                Ok(Some(world)) => {
+                Ok(Some((world, listener))) => {
                     let _ = sys::exec::close_copy(keep);
-                    serve(Box::leak(Box::new(world)))
+                    serve(Box::leak(Box::new(world)), listener, further)
                 }
                 // The container was over before it got there.
                 Ok(None) => exit_now(0),
@@ -202,7 +203,7 @@ fn attach(
     setup: &Setup,
     socket: &OwnedFd,
     command: Pid,
-) -> Result<Option<World>, Failed> {
+) -> Result<Option<(World, OwnedFd)>, Failed> {
     let Prepared { proc, view, creds } = prepared;
     // If nobody is there to read it, there will be no listener either.
     let _ = rustix::net::send(socket, b"r", SendFlags::NOSIGNAL);
@@ -228,9 +229,7 @@ fn attach(
     rustix::process::fchdir(&proc).map_err(at("fchdir"))?;
     // New files get the mode that their maker's mask leaves.
     rustix::process::umask(Mode::empty());
-    let _ = notify::wake_on_same_processor(listener.as_fd());
-    Ok(Some(World {
-        listener,
+    let world = World {
         proc,
         calls: rules::Table::default(),
         creds,
@@ -241,7 +240,8 @@ fn attach(
         may_wait: !setup.volumes.is_empty() || setup.caps & 1 << cap::SYS_ADMIN != 0,
         strict: setup.strict,
         shared_pids: setup.shared_pids,
-    }))
+    };
+    Ok(Some((world, listener)))
 }
 
 /// Yama's last scope takes ptrace access from everybody; below it CAP_SYS_PTRACE in the container's user

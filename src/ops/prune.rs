@@ -94,7 +94,7 @@ pub fn prune_containers(store: &Store, wanted: &Wanted) -> Result<Pruned, Error>
     let sizes = usage::sizes(store, &list);
     let mut pruned = Pruned::default();
     for (container, size) in list.into_iter().zip(sizes) {
-        match rm::remove(store, &container.id) {
+        match rm::remove(store, &container.id, &rm::How::default()) {
             Ok(_) => {
                 pruned.containers.push(container.id);
                 pruned.bytes += size;

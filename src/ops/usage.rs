@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Error;
 use super::images::made;
-use super::ps::{self, Container, State};
+use super::ps::{self, Container};
 use crate::oci::{Digest, Reference};
 use crate::store::{Collected, ImageRecord, Store};
 use crate::sys::{fork, userns};
@@ -56,7 +56,7 @@ pub struct ContainerUsage {
 impl ContainerUsage {
     /// Whether its files could be had back.
     pub fn is_reclaimable(&self) -> bool {
-        self.container.state != State::Running
+        !self.container.state.is_live()
     }
 }
 
@@ -135,7 +135,7 @@ fn parts(store: &Store, image: &ImageRecord) -> HashMap<Digest, u64> {
 
 /// Bytes that each container wrote. As root of a user namespace if that can be had, since its directories may
 /// shut out their owner; 0 for one that is gone.
-pub(super) fn sizes(store: &Store, containers: &[Container]) -> Vec<u64> {
+pub fn sizes(store: &Store, containers: &[Container]) -> Vec<u64> {
     if containers.is_empty() {
         return Vec::new();
     }

@@ -19,7 +19,7 @@ pub use implied::{Restated, Xattr, restated};
 pub use view::{Error as ViewError, LayeredView};
 
 /// How layers become one tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Driver {
     /// The kernel's overlay with `userxattr`, Linux 5.11.
     Overlay,

@@ -39,6 +39,8 @@ pub(super) enum FromInit {
     Failed(Failure),
     NeedFuse,
     Console,
+    /// Of a further process: what its calls are asked about by.
+    Listener,
 }
 
 /// What the parent says.
@@ -82,6 +84,25 @@ impl Channel {
         message: &T,
         fd: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
+        self.send_flagged(message, fd, SendFlags::NOSIGNAL)
+    }
+
+    /// The same by a process whose calls are asked about, while nobody answers yet.
+    pub(super) fn send_unasked<T: Serialize>(
+        &self,
+        message: &T,
+        fd: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let unasked = SendFlags::from_bits_retain(crate::emulate::rules::UNASKED_MESSAGE);
+        self.send_flagged(message, Some(fd), SendFlags::NOSIGNAL | unasked)
+    }
+
+    fn send_flagged<T: Serialize>(
+        &self,
+        message: &T,
+        fd: Option<BorrowedFd<'_>>,
+        flags: SendFlags,
+    ) -> io::Result<()> {
         let packet = serde_json::to_vec(message)?;
         let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -89,12 +110,7 @@ impl Channel {
         if !fds.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(&fds));
         }
-        sendmsg(
-            &self.0,
-            &[IoSlice::new(&packet)],
-            &mut ancillary,
-            SendFlags::NOSIGNAL,
-        )?;
+        sendmsg(&self.0, &[IoSlice::new(&packet)], &mut ancillary, flags)?;
         Ok(())
     }
 

@@ -10,6 +10,8 @@ use super::PlanError;
 /// The steps of starting a container, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
+    /// Entering the namespaces of a container that runs.
+    Join,
     /// Writing the id maps of the user namespace.
     IdMap,
     /// Separating from the caller: session, death signal, mount propagation.
@@ -49,6 +51,7 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Join => "cannot enter the container",
             Self::IdMap => "cannot map the user's id into the container",
             Self::Detach => "cannot separate the container from its caller",
             Self::Root => "cannot mount the root file system",
@@ -123,6 +126,14 @@ pub enum Error {
     /// fuse-overlayfs could not be run, or failed.
     #[error("fuse-overlayfs failed: {}", one_line(.0))]
     FuseOverlayfs(String),
+    /// The container that a process is to be started in has ended.
+    #[error("the container has ended")]
+    Ended,
+    /// Nobody will answer for the users and owners of a further process.
+    #[error(
+        "the supervisor of the container's users and owners does not take one more process: {0}"
+    )]
+    Unsupervised(#[source] io::Error),
     /// The child ended without a word.
     #[error("the container's first process ended before it started the program")]
     Vanished,

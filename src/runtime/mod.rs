@@ -14,16 +14,23 @@
 pub mod caps;
 mod channel;
 mod error;
+mod exec;
 mod init;
 mod mounts;
 mod plan;
+mod process;
+mod running;
 pub mod seccomp;
 mod spawn;
 
 pub use error::{Error, Failure, Stage};
+pub use exec::{Supervise, exec};
 pub(crate) use init::reaper::{NAME as INIT_NAME, main as init_main};
 pub use mounts::{MountOptionError, MountOptions};
 pub use plan::{
-    Devices, IdMap, Identity, Mapping, Options, Plan, PlanError, ProcFs, Stdin, WindowSize,
+    Devices, IdMap, Identity, Mapping, Options, Plan, PlanError, ProcFs, Stdin, Streams,
+    WindowSize, resource,
 };
+pub use process::Process;
+pub use running::{Running, pid};
 pub use spawn::{Started, spawn};

@@ -4,7 +4,9 @@
 mod sysctl;
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use oci_spec::runtime::{
     LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType, Mount as SpecMount, PosixRlimitType, Spec,
@@ -12,7 +14,8 @@ use oci_spec::runtime::{
 
 use super::caps::{Caps, UnknownCapability};
 use super::mounts::{MountOptionError, MountOptions};
-use super::seccomp::{Filter, ProfileError, Seccomp};
+use super::process::Process;
+use super::seccomp::{ProfileError, Seccomp};
 use crate::emulate::{Mode, Setup};
 use crate::rootfs::Root;
 use crate::sys::exec::OwnExecutable;
@@ -52,6 +55,17 @@ pub enum Stdin {
     Null,
     /// The caller's.
     Inherit,
+}
+
+/// The program's ends of its streams, in place of the caller's. Input that is not given is nothing.
+#[derive(Debug)]
+pub struct Streams {
+    /// What it reads.
+    pub input: Option<OwnedFd>,
+    /// Where it writes.
+    pub output: OwnedFd,
+    /// Where it complains.
+    pub errors: OwnedFd,
 }
 
 /// Size of a terminal in characters, rows before columns as in tty_ioctl(4).
@@ -101,6 +115,8 @@ pub struct Options {
     pub seccomp: Seccomp,
     /// Standard input without a terminal.
     pub stdin: Stdin,
+    /// Streams of its own, without a terminal.
+    pub streams: Option<Rc<Streams>>,
     /// Run the program as a child of a small init that reaps and forwards signals.
     pub init: bool,
     /// End the container when the caller dies.
@@ -155,25 +171,11 @@ pub struct Plan {
     pub(super) hostname: Option<String>,
     pub(super) domainname: Option<String>,
     pub(super) sysctl: Vec<(String, String)>,
-    pub(super) rlimits: Vec<(u32, u64, u64)>,
-    pub(super) terminal: Option<WindowSize>,
-    pub(super) stdin: Stdin,
     pub(super) init: bool,
     pub(super) die_with_parent: bool,
-    pub(super) preserve_fds: u32,
-    pub(super) executable: OwnExecutable,
-    pub(super) args: Vec<CString>,
-    pub(super) env: Vec<CString>,
-    pub(super) cwd: PathBuf,
-    pub(super) caps: Caps,
-    pub(super) no_new_privileges: bool,
-    pub(super) filter: Option<Filter>,
-    pub(super) umask: u32,
-    pub(super) oom_score_adj: Option<i32>,
     /// The supervisor, if there is to be one.
     pub(super) supervisor: Option<Box<Setup>>,
-    /// Who the program sees itself as.
-    pub(super) uid: u32,
+    pub(super) process: Process,
 }
 
 /// A configuration that cannot be honoured.
@@ -304,29 +306,38 @@ impl Plan {
             hostname: spec.hostname().clone(),
             domainname: spec.domainname().clone(),
             sysctl,
-            rlimits: process
-                .rlimits()
-                .iter()
-                .flatten()
-                .map(|r| (rlimit_number(r.typ()), r.soft(), r.hard()))
-                .collect(),
-            terminal: process
-                .terminal()
-                .unwrap_or(false)
-                .then_some(options.window),
-            stdin: options.stdin,
             init: options.init,
             die_with_parent: options.die_with_parent,
-            preserve_fds: options.preserve_fds,
-            executable: options.executable,
-            args: strings(process.args())?,
-            env: strings(process.env())?,
-            cwd: process.cwd().clone(),
-            caps,
-            no_new_privileges: process.no_new_privileges().unwrap_or(false),
-            filter: options.seccomp.compile(caps, options.identity.mode())?,
-            umask: user.umask().unwrap_or(0o022),
-            oom_score_adj: process.oom_score_adj(),
+            process: Process {
+                args: strings(process.args())?,
+                env: strings(process.env())?,
+                cwd: process.cwd().clone(),
+                terminal: process
+                    .terminal()
+                    .unwrap_or(false)
+                    .then_some(options.window),
+                stdin: options.stdin,
+                streams: options.streams,
+                uid: user.uid(),
+                identity: match &options.identity {
+                    Identity::Emulated(_, setup) => Some(Box::new(setup.first.clone())),
+                    _ => None,
+                },
+                caps,
+                no_new_privileges: process.no_new_privileges().unwrap_or(false),
+                filter: options.seccomp.compile(caps, options.identity.mode())?,
+                rlimits: process
+                    .rlimits()
+                    .iter()
+                    .flatten()
+                    .map(|r| (resource(r.typ()), r.soft(), r.hard()))
+                    .collect(),
+                umask: user.umask().unwrap_or(0o022),
+                oom_score_adj: process.oom_score_adj(),
+                preserve_fds: options.preserve_fds,
+                executable: options.executable,
+                scope_signals: false,
+            },
             supervisor: match options.identity {
                 Identity::Emulated(_, setup) => Some(Box::new(Setup {
                     shared_pids: namespaces & libc::CLONE_NEWPID as u64 == 0,
@@ -334,7 +345,6 @@ impl Plan {
                 })),
                 _ => None,
             },
-            uid: user.uid(),
         })
     }
 
@@ -343,6 +353,11 @@ impl Plan {
         (self.proc == ProcFs::Fresh).then(|| Self {
             proc: ProcFs::Outer,
             namespaces: self.namespaces & !(libc::CLONE_NEWPID as u64),
+            process: Process {
+                // It sees the user's other processes.
+                scope_signals: true,
+                ..self.process.clone()
+            },
             supervisor: self.supervisor.clone().map(|setup| {
                 Box::new(Setup {
                     shared_pids: true,
@@ -425,7 +440,8 @@ fn devices(list: Option<&[oci_spec::runtime::LinuxDevice]>) -> Result<Vec<Device
         .collect()
 }
 
-fn rlimit_number(t: PosixRlimitType) -> u32 {
+/// The number of a limit for setrlimit(2).
+pub fn resource(t: PosixRlimitType) -> u32 {
     let n = match t {
         PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
         PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,

@@ -8,6 +8,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::channel::{Channel, FromInit, FromParent, Received};
 use super::plan::Plan;
+use super::process::Process;
 use super::{Error, Failure, Stage, init};
 use crate::emulate::{self, Supervisor};
 use crate::rootfs::{Root, fuse_arguments};
@@ -51,7 +52,7 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
     let (ours, theirs) = Channel::pair().map_err(|e| Error::Parent("socketpair", e))?;
     // Before the child, whose exec it has to answer while we sleep.
     let mut supervising = Starting::default();
-    let mut socket = None;
+    let (mut socket, mut further) = (None, None);
     if let Some(setup) = &plan.supervisor {
         let report = |begun, call: &'static str, e| {
             // There is another way only as long as the program has done nothing.
@@ -66,6 +67,7 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
         let (supervisor, end) =
             emulate::start(setup, theirs.fd(), report).map_err(|e| Error::Parent("fork", e))?;
         supervising.child = Some(supervisor.process);
+        further = Some(supervisor.socket);
         socket = Some(end);
     }
     let socket_fd = socket.as_ref().map(AsFd::as_fd);
@@ -95,15 +97,16 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
                     .map_err(|e| Error::Parent("sendmsg", e))?;
             }
             Received::Message(FromInit::Console, fd) => terminal = fd,
-            Received::Message(FromInit::Failed(f), _) => return Err(failed(plan, f)),
+            Received::Message(FromInit::Failed(f), _) => return Err(failed(&plan.process, f)),
             Received::ExecErrno(errno) => {
                 let failure = Failure {
                     stage: Stage::Exec,
                     what: String::new(),
                     errno,
                 };
-                return Err(failed(plan, failure));
+                return Err(failed(&plan.process, failure));
             }
+            Received::Message(FromInit::Listener, _) => return Err(Error::Vanished),
             Received::Closed => break,
         }
     }
@@ -116,18 +119,19 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
         supervisor: supervising
             .child
             .take()
-            .map(|process| Supervisor { process }),
+            .zip(further)
+            .map(|(process, socket)| Supervisor { process, socket }),
     })
 }
 
 /// A child that must not outlive a failed start.
 #[derive(Default)]
-struct Starting {
-    child: Option<Child>,
+pub(super) struct Starting {
+    pub child: Option<Child>,
 }
 
 impl Starting {
-    fn pidfd(&self) -> Result<BorrowedFd<'_>, Error> {
+    pub(super) fn pidfd(&self) -> Result<BorrowedFd<'_>, Error> {
         Ok(self.child.as_ref().ok_or(Error::Vanished)?.pidfd.as_fd())
     }
 }
@@ -143,9 +147,10 @@ impl Drop for Starting {
 }
 
 /// The exit code depends on where and how the start failed, never on a text.
-fn failed(plan: &Plan, f: Failure) -> Error {
+pub(super) fn failed(process: &Process, f: Failure) -> Error {
     let program = || {
-        plan.args
+        process
+            .args
             .first()
             .map(|a| a.to_string_lossy().into_owned())
             .unwrap_or_default()

@@ -36,6 +36,10 @@ pub struct Child {
 /// nobody will release.
 pub fn clone(namespaces: u64) -> io::Result<Side> {
     debug_assert_eq!(threads(), 1, "clone with threads running");
+    copy(namespaces)
+}
+
+fn copy(namespaces: u64) -> io::Result<Side> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero is a valid clone_args, whose fields are plain integers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -73,19 +77,29 @@ pub fn clone(namespaces: u64) -> io::Result<Side> {
 /// In debug builds, when the caller has more than one thread.
 pub fn clone_borrowing<F: FnOnce()>(namespaces: u64, work: F) -> io::Result<Child> {
     debug_assert_eq!(threads(), 1, "clone with threads running");
+    borrow(namespaces, libc::SIGCHLD, work)
+}
+
+/// The same by a process that [`clone_borrowing`] made, for one more that is no child of the caller but of the
+/// caller's parent, which then waits for it.
+pub fn clone_sibling<F: FnOnce()>(work: F) -> io::Result<Child> {
+    // A sibling signals its end as the caller does; clone3 takes no other word about it.
+    borrow(libc::CLONE_PARENT as u64, 0, work)
+}
+
+fn borrow<F: FnOnce()>(flags: u64, exit_signal: libc::c_int, work: F) -> io::Result<Child> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero is a valid clone_args, whose fields are plain integers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = namespaces
-        | (libc::CLONE_PIDFD | libc::CLONE_VM | libc::CLONE_VFORK) as u64
-        | CLEAR_SIGHAND;
+    args.flags =
+        flags | (libc::CLONE_PIDFD | libc::CLONE_VM | libc::CLONE_VFORK) as u64 | CLEAR_SIGHAND;
     args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = exit_signal as u64;
     let mut work = Some(work);
     // SAFETY: with CLONE_VFORK the call returns here only after the child has left the shared memory.
     // Until then it uses the stack below this frame, which nobody else does, since the process has one
-    // thread. It runs borrower::<F> on `work`, which is alive for the same reason, and never returns
-    // into this frame.
+    // thread, and whoever lent us this memory sleeps as well. It runs borrower::<F> on `work`, which is
+    // alive for the same reason, and never returns into this frame.
     let pid = unsafe { clone3_call(&raw const args, borrower::<F>, (&raw mut work).cast()) };
     match pid {
         p if p > 0 => Ok(Child {
@@ -94,7 +108,7 @@ pub fn clone_borrowing<F: FnOnce()>(namespaces: u64, work: F) -> io::Result<Chil
             pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
         }),
         e => match (i32::try_from(-e).unwrap_or(libc::EIO), work) {
-            (libc::ENOSYS, Some(work)) => match clone(namespaces)? {
+            (libc::ENOSYS, Some(work)) => match copy(flags)? {
                 Side::Parent(child) => Ok(child),
                 Side::Child => {
                     work();
@@ -108,7 +122,7 @@ pub fn clone_borrowing<F: FnOnce()>(namespaces: u64, work: F) -> io::Result<Chil
 
 /// First function of a borrowing child. `work` points to its `Option<F>`.
 extern "C" fn borrower<F: FnOnce()>(work: *mut libc::c_void) -> ! {
-    // SAFETY: clone_borrowing passes exactly this type, and sleeps while we use it.
+    // SAFETY: borrow passes exactly this type, and sleeps while we use it.
     let work = unsafe { &mut *work.cast::<Option<F>>() };
     if let Some(work) = work.take() {
         work();

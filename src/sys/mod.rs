@@ -12,6 +12,7 @@ pub mod net;
 pub mod notify;
 pub mod peer;
 pub mod seccomp;
+pub mod signal;
 pub mod start;
 mod stub;
 pub mod trial;

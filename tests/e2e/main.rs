@@ -36,6 +36,7 @@ mod chunked;
 mod commit;
 mod copy;
 mod crash;
+mod exec;
 mod exit_codes;
 mod find;
 mod hostile;
@@ -49,7 +50,9 @@ mod identity_sockets;
 mod images;
 mod inspect;
 mod leaks;
+mod lifecycle;
 mod login;
+mod logs;
 mod manifests;
 mod nested;
 mod ps_rm;
@@ -90,6 +93,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
+    ("exec", exec::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
     ("find", find::TESTS, false),
     ("hostile", hostile::contents::TESTS, false),
@@ -116,7 +120,9 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("images", images::TESTS, false),
     ("inspect", inspect::TESTS, false),
     ("leaks", leaks::TESTS, false),
+    ("lifecycle", lifecycle::TESTS, false),
     ("login", login::TESTS, false),
+    ("logs", logs::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),

@@ -11,6 +11,7 @@ pub mod table;
 pub use file::{Executable, FileCaps};
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 /// Capability numbers of linux/capability.h that decide something here.
 #[expect(missing_docs, reason = "the names are those of capabilities(7)")]
@@ -60,7 +61,7 @@ pub const KEEP: u32 = u32::MAX;
 pub const GROUPS_MAX: usize = 65536;
 
 /// The four ids of a kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ids {
     /// Who started it.
     pub real: u32,
@@ -98,7 +99,7 @@ pub enum Kind {
 }
 
 /// All of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cred {
     /// Users.
     pub uid: Ids,
@@ -140,6 +141,19 @@ impl Cred {
             securebits: 0,
             no_new_privs,
         }
+    }
+
+    /// As it travels to the supervisor.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Numbers and lists of them: nothing that could fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// What [`Cred::to_bytes`] has made.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let cred: Self = serde_json::from_slice(bytes).ok()?;
+        let groups = sorted(&cred.groups);
+        Some(Self { groups, ..cred })
     }
 
     /// Whether it has this capability in effect.

@@ -374,12 +374,7 @@ fn hand_over(
     give_new(c, &made, uid, gid)?;
     hand_down(c, &made, rights)?;
     let cloexec = flags.contains(OFlags::CLOEXEC);
-    notify::answer_with(
-        c.world.listener(),
-        c.notification.id,
-        made.fd.as_fd(),
-        cloexec,
-    )?;
+    notify::answer_with(c.listener, c.notification.id, made.fd.as_fd(), cloexec)?;
     Ok(Reply::Sent)
 }
 

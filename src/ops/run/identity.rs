@@ -40,14 +40,12 @@ pub(super) fn identity(choice: IdentityChoice, o: &Options, place: Place) -> Ide
     };
     let Ids { uid, gid } = place.user;
     let caps = place.caps.bits().bits();
-    // no_new_privs of the kernel is on all the same: what set-id programs gain here is nothing there.
-    let no_new_privs = o.security.new_privileges == Some(false);
     let volumes = o.volumes.iter().filter_map(|v| match v {
         Volume::Bind { target, .. } => Some(target.clone()),
         Volume::Tmpfs { .. } => None,
     });
     let setup = Setup {
-        first: Cred::first(uid, gid, &place.groups, caps, no_new_privs),
+        first: Cred::first(uid, gid, &place.groups, caps, no_new_privileges(o)),
         caps,
         layers: place.layers,
         upper: place.upper,
@@ -56,6 +54,12 @@ pub(super) fn identity(choice: IdentityChoice, o: &Options, place: Place) -> Ide
         shared_pids: false,
     };
     Identity::Emulated(mode, Box::new(setup))
+}
+
+/// Whether set-id programs give nothing to emulated users either. no_new_privs of the kernel is on all the same: what
+/// they gain here is nothing there.
+pub(super) fn no_new_privileges(o: &Options) -> bool {
+    o.security.new_privileges == Some(false)
 }
 
 /// Whether a supervisor is not to be had here, as opposed to a mistake.

@@ -1,16 +1,16 @@
 //! The last steps before the program: giving up what it must not have.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
     set_capabilities_secure_bits, set_no_new_privs,
 };
 
-use super::{Context as _, Plan, Result, Stage};
+use super::{Context as _, Process, Result, Stage};
 use crate::emulate;
-use crate::runtime::channel::Channel;
-use crate::runtime::plan::ProcFs;
+use crate::runtime::channel::{Channel, FromInit};
+use crate::runtime::seccomp::Filter;
 use crate::sys;
 
 /// Capabilities and no_new_privs.
@@ -18,55 +18,54 @@ use crate::sys;
 /// A process in a new user namespace holds all capabilities there; on exec, root keeps those of the
 /// bounding set and any other user keeps none, so the bounding set decides (capabilities(7)).
 /// Inheritable and ambient sets are empty since the namespace was made (CVE-2022-24769).
-pub(super) fn privileges(plan: &Plan) -> Result<()> {
-    if plan.filter.is_none() {
+pub(super) fn privileges(process: &Process) -> Result<()> {
+    if process.filter.is_none() {
         // A session keyring of its own; with a filter the keyring calls are refused anyway. A full
         // quota of keys is no reason not to start: the container then has none.
         sys::exec::new_session_keyring();
     }
-    for capability in plan.caps.missing() {
+    for capability in process.caps.missing() {
         remove_capability_from_bounding_set(capability)
             .at(Stage::Confine, || format!("capability {capability:?}"))?;
     }
     // Now, and not only at exec: the filter and the program's file are found with these rights.
-    let set = plan.caps.bits();
+    let set = process.caps.bits();
     let sets = CapabilitySets {
         effective: set,
         permitted: set,
         inheritable: rustix::thread::CapabilitySet::empty(),
     };
-    if plan.supervisor.is_some() && plan.uid != 0 {
+    if process.identity.is_some() && process.uid != 0 {
         // To the kernel it is root, who would have all of them back at exec. Somebody else has none, and
         // what a set-id program inside makes of him needs none of the kernel's.
         set_capabilities_secure_bits(CapabilitiesSecureBits::NO_ROOT)
             .at(Stage::Confine, || "securebits".into())?;
     }
     // Before no_new_privs nothing is lost; seccomp needs CAP_SYS_ADMIN or no_new_privs.
-    if plan.no_new_privileges {
+    if process.no_new_privileges {
         set_no_new_privs(true).at(Stage::Confine, || "no_new_privs".into())?;
         set_capabilities(None, sets).at(Stage::Confine, || "capset".into())?;
     }
-    if plan.proc == ProcFs::Outer {
-        // It sees the user's other processes: it shall not be able to end them. Kernels before 6.12
-        // cannot do that; the caller is warned about the shared namespace in any case.
+    if process.scope_signals {
+        // Kernels before 6.12 cannot do that; the caller is warned about the shared namespace in any case.
         let _ = sys::landlock::scope_signals();
     }
     Ok(())
 }
 
 /// Close what the caller's process had open, all but 0, 1, 2, what was asked for, and `keep`.
-pub(super) fn close_all(plan: &Plan, keep: &[Option<BorrowedFd<'_>>]) -> Result<()> {
-    around(plan, keep, sys::exec::close_from)
+pub(super) fn close_all(process: &Process, keep: &[Option<BorrowedFd<'_>>]) -> Result<()> {
+    around(process, keep, sys::exec::close_from)
 }
 
 /// Nothing but 0, 1, 2 and what was asked for survives exec. The stub must still report: it closes the
 /// channel itself.
-pub(super) fn descriptors(plan: &Plan, channel: &Channel) -> Result<()> {
-    around(plan, &[Some(channel.fd())], sys::exec::cloexec_range)
+pub(super) fn descriptors(process: &Process, channel: &Channel) -> Result<()> {
+    around(process, &[Some(channel.fd())], sys::exec::cloexec_range)
 }
 
 fn around(
-    plan: &Plan,
+    process: &Process,
     keep: &[Option<BorrowedFd<'_>>],
     act: impl Fn(u32, u32) -> std::io::Result<()>,
 ) -> Result<()> {
@@ -77,7 +76,7 @@ fn around(
         .map(|f| f.as_raw_fd() as u32)
         .collect();
     keep.sort_unstable();
-    let mut from = 3 + plan.preserve_fds;
+    let mut from = 3 + process.preserve_fds;
     let closing = || "close_range".into();
     for fd in keep {
         if fd > from {
@@ -88,19 +87,38 @@ fn around(
     act(from, u32::MAX).at(Stage::Confine, closing)
 }
 
+fn identity(what: &'static str) -> impl FnOnce() -> String {
+    move || what.to_owned()
+}
+
+fn listener(filter: &Filter) -> Result<OwnedFd> {
+    sys::notify::install(&filter.program, filter.flags)
+        .at(Stage::Identity, identity("seccomp(listener)"))
+}
+
+/// The filter of a further process. Its listener goes to who starts it, and by him to the supervisor.
+pub(super) fn filter_further(process: &Process, channel: &Channel) -> Result<()> {
+    match (&process.filter, &process.identity) {
+        (Some(f), Some(_)) => channel
+            .send_unasked(&FromInit::Listener, listener(f)?.as_fd())
+            .at(Stage::Identity, identity("sendmsg")),
+        _ => filter(process, None),
+    }
+}
+
 /// The system call filter, and its listener to the supervisor: from here on it answers for us, too.
-pub(super) fn filter(plan: &Plan, supervisor: Option<BorrowedFd<'_>>) -> Result<()> {
-    let Some(f) = &plan.filter else { return Ok(()) };
+pub(super) fn filter(process: &Process, supervisor: Option<BorrowedFd<'_>>) -> Result<()> {
+    let Some(f) = &process.filter else {
+        return Ok(());
+    };
     let Some(supervisor) = supervisor else {
         return sys::seccomp::install(&f.program, f.flags).at(Stage::Confine, || "seccomp".into());
     };
-    let identity = |what: &'static str| move || what.to_owned();
     // Its reason why not went to the parent.
     emulate::await_ready(supervisor).at(Stage::Identity, identity("recv"))?;
     // Before the filter, which may forbid it.
     let own = emulate::own_pidfd().at(Stage::Identity, identity("pidfd_open"))?;
-    let listener = sys::notify::install(&f.program, f.flags)
-        .at(Stage::Identity, identity("seccomp(listener)"))?;
+    let listener = listener(f)?;
     // Ours must be closed when the exec is asked about: should the supervisor end, there must be no
     // other listener to wait for.
     emulate::hand_over(supervisor, own.as_fd(), listener.as_fd())

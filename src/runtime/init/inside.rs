@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::process::chdir;
+use rustix::process::{Resource, Rlimit, chdir, getcwd, setrlimit};
 
 use super::rootfs::{Links, RootDir};
-use super::{Context as _, Failure, Plan, Result, Stage};
+use super::{Context as _, Failure, Plan, Process, Result, Stage};
 
 /// Write the sysctls through the container's own /proc.
 pub(super) fn sysctls(plan: &Plan, root: &RootDir) -> Result<()> {
@@ -20,8 +20,8 @@ pub(super) fn sysctls(plan: &Plan, root: &RootDir) -> Result<()> {
 }
 
 /// Readiness to be killed when memory is short. Raising it needs nothing, lowering it does.
-pub(super) fn score(plan: &Plan) -> Result<()> {
-    let Some(score) = plan.oom_score_adj else {
+pub(super) fn score(process: &Process) -> Result<()> {
+    let Some(score) = process.oom_score_adj else {
         return Ok(());
     };
     openat(
@@ -36,11 +36,11 @@ pub(super) fn score(plan: &Plan) -> Result<()> {
 }
 
 /// Resource limits. Raising a hard one is refused by the kernel: nobody under one uid may.
-pub(super) fn limits(plan: &Plan) -> Result<()> {
-    for &(resource, soft, hard) in &plan.rlimits {
+pub(super) fn limits(process: &Process) -> Result<()> {
+    for &(resource, soft, hard) in &process.rlimits {
         let (Some(limit), value) = (
             rlimit(resource),
-            rustix::process::Rlimit {
+            Rlimit {
                 current: (soft != u64::MAX).then_some(soft),
                 maximum: (hard != u64::MAX).then_some(hard),
             },
@@ -51,15 +51,15 @@ pub(super) fn limits(plan: &Plan) -> Result<()> {
                 rustix::io::Errno::INVAL,
             ));
         };
-        rustix::process::setrlimit(limit, value).at(Stage::Limits, || {
+        setrlimit(limit, value).at(Stage::Limits, || {
             format!("setrlimit({limit:?}, {soft}:{hard})")
         })?;
     }
     Ok(())
 }
 
-fn rlimit(number: u32) -> Option<rustix::process::Resource> {
-    use rustix::process::Resource as R;
+fn rlimit(number: u32) -> Option<Resource> {
+    use Resource as R;
     [
         R::Cpu,
         R::Fsize,
@@ -83,18 +83,25 @@ fn rlimit(number: u32) -> Option<rustix::process::Resource> {
 }
 
 /// Enter the working directory, making it where it is missing, as docker does for WORKDIR and `-w`.
-pub(super) fn working_directory(plan: &Plan) -> Result<()> {
-    let what = || plan.cwd.display().to_string();
-    match chdir(&plan.cwd) {
-        Err(rustix::io::Errno::NOENT) => {
-            std::fs::create_dir_all(&plan.cwd).at(Stage::WorkingDirectory, what)?;
-            chdir(&plan.cwd).at(Stage::WorkingDirectory, what)?;
+pub(super) fn working_directory(process: &Process) -> Result<()> {
+    match enter_directory(process) {
+        Err(f) if f.errno == libc::ENOENT => {
+            let dir = &process.cwd;
+            let what = || dir.display().to_string();
+            std::fs::create_dir_all(dir).at(Stage::WorkingDirectory, what)?;
+            enter_directory(process)
         }
-        other => other.at(Stage::WorkingDirectory, what)?,
+        other => other,
     }
+}
+
+/// Enter the working directory, which must be there.
+pub(super) fn enter_directory(process: &Process) -> Result<()> {
+    let what = || process.cwd.display().to_string();
+    chdir(&process.cwd).at(Stage::WorkingDirectory, what)?;
     // Standard input may be a directory of the host, and /proc/self/fd/0 a way there. The kernel names
     // a place outside of the root "(unreachable)".
-    let cwd = rustix::process::getcwd(Vec::new()).at(Stage::WorkingDirectory, what)?;
+    let cwd = getcwd(Vec::new()).at(Stage::WorkingDirectory, what)?;
     if cwd.to_bytes().starts_with(b"/") {
         Ok(())
     } else {

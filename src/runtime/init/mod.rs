@@ -4,6 +4,7 @@
 
 mod confine;
 mod inside;
+pub(super) mod join;
 mod memory;
 mod mounts;
 mod program;
@@ -21,6 +22,7 @@ use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
 
 use super::channel::{Channel, FromInit, FromParent};
 use super::plan::{Plan, ProcFs, Stdin};
+use super::process::Process;
 use super::{Failure, Stage};
 use crate::rootfs::Root;
 use crate::sys;
@@ -59,6 +61,7 @@ pub(super) fn run(
 }
 
 fn start(plan: &Plan, channel: &Channel, supervisor: Option<BorrowedFd<'_>>) -> Result<Infallible> {
+    let process = &plan.process;
     // First, while the caller's /proc is in reach: without a map no file can be created.
     map_ids(plan)?;
     detach(plan, channel)?;
@@ -84,20 +87,24 @@ fn start(plan: &Plan, channel: &Channel, supervisor: Option<BorrowedFd<'_>>) -> 
         supervisor,
         empty.as_ref().map(AsFd::as_fd),
     ];
-    confine::close_all(plan, &keep)?;
+    confine::close_all(process, &keep)?;
     protect::all(plan, empty)?;
-    let tty = terminal::open(plan, channel)?;
-    inside::score(plan)?;
-    let cwd_made = inside::working_directory(plan);
-    inside::limits(plan)?;
+    let tty = terminal::open(process, channel)?;
+    inside::score(process)?;
+    let cwd_made = inside::working_directory(process);
+    inside::limits(process)?;
     terminal::adopt(tty)?;
     cwd_made?;
-    confine::privileges(plan)?;
-    let (program, word) = program::prepare(plan, channel)?;
-    umask(Mode::from_bits_truncate(plan.umask));
-    confine::descriptors(plan, channel)?;
+    confine::privileges(process)?;
+    let first = match plan.init {
+        true => program::First::Init,
+        false => program::First::Program(process.executable),
+    };
+    let (program, word) = program::prepare(process, first, channel)?;
+    umask(Mode::from_bits_truncate(process.umask));
+    confine::descriptors(process, channel)?;
     // Last, since a filter may forbid any of the above.
-    confine::filter(plan, supervisor)?;
+    confine::filter(process, supervisor)?;
     let error = program.exec(word);
     // As the stub does, by write(2): a filter that lets no message through may still allow it.
     sys::exec::report_errno(channel.fd(), &error);
@@ -158,9 +165,21 @@ fn detach(plan: &Plan, channel: &Channel) -> Result<()> {
         rustix::mount::mount_change(c"/", propagation | MountPropagationFlags::REC)
             .at(Stage::Detach, || "mount(/, private)".into())?;
     }
-    if plan.stdin == Stdin::Null && plan.terminal.is_none() {
-        let null = open_null()?;
-        rustix::stdio::dup2_stdin(&null).at(Stage::Detach, || "dup2".into())?;
+    streams(&plan.process, Stage::Detach)
+}
+
+/// Standard input and output in place of the caller's.
+fn streams(process: &Process, stage: Stage) -> Result<()> {
+    let own = || "dup2".into();
+    if let Some(streams) = &process.streams {
+        if let Some(input) = &streams.input {
+            rustix::stdio::dup2_stdin(input).at(stage, own)?;
+        }
+        rustix::stdio::dup2_stdout(&streams.output).at(stage, own)?;
+        rustix::stdio::dup2_stderr(&streams.errors).at(stage, own)?;
+    }
+    if process.stdin == Stdin::Null && process.terminal.is_none() {
+        rustix::stdio::dup2_stdin(open_null()?).at(stage, own)?;
     }
     Ok(())
 }

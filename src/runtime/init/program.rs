@@ -9,11 +9,11 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, fstat, open, stat};
 use rustix::io::Errno;
 
-use super::{Context as _, Failure, Plan, Result, Stage};
+use super::{Context as _, Failure, Process, Result, Stage};
 use crate::emulate::creds::Executable;
 use crate::emulate::rules::UNASKED_EXEC;
 use crate::runtime::channel::Channel;
-use crate::sys::exec::Prepared;
+use crate::sys::exec::{OwnExecutable, Prepared};
 
 /// What execvp(3) searches when the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -21,39 +21,52 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 /// Larger files of this kind exist only to hurt.
 const PASSWD_MAX: u64 = 1 << 20;
 
+/// What is executed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// `coracle-init`, which starts the program as its child.
+    Init,
+    /// The program, by way of our stub where our own file is exposed.
+    Program(OwnExecutable),
+}
+
 /// Look the program up in the container's PATH and prepare its execution. The number is what its exec
 /// carries for the filter, see [`UNASKED_EXEC`].
-pub(super) fn prepare(plan: &Plan, channel: &Channel) -> Result<(Prepared, u32)> {
-    let name = plan
+pub(super) fn prepare(
+    process: &Process,
+    first: First,
+    channel: &Channel,
+) -> Result<(Prepared, u32)> {
+    let name = process
         .args
         .first()
         .ok_or_else(|| Failure::new(Stage::Find, "no program was given", Errno::NOENT))?;
-    let path = find(name.as_bytes(), &plan.env)
+    let path = find(name.as_bytes(), &process.env)
         .map_err(|e| Failure::new(Stage::Find, name.to_string_lossy(), e))?;
-    let mut env = plan.env.clone();
+    let mut env = process.env.clone();
     if !env.iter().any(|e| e.as_bytes().starts_with(b"HOME=")) {
-        env.push(home(plan.uid));
+        env.push(home(process.uid));
     }
-    let changes_nobody = changes_nobody(plan, &path);
-    let prepared = if plan.init {
-        super::reaper::prepare(path, plan.args.clone(), env, channel)?
-    } else {
-        crate::sys::exec::prepare(path, plan.args.clone(), env, channel.fd(), plan.executable)
-            .at(Stage::Exec, || "memfd".into())?
+    let changes_nobody = changes_nobody(process, &path);
+    let args = process.args.clone();
+    let prepared = match first {
+        First::Init => super::reaper::prepare(path, args, env, channel)?,
+        First::Program(own) => crate::sys::exec::prepare(path, args, env, channel.fd(), own)
+            .at(Stage::Exec, || "memfd".into())?,
     };
     let unasked = prepared.is_ours() || changes_nobody;
     Ok((prepared, if unasked { UNASKED_EXEC } else { 0 }))
 }
 
 /// Whether the program leaves its caller who he is, so that the supervisor would say so, too.
-fn changes_nobody(plan: &Plan, path: &CString) -> bool {
-    let Some(setup) = &plan.supervisor else {
+fn changes_nobody(process: &Process, path: &CString) -> bool {
+    let Some(who) = &process.identity else {
         return false;
     };
     let set_id = libc::S_ISUID | libc::S_ISGID;
     // File capabilities give root nothing.
-    plan.uid == 0
-        && setup.first.exec(&Executable::default()).as_ref() == Ok(&setup.first)
+    process.uid == 0
+        && who.exec(&Executable::default()).as_ref() == Ok(who)
         && stat(path).is_ok_and(|s| s.st_mode & set_id == 0)
 }
 

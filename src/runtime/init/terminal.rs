@@ -3,24 +3,34 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, fstatfs, makedev, mknodat, openat};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::process::ioctl_tiocsctty;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::{Context as _, Plan, Result, Stage};
+use super::{Context as _, Process, Result, Stage};
 use crate::runtime::channel::{Channel, FromInit};
 
 /// Make it, bind it on /dev/console, send the master away. Returns the container's end.
-pub(super) fn open(plan: &Plan, channel: &Channel) -> Result<Option<OwnedFd>> {
-    let Some(window) = plan.terminal else {
+pub(super) fn open(process: &Process, channel: &Channel) -> Result<Option<OwnedFd>> {
+    let slave = open_further(process, channel)?;
+    if let Some(slave) = &slave {
+        console(slave)?;
+    }
+    Ok(slave)
+}
+
+/// The same for one more process, which does not take the console from the first.
+pub(super) fn open_further(process: &Process, channel: &Channel) -> Result<Option<OwnedFd>> {
+    let Some(window) = process.terminal else {
         return Ok(None);
     };
     let at = |what: &'static str| move || what.to_owned();
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = openat(CWD, c"/dev/pts/ptmx", flags, Mode::empty())
+        .and_then(|fd| is_multiplexer(&fd)?.then_some(fd).ok_or(Errno::NOTTY))
         .at(Stage::Terminal, at("open(/dev/pts/ptmx)"))?;
     unlockpt(&master).at(Stage::Terminal, at("unlockpt"))?;
     // By ioctl and not by name: a name can be made to lead elsewhere (CVE-2025-52565).
@@ -35,11 +45,21 @@ pub(super) fn open(plan: &Plan, channel: &Channel) -> Result<Option<OwnedFd>> {
         };
         tcsetwinsize(&slave, size).at(Stage::Terminal, at("TIOCSWINSZ"))?;
     }
-    console(&slave)?;
     channel
         .send(&FromInit::Console, Some(master.as_fd()))
         .at(Stage::Terminal, at("sendmsg"))?;
     Ok(Some(slave))
+}
+
+/// Whether it is what the kernel makes of that name: in a container that runs, anything can stand there.
+fn is_multiplexer(fd: &OwnedFd) -> std::result::Result<bool, Errno> {
+    const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+    let stat = fstat(fd)?;
+    Ok(
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == makedev(5, 2)
+            && fstatfs(fd)?.f_type as u64 == DEVPTS_SUPER_MAGIC,
+    )
 }
 
 fn console(slave: &OwnedFd) -> Result<()> {

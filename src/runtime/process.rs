@@ -1,0 +1,51 @@
+//! A program that is to run in a container, as its first process or as a further one: pure data, from the
+//! runtime-spec's `process`.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::caps::Caps;
+use super::plan::{Stdin, Streams, WindowSize};
+use super::seccomp::Filter;
+use crate::emulate::creds::Cred;
+use crate::sys::exec::OwnExecutable;
+
+/// All that concerns the process alone, and not the container around it.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The program, looked up in the `PATH` of `env` if it has no slash, and its arguments.
+    pub args: Vec<CString>,
+    /// `NAME=VALUE`. Without a HOME it gets that of its user.
+    pub env: Vec<CString>,
+    /// Working directory, in the container.
+    pub cwd: PathBuf,
+    /// A terminal of its own, of this size.
+    pub terminal: Option<WindowSize>,
+    /// Standard input without one.
+    pub stdin: Stdin,
+    /// Streams of its own, without one.
+    pub streams: Option<Rc<Streams>>,
+    /// Who the program sees itself as.
+    pub uid: u32,
+    /// The same and more, where users are emulated.
+    pub identity: Option<Box<Cred>>,
+    /// What it may do at most.
+    pub caps: Caps,
+    /// Whether exec gives no privilege any more.
+    pub no_new_privileges: bool,
+    /// What it may call; for a container with emulated identities with the rules for that.
+    pub filter: Option<Filter>,
+    /// Resource, soft and hard limit; `u64::MAX` is none.
+    pub rlimits: Vec<(u32, u64, u64)>,
+    /// Mask for the modes of new files.
+    pub umask: u32,
+    /// Readiness to be killed when memory is short.
+    pub oom_score_adj: Option<i32>,
+    /// Sockets and other inherited descriptors to keep, beyond 0 to 2: how many from 3 on.
+    pub preserve_fds: u32,
+    /// Whether the file that the caller was started from must be kept out of the container's hands.
+    pub executable: OwnExecutable,
+    /// It sees processes that are not the container's, and shall not be able to end them.
+    pub scope_signals: bool,
+}
