@@ -261,7 +261,7 @@ mod tests {
             "[]",
         ] {
             let refused = match parse(json, Caps::EMPTY) {
-                Ok(p) => compile(&p, None).is_err(),
+                Ok(p) => compile(&p, None, false).is_err(),
                 Err(_) => true,
             };
             assert!(refused, "{json}");
