@@ -162,6 +162,10 @@ fn compile(rules: &[Decided]) -> Vec<Instruction> {
         }
         program.push(mov(0, i32::from(rule.allow)));
         program.push(exit());
+        if length == 0 {
+            // It fits always, and the kernel takes no program with a part that is never reached.
+            return program;
+        }
     }
     program.push(mov(0, 0));
     program.push(exit());

@@ -56,7 +56,7 @@ fn no_directory_of_the_host_is_left_open(e: &Env) -> Done {
     let b = Bundle::new(e, "b");
     let open = format!("exec 9<{} 8<.; \"$@\"", e.dir.display());
     b.script("ls -l /proc/self/fd; pwd", |_| {});
-    let out = e.around(&open, &b.cmd(["run", "c"])).ok().out();
+    let out = b.around(&open, &b.cmd(["run", "c"])).ok().out();
     assert_eq!(
         out.lines().filter(|l| l.contains(" -> ")).count(),
         4,
@@ -66,7 +66,7 @@ fn no_directory_of_the_host_is_left_open(e: &Env) -> Done {
         b.script("ls -d ../../../../../../root; pwd -P", |c| {
             c["process"]["cwd"] = json!(format!("/proc/self/fd/{fd}"));
         });
-        let out = e.around(&open, &b.cmd(["run", "c"])).run();
+        let out = b.around(&open, &b.cmd(["run", "c"])).run();
         assert_eq!(out.code(), 1, "descriptor {fd}: {out:?}");
         b.nothing_left();
     }
@@ -74,7 +74,7 @@ fn no_directory_of_the_host_is_left_open(e: &Env) -> Done {
     assert_eq!(b.detached(["run", "-d", "c"]).0, 0);
     for fd in 3..16 {
         let cwd = format!("/proc/self/fd/{fd}");
-        let out = e
+        let out = b
             .around(&open, &b.cmd(["exec", "--cwd", &cwd, "c", "pwd"]))
             .run();
         assert_eq!(out.code(), 255, "descriptor {fd}: {out:?}");

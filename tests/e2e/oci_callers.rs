@@ -15,8 +15,10 @@ fn podman_drives_it(e: &Env) -> Done {
     e.need(Feature::Program("podman"))?;
     e.need(Feature::Program("newuidmap"))?;
     let (uid, gid) = Machine::peer();
-    let dir = e.subdir("podman");
-    std::os::unix::fs::chown(&dir, Some(uid), Some(gid)).unwrap();
+    // A short path: podman wants its own below 50 characters.
+    let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+    let dir = temporary.path();
+    std::os::unix::fs::chown(dir, Some(uid), Some(gid)).unwrap();
     let bundle = Bundle::new(e, "b");
     let archive = dir.join("rootfs.tar");
     Cmd::host(["tar", "-cf"])
@@ -59,11 +61,11 @@ fn podman_drives_it(e: &Env) -> Done {
                 "--runtime=coracle-oci",
             ])
             .args(args)
-            .env("HOME", &dir)
-            .env("XDG_RUNTIME_DIR", &dir)
+            .env("HOME", dir)
+            .env("XDG_RUNTIME_DIR", dir)
             .env("CONTAINERS_CONF", &conf)
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-            .cwd(&dir)
+            .cwd(dir)
             .prepared(ONE_VERSION)
             .limit(200)
     };

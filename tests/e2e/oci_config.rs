@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Done, Env, wait_until};
+use crate::harness::{Bundle, Cmd, Done, Env, wait_until};
 
 suite!(
     any_version_of_the_first_and_unknown_properties,
@@ -149,7 +149,7 @@ fn process_properties(e: &Env) -> Done {
         b.out(),
         "/new/directory\n0027\n100\n200\nb c\n500\nNoNewPrivs:\t1\nexample\nHOME=/root\n"
     );
-    b.script("nice; cut -d' ' -f41 /proc/self/stat; uname -m", |c| {
+    b.script("cut -d' ' -f19,41 /proc/self/stat; uname -m", |c| {
         c["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 5 });
         c["linux"]["personality"] = json!({ "domain": "LINUX32" });
     });
@@ -158,7 +158,7 @@ fn process_properties(e: &Env) -> Done {
     } else {
         "armv8l"
     };
-    assert_eq!(b.out(), format!("5\n3\n{machine}\n"));
+    assert_eq!(b.out(), format!("5 3\n{machine}\n"));
     Ok(())
 }
 
@@ -300,7 +300,7 @@ fn masked_and_read_only_paths(e: &Env) -> Done {
 fn devices_are_bound(e: &Env) -> Done {
     let b = Bundle::new(e, "b");
     let script = "for d in null zero full random urandom tty; do test -c /dev/$d || echo no $d; done; \
-                  echo x >/dev/null; head -c 3 /dev/zero | wc -c; readlink /dev/fd /dev/stdout /dev/ptmx; \
+                  echo x >/dev/null; head -c 3 /dev/zero | wc -c; for l in fd stdout ptmx; do readlink /dev/$l; done; \
                   ls -l /dev/mine | tr -s ' ' | cut -d' ' -f5-6; test -p /dev/pipe && echo pipe";
     b.script(script, |c| {
         c["linux"]["devices"] = json!([
@@ -365,11 +365,8 @@ fn namespaces_by_path(e: &Env) -> Done {
     wait_until("it runs", || a.printed() == "first\n");
     let pid = a.state("a")["pid"].as_i64().unwrap();
     let b = Bundle::new(e, "b");
-    let script = "hostname; ps | grep -c 'sleep 1000'; for n in user pid net ipc uts; do readlink /proc/self/ns/$n; done";
-    let show = "for n in user pid net ipc uts; do readlink -f /proc/1/ns/$n; done";
-    let _ = show;
-    let script = script.replace("readlink", "stat -L -c %i");
-    b.script(&script, |c| {
+    let script = "hostname; ps | grep -c '[s]leep 1000'; for n in user pid net ipc uts; do stat -L -c %i /proc/self/ns/$n; done";
+    b.script(script, |c| {
         c["hostname"] = json!(null);
         let path = |kind: &str, file: &str| json!({ "type": kind, "path": format!("/proc/{pid}/ns/{file}") });
         c["linux"]["namespaces"] = json!([
@@ -387,7 +384,7 @@ fn namespaces_by_path(e: &Env) -> Done {
         want.push_str(&inode(n));
         want.push('\n');
     }
-    assert_eq!(b.run().code_is(0).out().replace("\n2\n", "\n1\n"), want);
+    assert_eq!(b.out(), want);
     // What is joined has to be there, and to be what it is called.
     b.script("true", |c| {
         c["linux"]["namespaces"] =
@@ -474,9 +471,8 @@ fn seccomp_listener(e: &Env) -> Done {
             "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY" }],
         });
     });
-    e.user(["python3", "-c", AGENT])
+    Cmd::host(["python3", "-c", AGENT])
         .args(b.cmd(["run", "c"]).argv())
-        .env("PATH", "/usr/bin:/bin")
         .cwd(&b.dir)
         .ok()
         .out_has("No space left on device")

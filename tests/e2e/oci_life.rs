@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Done, Env, pid_of, unique_sleep, wait_until};
+use crate::harness::{Bundle, Cmd, Done, Env, pid_of, unique_sleep, wait_until};
 
 suite!(
     from_create_to_delete,
@@ -181,7 +181,7 @@ fn a_creation_that_was_broken_off_leaves_no_process(e: &Env) -> Done {
             "\"$@\" </dev/null >/dev/null 2>&1 & sleep 0.{:03}; kill -9 $! 2>/dev/null; wait",
             pause * 3
         );
-        e.around(&script, &b.cmd(["create", "c"])).run();
+        b.around(&script, &b.cmd(["create", "c"])).run();
         b.cmd(["delete", "--force", "c"]).ok();
         b.nothing_left();
     }
@@ -427,12 +427,11 @@ fn terminals_go_to_the_console_socket(e: &Env) -> Done {
     b.cmd(["create", "c"])
         .run()
         .fails_with(1, "--console-socket");
-    e.user(["python3", "-c", CONSOLE])
+    Cmd::host(["python3", "-c", CONSOLE])
         .args(
             b.cmd(["run", "-d", "--console-socket", "console", "c"])
                 .argv(),
         )
-        .env("PATH", "/usr/bin:/bin")
         .cwd(&b.dir)
         .ok()
         .out_has("/dev/pts/0")
@@ -454,7 +453,7 @@ fn descriptors_are_handed_on_when_asked(e: &Env) -> Done {
     b.script(show, |_| {});
     let script = format!("exec 3<{0} 4<{0}; exec \"$@\"", given.display());
     // The shell's three, and that of ls for the directory.
-    let out = e
+    let out = b
         .around(&script, &b.cmd(["run", "--preserve-fds", "2", "c"]))
         .ok();
     assert_eq!(
@@ -462,7 +461,7 @@ fn descriptors_are_handed_on_when_asked(e: &Env) -> Done {
         "6\nhanded on\n",
         "both are one file description each: {out:?}"
     );
-    let out = e.around(&script, &b.cmd(["run", "c"])).run();
+    let out = b.around(&script, &b.cmd(["run", "c"])).run();
     assert!(
         out.out().starts_with("4\n") && !out.out().contains("handed"),
         "{out:?}"

@@ -81,7 +81,12 @@ pub(super) fn make(runtime: &Runtime, o: &Options, detached: bool) -> Result<Mad
             terminal,
         }),
         Err(e) => {
-            // The first failure is the one to tell.
+            // It has ended, and what was prepared for it is to be taken away (runtime-spec, "Lifecycle"). The first
+            // failure is the one to tell.
+            let told = plan.state().json("stopped", None);
+            for hook in &config.hooks().poststop {
+                let _ = bundle::run_hook(hook, &told);
+            }
             let _ = container.remove();
             Err(e)
         }

@@ -109,8 +109,13 @@ impl<'a> Bundle<'a> {
     ) -> (i32, String) {
         let said = self.dir.join("said");
         let script = format!("\"$@\" </dev/null >{0}/out 2>{0}/said", self.dir.display());
-        let code = self.e.around(&script, &self.cmd(args)).run().code();
+        let code = self.around(&script, &self.cmd(args)).run().code();
         (code, std::fs::read_to_string(said).unwrap_or_default())
+    }
+
+    /// A shell script of this machine in the directory of the bundle, in which `"$@"` is the command.
+    pub fn around(&self, script: &str, cmd: &Cmd) -> Cmd {
+        self.e.around(script, cmd).cwd(&self.dir)
     }
 
     /// What a detached container has printed.
