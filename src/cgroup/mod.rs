@@ -5,6 +5,7 @@
 //! Invariant: a group that cannot be made is no error, unless something was asked for that only it can give. Then
 //! the error says what.
 
+mod devices;
 mod resources;
 mod stats;
 
@@ -21,6 +22,9 @@ pub use self::stats::stats;
 
 /// How long the processes of a group may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// `CGROUP2_SUPER_MAGIC` of statfs(2).
+const CGROUP2: u32 = 0x6367_7270;
 
 /// Why limits cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +85,7 @@ pub struct Cgroup {
 impl Cgroup {
     /// None, since the caller wants none.
     pub fn none(resources: Option<&Value>) -> Result<Self, Error> {
-        match resources::settings(resources)?.first() {
+        match resources::settings(resources)?.iter().find(|s| !s.usual) {
             Some(first) => Err(Error::NoGroup {
                 what: first.what.to_owned(),
                 why: "they were switched off".to_owned(),
@@ -95,10 +99,21 @@ impl Cgroup {
     }
 
     /// The group at `path` (below where they are mounted if it is absolute, else below the caller's own) with limits.
-    pub fn make(id: &str, path: Option<&str>, resources: Option<&Value>) -> Result<Self, Error> {
+    ///
+    /// `guarded`: the container is root's of the machine, and could make any device: so what is said of devices has to
+    /// be in force.
+    pub fn make(
+        id: &str,
+        path: Option<&str>,
+        resources: Option<&Value>,
+        guarded: bool,
+    ) -> Result<Self, Error> {
         let settings = resources::settings(resources)?;
+        let devices = devices::program(resources)?.filter(|_| guarded);
         let made = place().and_then(|place| create(&place, &relative(id, path), &settings));
-        let (path, made) = match (made, settings.first()) {
+        let first = settings.iter().find(|s| !s.usual).map(|s| s.what);
+        let first = first.or(devices.as_ref().map(|_| "access to devices"));
+        let (path, made) = match (made, first) {
             (Ok(made), _) => made,
             (Err(_), None) => {
                 return Ok(Self {
@@ -109,21 +124,36 @@ impl Cgroup {
             }
             (Err(e), Some(first)) => {
                 return Err(Error::NoGroup {
-                    what: first.what.to_owned(),
-                    why: e.to_string(),
+                    what: first.to_owned(),
+                    // Not the system's words: podman takes "no such file" for a missing program.
+                    why: match e.kind() {
+                        io::ErrorKind::PermissionDenied => "it is not ours to write to".to_owned(),
+                        io::ErrorKind::NotFound => "there is no place for one".to_owned(),
+                        _ => e.to_string(),
+                    },
                 });
             }
         };
         let group = Self {
             path: Some(path.clone()),
-            limited: !settings.is_empty(),
+            limited: first.is_some(),
             made,
         };
-        if let Err(e) = set(&path, &settings) {
-            group.remove();
-            return Err(e);
+        let restrict = || match &devices {
+            Some(program) => devices::attach(&path, program).map_err(|source| Error::Setting {
+                what: "access to devices".to_owned(),
+                file: path.display().to_string(),
+                source,
+            }),
+            None => Ok(()),
+        };
+        match set(&path, &settings).and_then(|()| restrict()) {
+            Ok(()) => Ok(group),
+            Err(e) => {
+                group.remove();
+                Err(e)
+            }
         }
-        Ok(group)
     }
 
     /// Put a process in. Where that is refused, and no limit depends on it, there is no group.
@@ -147,14 +177,15 @@ impl Cgroup {
         self.path.as_deref()
     }
 
+    /// Directories that were made for it, the last first.
+    pub fn made(&self) -> &[PathBuf] {
+        &self.made
+    }
+
     /// Take it away again, with what was made for it.
     pub fn remove(&self) {
         if let Some(path) = &self.path {
-            remove(path);
-        }
-        for dir in &self.made {
-            // Others may use it by now.
-            let _ = fs::remove_dir(dir);
+            remove(path, &self.made);
         }
     }
 }
@@ -167,10 +198,13 @@ struct Place {
 
 fn place() -> io::Result<Place> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let mount = mounts.lines().find_map(|line| {
+    let found = mounts.lines().filter_map(|line| {
         let (left, right) = line.split_once(" - ")?;
         (right.split(' ').next()? == "cgroup2").then(|| left.split(' ').nth(4))?
     });
+    // One may be covered by another mount.
+    let visible = |path: &&str| rustix::fs::statfs(*path).is_ok_and(|s| s.f_type as u32 == CGROUP2);
+    let mount = { found }.find(visible);
     let mount = mount.ok_or_else(|| io::Error::other("version 2 is not mounted"))?;
     let own = fs::read_to_string("/proc/self/cgroup")?;
     let own = own
@@ -263,11 +297,14 @@ fn create(
 fn set(path: &Path, settings: &[Setting]) -> Result<(), Error> {
     for s in settings {
         let file = path.join(&s.file);
-        fs::write(&file, &s.value).map_err(|source| Error::Setting {
-            what: s.what.to_owned(),
-            file: file.display().to_string(),
-            source,
-        })?;
+        match fs::write(&file, &s.value) {
+            Err(_) if s.usual => {}
+            other => other.map_err(|source| Error::Setting {
+                what: s.what.to_owned(),
+                file: file.display().to_string(),
+                source,
+            })?,
+        }
     }
     Ok(())
 }
@@ -336,8 +373,17 @@ fn children(path: &Path) -> impl Iterator<Item = PathBuf> {
         .map(|e| e.path())
 }
 
-/// Take it away, with what the container made below it. Its processes have ended, or are about to.
-pub fn remove(path: &Path) {
+/// Take it away, with what the container made below it and what was made above for it. Its processes have ended, or
+/// are about to.
+pub fn remove(path: &Path, made: &[PathBuf]) {
+    leaf(path);
+    for dir in made {
+        // Others may use it by now.
+        let _ = fs::remove_dir(dir);
+    }
+}
+
+fn leaf(path: &Path) {
     let until = Instant::now() + PATIENCE;
     loop {
         below(path, 0);

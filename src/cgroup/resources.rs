@@ -17,6 +17,8 @@ pub(super) struct Setting {
     pub controller: Option<&'static str>,
     pub file: String,
     pub value: String,
+    /// It is what a group has anyway, and need not be written.
+    pub usual: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -101,6 +103,7 @@ pub(super) fn settings(resources: Option<&Value>) -> Result<Vec<Setting>, Error>
             controller: Some(controller),
             file: file.to_owned(),
             value,
+            usual: false,
         });
     };
     memory(&r.memory, &mut add)?;
@@ -129,10 +132,19 @@ pub(super) fn settings(resources: Option<&Value>) -> Result<Vec<Setting>, Error>
             .find(|c| *c == controller),
             file,
             value,
+            usual: false,
         });
+    }
+    if r.cpu.shares == Some(USUAL_SHARES) {
+        // containerd says so of every container.
+        let weight = all.iter_mut().filter(|s| s.file == "cpu.weight");
+        weight.for_each(|s| s.usual = true);
     }
     Ok(all)
 }
+
+/// What a group of version 1 has unless it is told otherwise.
+const USUAL_SHARES: u64 = 1024;
 
 type Add<'a> = dyn FnMut(&'static str, &'static str, &str, String) + 'a;
 

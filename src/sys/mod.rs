@@ -3,6 +3,7 @@
 //! returns owned or borrowed descriptors, never raw ones, and leaves policy to its caller.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod fork;

@@ -55,6 +55,11 @@ mod login;
 mod logs;
 mod manifests;
 mod nested;
+mod oci_attacks;
+mod oci_callers;
+mod oci_config;
+mod oci_life;
+mod oci_root;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
@@ -127,6 +132,11 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("logs", logs::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
+    ("oci_attacks", oci_attacks::TESTS, false),
+    ("oci_callers", oci_callers::TESTS, false),
+    ("oci_config", oci_config::TESTS, false),
+    ("oci_life", oci_life::TESTS, false),
+    ("oci_root", oci_root::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -14,6 +15,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -108,6 +110,7 @@ enum CgroupManager {
 enum Verb {
     Create(create::Args),
     Delete(delete::Args),
+    Events(events::Args),
     Exec(Box<exec::Args>),
     Features(features::Args),
     Kill(kill::Args),
@@ -119,6 +122,7 @@ enum Verb {
     Spec(spec::Args),
     Start(start::Args),
     State(state::Args),
+    Update(Box<update::Args>),
 }
 
 /// Why a verb failed.
@@ -195,6 +199,7 @@ fn verb(c: &Context<'_>, verb: &Verb) -> Result<u8, Problem> {
     match verb {
         Verb::Create(a) => create::exec(c, a),
         Verb::Delete(a) => delete::exec(c, a),
+        Verb::Events(a) => events::exec(c, a),
         Verb::Exec(a) => exec::exec(c, a),
         Verb::Features(a) => features::exec(a),
         Verb::Kill(a) => kill::exec(c, a),
@@ -206,6 +211,7 @@ fn verb(c: &Context<'_>, verb: &Verb) -> Result<u8, Problem> {
         Verb::Spec(a) => spec::exec(a),
         Verb::Start(a) => start::exec(c, a),
         Verb::State(a) => state::exec(c, a),
+        Verb::Update(a) => update::exec(c, a),
     }
 }
 

@@ -51,6 +51,9 @@ pub(super) struct Record {
     /// Control group, below the place where they are mounted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cgroup: Option<PathBuf>,
+    /// Directories that were made for it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub cgroup_made: Vec<PathBuf>,
 }
 
 /// Where all of them are.
@@ -381,6 +384,7 @@ mod tests {
             rootfs: "/r".into(),
             program: String::new(),
             cgroup: None,
+            cgroup_made: Vec::new(),
         };
         assert!(record.lives() && record.pidfd().is_some());
         record.start_time += 1;

@@ -81,7 +81,12 @@ pub(super) fn make(runtime: &Runtime, o: &Options, detached: bool) -> Result<Mad
             terminal,
         }),
         Err(e) => {
-            // The first failure is the one to tell.
+            // It has ended, and what was prepared for it is to be taken away (runtime-spec, "Lifecycle"). The first
+            // failure is the one to tell.
+            let told = plan.state().json("stopped", None);
+            for hook in &config.hooks().poststop {
+                let _ = bundle::run_hook(hook, &told);
+            }
             let _ = container.remove();
             Err(e)
         }
@@ -99,7 +104,12 @@ fn attempt(
 ) -> Result<(Created, Option<OwnedFd>), Error> {
     container.keep_config(text)?;
     let mut cgroup = if runtime.cgroups {
-        Cgroup::make(&o.id, config.cgroups_path(), config.resources())?
+        Cgroup::make(
+            &o.id,
+            config.cgroups_path(),
+            config.resources(),
+            plan.keeps_user_namespace() && is_machines_root(),
+        )?
     } else {
         Cgroup::none(config.resources())?
     };
@@ -153,6 +163,7 @@ impl Making<'_> {
             rootfs: self.plan.rootfs().to_owned(),
             program: self.plan.program(),
             cgroup: self.cgroup.path().map(Path::to_owned),
+            cgroup_made: self.cgroup.made().to_vec(),
         })?;
         // Last: whoever sees it may start the container.
         match &self.options.pid_file {
@@ -176,6 +187,12 @@ impl Steps for Making<'_> {
             io::Error::other("")
         })
     }
+}
+
+/// Whether root here is root of the machine, and not of a user namespace (user_namespaces(7)).
+fn is_machines_root() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// What the machine and the caller say.

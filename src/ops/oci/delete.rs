@@ -39,7 +39,7 @@ pub(super) fn gone(container: &Container) -> Result<Vec<Error>, Error> {
         // What it left running without a pid namespace.
         kill::end(&record);
         if let Some(cgroup) = &record.cgroup {
-            crate::cgroup::remove(cgroup);
+            crate::cgroup::remove(cgroup, &record.cgroup_made);
         }
         // Their failures are told, and stop nothing (runtime-spec, "Poststop").
         match container.config() {

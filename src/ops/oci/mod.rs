@@ -5,6 +5,7 @@ mod container;
 pub mod create;
 pub mod delete;
 mod error;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod kill;
@@ -15,6 +16,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 
 use std::path::{Path, PathBuf};
 

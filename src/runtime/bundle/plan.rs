@@ -283,6 +283,11 @@ impl Bundle {
         self.plan.process.terminal.is_some()
     }
 
+    /// Whether its users are the caller's.
+    pub fn keeps_user_namespace(&self) -> bool {
+        !self.plan.has(libc::CLONE_NEWUSER)
+    }
+
     /// Its root file system on the host.
     pub fn rootfs(&self) -> &Path {
         &self.plan.mountpoint

@@ -160,7 +160,8 @@ fn new(root: &RootDir, m: &Mount, links: Links) -> io::Result<()> {
             c"",
             Depth::One,
             MountAttr::empty(),
-            m.options.propagation.into(),
+            // Nothing is mounted below yet, and the call takes the type alone.
+            u64::from(m.options.propagation) & !libc::MS_REC,
         )?;
     }
     Ok(())
