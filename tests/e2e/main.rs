@@ -54,6 +54,7 @@ mod lifecycle;
 mod login;
 mod manifests;
 mod nested;
+mod podman_habits;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
@@ -123,6 +124,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("login", login::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
+    ("podman_habits", podman_habits::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
