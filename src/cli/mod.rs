@@ -8,9 +8,11 @@ mod commit;
 mod container;
 mod copy;
 mod create;
+mod creds;
 mod defaults;
 mod diff;
 mod doctor;
+mod events;
 mod exec;
 mod export;
 mod filters;
@@ -102,6 +104,7 @@ enum Command {
     Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Events(events::Args),
     Exec(Box<exec::Args>),
     Export(export::Args),
     History(history::Args),
@@ -209,6 +212,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
+        Command::Events(a) => events::exec(global, &a),
         Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
@@ -264,15 +268,17 @@ enum Wrong {
 /// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
 /// built; the latter for `exec`, too. Whatever is wrong is said by the whole.
 fn parse(args: &[OsString]) -> Result<App, Wrong> {
-    let quick = match verb(args) {
+    let one = match verb(args) {
         Some("run") => match run::parse_quickly(args) {
             Some(app) => return Ok(app),
-            None => Some(only::<run::Args>("run")),
+            None => Some(run_only()),
         },
         Some("exec") => Some(only::<exec::Args>("exec")),
         _ => None,
     };
-    if let Some(Ok(app)) = quick.map(|command| parse_by(leak(command), args)) {
+    if let Some(command) = one
+        && let Ok(app) = parse_by(leak(command), args)
+    {
         return app;
     }
     parse_by(leak(App::command()), args).map_err(Wrong::Usage)?
@@ -306,6 +312,10 @@ fn parse_by(
 /// It is needed once, and the process ends soon: taking it apart would be work for nothing.
 fn leak(command: clap::Command) -> &'static mut clap::Command {
     Box::leak(Box::new(command))
+}
+
+fn run_only() -> clap::Command {
+    only::<run::Args>("run")
 }
 
 /// The program with one verb.
@@ -379,7 +389,7 @@ mod tests {
                     .map_err(|e| e.kind())
             };
             let only = match line.contains("run") {
-                true => super::only::<super::run::Args>("run"),
+                true => super::run_only(),
                 false => super::only::<super::exec::Args>("exec"),
             };
             assert_eq!(show(only), show(super::command()), "{line}");

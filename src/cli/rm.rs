@@ -72,7 +72,7 @@ impl Args {
             ignore: self.ignore || self.force,
             containers: self.containers.clone(),
         };
-        which.names(store, |c| self.force || !c.auto_remove)
+        which.names(store, |c| how.force || !c.auto_remove)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod detached;
 pub mod diff;
 pub mod doctor;
 mod error;
+pub mod events;
 pub mod exec;
 pub mod export;
 mod filters;

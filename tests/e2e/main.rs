@@ -52,6 +52,7 @@ mod inspect;
 mod leaks;
 mod lifecycle;
 mod login;
+mod logs;
 mod manifests;
 mod nested;
 mod podman_habits;
@@ -122,6 +123,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("leaks", leaks::TESTS, false),
     ("lifecycle", lifecycle::TESTS, false),
     ("login", login::TESTS, false),
+    ("logs", logs::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
     ("podman_habits", podman_habits::TESTS, false),
