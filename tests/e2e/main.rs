@@ -60,6 +60,7 @@ mod oci_callers;
 mod oci_config;
 mod oci_life;
 mod oci_root;
+mod podman_habits;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
@@ -137,6 +138,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("oci_config", oci_config::TESTS, false),
     ("oci_life", oci_life::TESTS, false),
     ("oci_root", oci_root::TESTS, false),
+    ("podman_habits", podman_habits::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
