@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use super::Error;
+use super::events::{self, Action};
 use super::state::State;
 use super::stop::{self, Stop};
 use crate::store::{self, Store};
@@ -68,9 +69,10 @@ pub fn remove(store: &Store, name: &str, how: &How) -> Result<Removed, Error> {
         };
         stop::stop_entry(store, &entry, &stop)?;
     }
+    let event = events::of_container(store, &entry, Action::Remove);
     let gone = |id: &crate::oci::Digest| store.images().find(&id.to_string()).is_err();
     match containers.remove(&entry) {
-        Ok(()) => {}
+        Ok(()) => events::record(store, &event),
         // It was one that removes itself.
         Err(store::Error::NoSuchContainer(_)) if how.force => {}
         Err(store::Error::ContainerBusy(_)) => {
