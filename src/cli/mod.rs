@@ -16,6 +16,7 @@ mod exec;
 mod export;
 mod filters;
 mod format;
+mod generate;
 mod global;
 mod history;
 mod human;
@@ -35,6 +36,7 @@ mod logs;
 mod manifest;
 mod output;
 mod pause;
+mod port;
 mod progress;
 mod prompt;
 mod ps;
@@ -106,6 +108,7 @@ enum Command {
     Events(events::Args),
     Exec(Box<exec::Args>),
     Export(export::Args),
+    Generate(generate::Args),
     History(history::Args),
     Image(image::Args),
     Images(images::Args),
@@ -119,6 +122,7 @@ enum Command {
     Logs(logs::Args),
     Manifest(manifest::Args),
     Pause(pause::Args),
+    Port(port::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -214,6 +218,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Events(a) => events::exec(global, &a),
         Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
+        Command::Generate(a) => generate::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
         Command::Image(a) => image::exec(global, a),
         Command::Images(a) => images::exec(global, &a),
@@ -227,6 +232,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Logs(a) => logs::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
         Command::Pause(a) => pause::pause(global, &a),
+        Command::Port(a) => port::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
         Command::Push(a) => push::exec(global, &a),

@@ -22,8 +22,8 @@ use oci_spec::image::ImageConfiguration;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
-    Device, EnvVar, HealthWish, IdentityChoice, Namespace, Network, Options, SeccompChoice,
-    Security, Ulimit, UserNamespace, Volume, What,
+    CommandLine, Device, EnvVar, HealthWish, IdentityChoice, Namespace, Network, Options,
+    SeccompChoice, Security, Ulimit, UserNamespace, Volume, What,
 };
 
 pub use crate::monitor::{Keep, Restart};
