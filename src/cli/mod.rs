@@ -17,6 +17,7 @@ mod exec;
 mod export;
 mod filters;
 mod format;
+mod generate;
 mod global;
 mod history;
 mod human;
@@ -37,6 +38,7 @@ mod manifest;
 mod oci;
 mod output;
 mod pause;
+mod port;
 mod progress;
 mod prompt;
 mod ps;
@@ -110,6 +112,7 @@ enum Command {
     Events(events::Args),
     Exec(Box<exec::Args>),
     Export(export::Args),
+    Generate(generate::Args),
     History(history::Args),
     Image(image::Args),
     Images(images::Args),
@@ -124,6 +127,7 @@ enum Command {
     Manifest(manifest::Args),
     Oci(Box<oci::Args>),
     Pause(pause::Args),
+    Port(port::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -231,6 +235,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Events(a) => events::exec(global, &a),
         Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
+        Command::Generate(a) => generate::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
         Command::Image(a) => image::exec(global, a),
         Command::Images(a) => images::exec(global, &a),
@@ -245,6 +250,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Manifest(a) => manifest::exec(global, &a),
         Command::Oci(a) => Ok(oci::exec(global.root.as_deref(), &a)),
         Command::Pause(a) => pause::pause(global, &a),
+        Command::Port(a) => port::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
         Command::Push(a) => push::exec(global, &a),

@@ -18,8 +18,8 @@ use super::{Failure, Global, progress};
 use crate::ops::create;
 use crate::ops::pull::{self, PullPolicy};
 use crate::ops::run::{
-    self, Device, EnvVar, IdentityChoice, ImageVolumes, Namespace, Network, Options, Security,
-    Ulimit, UserNamespace, Volume, VolumesFrom, What,
+    self, CommandLine, Device, EnvVar, IdentityChoice, ImageVolumes, Namespace, Network, Options,
+    Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
 };
 use crate::ops::start::{Attach, Keys};
 use crate::rootfs::Driver;
@@ -294,6 +294,15 @@ fn refuse_conflicts(a: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What was typed, for `generate systemd --new`.
+fn command_line() -> Option<CommandLine> {
+    let words = std::env::args_os().map(|w| w.to_string_lossy().into_owned());
+    Some(CommandLine {
+        words: words.collect(),
+        dir: std::env::current_dir().ok()?,
+    })
+}
+
 pub(super) fn options(a: Args) -> Result<Options, Failure> {
     refuse_conflicts(&a)?;
     let mut words = a.image_and_command.into_iter();
@@ -322,6 +331,11 @@ pub(super) fn options(a: Args) -> Result<Options, Failure> {
         interactive: a.interactive,
         tty: a.tty,
         remove: a.rm,
+        made: if a.rm && !a.detach {
+            None
+        } else {
+            command_line()
+        },
         name: a.name,
         volumes,
         volumes_from: a.volumes_from,

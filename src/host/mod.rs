@@ -20,6 +20,7 @@ mod explain;
 mod facts;
 mod filesystem;
 mod limits;
+mod logout;
 mod machine;
 mod mounts;
 mod namespaces;
@@ -34,6 +35,7 @@ use std::path::Path;
 pub use cgroup::{Cgroup, Hierarchy};
 pub use facts::Extent;
 pub use filesystem::{file_system_name, file_system_of, is_network_file_system};
+pub use logout::{Mortal, dies_at_logout};
 pub use machine::{Distribution, Machine, Memory};
 pub use namespaces::split_extents;
 pub use report::{

@@ -131,7 +131,7 @@ pub fn linger() -> Finding {
 }
 
 /// The user's name, or the number where no plain name is known (`loginctl` takes both).
-fn user_name(uid: u32) -> String {
+pub(super) fn user_name(uid: u32) -> String {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     name_in_passwd(&passwd, uid)
         .or_else(|| std::env::var("USER").ok())

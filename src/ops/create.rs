@@ -1,6 +1,7 @@
 //! `create`, and `run -d`: a container that somebody starts later, or its monitor at once.
 
 use super::detached::{self, How};
+use super::events::{self, Action};
 use super::progress::Progress;
 use super::run::{self, Begun, Options};
 use super::start::{self, Attach};
@@ -36,7 +37,9 @@ fn complete(store: &Store, o: &Options, begun: &Begun) -> Result<(), Error> {
     run::keep_options(store, container, source, volumes, o)?;
     State::created().write(container)?;
     // Last, since it makes the container complete.
-    run::write(store, o, source, volumes, container)
+    run::write(store, o, source, volumes, container)?;
+    events::happened_to(store, container, |e| e, Action::Create);
+    Ok(())
 }
 
 /// Run it in the background; its id comes back. Nothing of it is left if it does not start.

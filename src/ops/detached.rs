@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::events::{self, Action, Event};
 use super::progress::Progress;
 use super::run::{self, Options, Source};
 use super::state::{State, Status};
@@ -264,7 +265,10 @@ impl Monitor {
         let code = self.state.exit_code.unwrap_or_default();
         self.control.close(self.container.as_fd());
         if self.o.remove {
+            let entry = &self.entry;
+            let event = events::of_container(&self.store, entry, Action::Remove);
             run::discard(&self.store, self.container, &self.o.volumes)?;
+            events::record(&self.store, &event);
         } else {
             drop(self.container);
         }
@@ -296,6 +300,12 @@ impl Monitor {
                 }
             };
             self.state.end(code);
+            events::happened_to(
+                &self.store,
+                &self.container,
+                |e| e.ended(code),
+                Action::Died,
+            );
             self.state.stopped = self.stopping;
             let again = !self.stopping && self.o.keep.restart.again(code, self.state.restarts);
             if again {
@@ -353,6 +363,7 @@ impl Monitor {
         drop(source);
         let pid = started.pid.as_raw_nonzero().get();
         self.state.begin(pid);
+        events::happened_to(&self.store, &self.container, |e| e, Action::Start);
         let checks = self.o.keep.health.clone().map(|h| self.checks(h));
         self.state.health = checks.as_ref().map(|c| c.state().clone());
         self.state.write(&self.container)?;
@@ -372,6 +383,7 @@ impl Monitor {
             .timeout
             .map(|s| Instant::now() + Duration::from_secs(s));
         let mut record = Recorder {
+            store: &self.store,
             state: &mut self.state,
             container: &self.container,
         };
@@ -402,6 +414,7 @@ impl Monitor {
 
 /// Writes what changes while it runs.
 struct Recorder<'a> {
+    store: &'a Store,
     state: &'a mut State,
     container: &'a ContainerDir,
 }
@@ -425,8 +438,13 @@ impl Record for Recorder<'_> {
     }
 
     fn health(&mut self, state: &HealthState) {
-        self.state.health = Some(state.clone());
+        let before = self.state.health.replace(state.clone());
         self.write();
+        if before.is_none_or(|b| b.status != state.status) {
+            let status = state.status.name().to_owned();
+            let with = |e: Event| e.with([(&"health_status".to_owned(), &status)]);
+            events::happened_to(self.store, self.container, with, Action::HealthStatus);
+        }
     }
 }
 

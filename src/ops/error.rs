@@ -83,6 +83,9 @@ pub enum Error {
     /// What a container wrote.
     #[error(transparent)]
     Logs(#[from] super::logs::LogsError),
+    /// A unit for systemd.
+    #[error(transparent)]
+    Systemd(#[from] super::systemd::SystemdError),
     /// An artifact.
     #[error(transparent)]
     Artifact(#[from] super::artifact::ArtifactError),
@@ -342,6 +345,7 @@ impl Error {
             Self::RemoveContainer(e) => e.hint(),
             Self::Volume(e) => e.hint(),
             Self::Logs(e) => e.hint(),
+            Self::Systemd(e) => e.hint(),
             Self::Artifact(e) => e.hint(),
             Self::List(e) => e.hint(),
             Self::Pack(e) => e.hint(),

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::Error;
 pub use super::commit::Change;
 use super::commit::change;
+use super::events::{self, Action};
 use super::intake::IntakeError;
 use super::intake::tar_index::{Input, Packing};
 use super::made::{self, Made};
@@ -73,7 +74,9 @@ pub fn import(
         spool: layer.spool,
     };
     let names = request.name.iter().cloned().collect();
-    made::bring_in(store, made, names, Some(platform), progress)
+    let image = made::bring_in(store, made, names, Some(platform), progress)?;
+    events::happened_to_image(store, &image, Action::Import);
+    Ok(image)
 }
 
 /// The tar, in a file that can be read again.

@@ -1,6 +1,7 @@
 //! `load`: images from an archive or a directory. docker-load(1), podman-load(1).
 
 use super::Error;
+use super::events::{self, Action};
 use super::intake::docker::{self, DockerArchive};
 use super::intake::layout::Layout;
 use super::intake::tar_index::Archive;
@@ -41,7 +42,11 @@ pub fn load(
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, Error> {
     super::sweep(store);
-    all(store, request, progress).inspect_err(|e| intake::discard(store, e))
+    let loaded = all(store, request, progress).inspect_err(|e| intake::discard(store, e))?;
+    for one in &loaded {
+        events::happened_to_image(store, &one.image, Action::Load);
+    }
+    Ok(loaded)
 }
 
 fn all(store: &Store, request: &Request, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {

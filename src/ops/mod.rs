@@ -51,6 +51,7 @@ pub mod start;
 pub mod state;
 pub mod stop;
 mod stored;
+pub mod systemd;
 pub mod tag;
 pub mod top;
 pub mod tree;

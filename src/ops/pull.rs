@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::events::{self, Action};
 use super::intake::{self, Document, Names, Source};
 use super::list::{self, ListError};
 use super::load::{self, Input};
@@ -311,7 +312,9 @@ fn pull_one(
     let remote = Remote::open(reference, options, progress)?;
     let fetched = remote.client.manifest(reference)?;
     let pulled = remote.pull(store, fetched, options, progress);
-    pulled.inspect_err(|e| intake::discard(store, e))
+    pulled
+        .inspect(|image| events::happened_to_image(store, image, Action::Pull))
+        .inspect_err(|e| intake::discard(store, e))
 }
 
 /// One repository of a registry, as a source of blobs.

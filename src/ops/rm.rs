@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use super::events::{self, Action};
 use super::state::State;
 use super::stop::{self, Stop};
 use super::{Error, volume};
@@ -70,6 +71,7 @@ pub fn remove(store: &Store, name: &str, how: &How) -> Result<Removed, Error> {
         };
         stop::stop_entry(store, &entry, &stop)?;
     }
+    let event = events::of_container(store, &entry, Action::Remove);
     let gone = |id: &crate::oci::Digest| store.images().find(&id.to_string()).is_err();
     let removed = containers.lock_ended(&entry).and_then(|dir| {
         if how.volumes {
@@ -79,7 +81,7 @@ pub fn remove(store: &Store, name: &str, how: &How) -> Result<Removed, Error> {
         dir.remove()
     });
     match removed {
-        Ok(()) => {}
+        Ok(()) => events::record(store, &event),
         // It was one that removes itself.
         Err(store::Error::NoSuchContainer(_)) if how.force => {}
         Err(store::Error::ContainerBusy(_)) => {

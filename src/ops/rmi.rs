@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::events::{self, Action, Event};
 use super::{Error, additional};
 use crate::oci::{Digest, Reference};
 use crate::store::{self, ImageSummary, Store};
@@ -90,8 +91,19 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<Removed, Error> 
             _ => take(store, &image.id, all, force)?,
         };
         if let Some(removed) = removed {
+            tell(store, &image.id, &removed);
             return Ok(removed);
         }
+    }
+}
+
+fn tell(store: &Store, id: &Digest, removed: &Removed) {
+    for name in &removed.untagged {
+        let event = Event::image(Action::Untag, id, &name.to_string());
+        events::record(store, &event);
+    }
+    if removed.deleted.is_some() {
+        events::record(store, &Event::image(Action::Remove, id, ""));
     }
 }
 
@@ -118,6 +130,7 @@ pub fn remove_whole(store: &Store, name: &str, force: bool) -> Result<Removed, E
         let image = images.find(name)?;
         let all = names_of(&images.summaries()?, &image.id);
         if let Some(removed) = take(store, &image.id, all, force)? {
+            tell(store, &image.id, &removed);
             return Ok(removed);
         }
     }
@@ -130,7 +143,11 @@ pub(super) fn remove_unused(
     images: &[ImageSummary],
     image: &ImageSummary,
 ) -> Result<Option<Removed>, Error> {
-    take(store, &image.id, names_of(images, &image.id), false)
+    let removed = take(store, &image.id, names_of(images, &image.id), false)?;
+    if let Some(removed) = &removed {
+        tell(store, &image.id, removed);
+    }
+    Ok(removed)
 }
 
 fn names_of(images: &[ImageSummary], id: &Digest) -> Vec<Reference> {

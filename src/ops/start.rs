@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::detached::{self, How};
+use super::events::{self, Action, Event};
 use super::progress::Progress;
 use super::run::{self, Options};
 use super::state::{State, Status};
@@ -148,5 +149,9 @@ pub fn rename(store: &Store, container: &str, name: &str) -> Result<(), Error> {
     let entry = containers.find(container)?;
     // Nobody may take the container away between the look and the name.
     let _guard = store.shared()?;
-    Ok(containers.rename(&entry, name)?)
+    containers.rename(&entry, name)?;
+    let event = Event::container(Action::Rename, &entry.id, Some(name));
+    let before = entry.name.unwrap_or_default();
+    events::record(store, &event.with([(&"oldName".to_owned(), &before)]));
+    Ok(())
 }

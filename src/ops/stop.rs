@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::events::{self, Action};
 use super::live::{self, Live};
 use super::run::Options;
 use super::state::{HealthStatus, State, Status};
@@ -30,7 +31,11 @@ pub struct Stop {
 /// Ask it to end, then make it. True when it ran.
 pub fn stop(store: &Store, name: &str, how: &Stop) -> Result<bool, Error> {
     let entry = store.containers().find(name)?;
-    stop_entry(store, &entry, how)
+    let stopped = stop_entry(store, &entry, how)?;
+    if stopped {
+        events::happened(store, &entry, Action::Stop);
+    }
+    Ok(stopped)
 }
 
 pub(super) fn stop_entry(store: &Store, entry: &ContainerEntry, how: &Stop) -> Result<bool, Error> {
@@ -161,6 +166,9 @@ pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<(), Error> {
     }
     pidfd_send_signal(&description.pidfd, signal)
         .map_err(|e| Error::Signal(name.to_owned(), e.into()))?;
+    let number = signal.as_raw().to_string();
+    let event = events::of_container(store, &entry, Action::Kill);
+    events::record(store, &event.with([(&"signal".to_owned(), &number)]));
     if signal == Signal::KILL {
         // As docker: when this returns, it is over.
         ends(description.pidfd.as_fd(), Some(AFTER_KILL))?;
@@ -248,7 +256,14 @@ pub fn pause(store: &Store, name: &str, paused: bool) -> Result<(), Error> {
         return Err(Error::SharedPids(name.to_owned()));
     }
     freeze(description.pidfd.as_fd(), paused)?;
-    live::connect(store, &entry)?.paused(paused)
+    live::connect(store, &entry)?.paused(paused)?;
+    let action = if paused {
+        Action::Pause
+    } else {
+        Action::Unpause
+    };
+    events::happened(store, &entry, action);
+    Ok(())
 }
 
 /// Whether it has no pid namespace of its own. The process has a pidfd in our hands, so its number is its own if it

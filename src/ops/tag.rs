@@ -1,6 +1,7 @@
 //! `tag`: another name for an image; `untag`: one less. docker-image-tag(1), podman-untag(1).
 
 use super::Error;
+use super::events::{self, Action, Event};
 use crate::oci::{Reference, ReferenceError};
 use crate::store::{self, Store};
 
@@ -12,6 +13,8 @@ pub fn tag(store: &Store, source: &str, target: &str) -> Result<(), Error> {
     }
     let image = store.images().find(source)?;
     store.images().tag(&image, &target)?;
+    let event = Event::image(Action::Tag, &image.id, &target.to_string());
+    events::record(store, &event);
     Ok(())
 }
 
@@ -38,6 +41,8 @@ pub fn untag(store: &Store, image: &str, names: &[String]) -> Result<(), Error> 
     }
     for name in if names.is_empty() { &own } else { &gone } {
         store.images().untag(&image.id, name)?;
+        let event = Event::image(Action::Untag, &image.id, &name.to_string());
+        events::record(store, &event);
     }
     Ok(())
 }

@@ -36,6 +36,7 @@ mod chunked;
 mod commit;
 mod copy;
 mod crash;
+mod events;
 mod exec;
 mod exit_codes;
 mod find;
@@ -102,6 +103,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exec", exec::TESTS, false),
+    ("events", events::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
     ("find", find::TESTS, false),
     ("hostile", hostile::contents::TESTS, false),

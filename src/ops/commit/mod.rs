@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 pub use change::{Change, ChangeError};
 
+use super::events::{self, Action};
 use super::intake::IntakeError;
 use super::made::{self, Made};
 use super::progress::Progress;
@@ -80,7 +81,7 @@ pub fn commit(
     tell(&packed.notes, progress);
     let config = base.config(&packed, &command(store, container)?, options)?;
     let manifest = base.manifest(&packed, &config, options.format)?;
-    made::bring_in(
+    let image = made::bring_in(
         store,
         Made {
             config,
@@ -92,7 +93,9 @@ pub fn commit(
         // The base's platform, whatever it is.
         written.image.platform.parse().ok(),
         progress,
-    )
+    )?;
+    events::happened_to_image(store, &image, Action::Commit);
+    Ok(image)
 }
 
 /// The program that the container ran, for the history.

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 pub use read::{Filter, Options, events};
 
-use crate::oci::Digest;
-use crate::store::Store;
+use super::LABELS_ANNOTATION;
+use crate::oci::{Digest, Reference};
+use crate::store::{ContainerDir, ContainerEntry, IMAGE_ANNOTATION, ImageRecord, Store};
 
 /// Longest record: PIPE_BUF, in which one write is one piece everywhere.
 const RECORD_MAX: usize = 4096;
@@ -275,6 +276,58 @@ impl Event {
             ..self.clone()
         })
     }
+}
+
+/// Say that something happened to a container that is in the store.
+pub(super) fn happened(store: &Store, entry: &ContainerEntry, action: Action) {
+    record(store, &of_container(store, entry, action));
+}
+
+/// The same of one whose lock we have.
+pub(super) fn happened_to(
+    store: &Store,
+    container: &ContainerDir,
+    event: impl FnOnce(Event) -> Event,
+    action: Action,
+) {
+    let entry = ContainerEntry {
+        id: container.id().to_owned(),
+        name: container.name().map(str::to_owned),
+        path: container.path().to_owned(),
+        ephemeral: false,
+    };
+    record(store, &event(of_container(store, &entry, action)));
+}
+
+/// With what its configuration says of its image and labels.
+pub(super) fn of_container(store: &Store, entry: &ContainerEntry, action: Action) -> Event {
+    #[derive(Default, Deserialize)]
+    struct Config {
+        #[serde(default)]
+        annotations: BTreeMap<String, String>,
+    }
+    #[derive(Deserialize)]
+    struct Image {
+        #[serde(default)]
+        reference: Option<String>,
+    }
+    let config = store.containers().config::<Config>(entry);
+    let config = config.ok().flatten().unwrap_or_default();
+    let annotation = |name| config.annotations.get(name).map(String::as_str);
+    let image = annotation(IMAGE_ANNOTATION).and_then(|json| serde_json::from_str(json).ok());
+    let image = image.and_then(|i: Image| i.reference).unwrap_or_default();
+    let labels: Option<BTreeMap<String, String>> =
+        annotation(LABELS_ANNOTATION).and_then(|json| serde_json::from_str(json).ok());
+    Event::container(action, &entry.id, entry.name.as_deref())
+        .of_image(&image)
+        .with(&labels.unwrap_or_default())
+}
+
+/// Say that something happened to an image.
+pub(super) fn happened_to_image(store: &Store, image: &ImageRecord, action: Action) {
+    let name = image.reference.as_ref().map(Reference::to_string);
+    let name = name.unwrap_or_default();
+    record(store, &Event::image(action, &image.id, &name));
 }
 
 /// Say that something happened. Not being able to is no reason to fail what has.

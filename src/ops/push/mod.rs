@@ -16,6 +16,7 @@ mod image;
 mod list;
 
 use super::commit::Format;
+use super::events::{self, Action, Event};
 use super::progress::Progress;
 use super::{Access, Error, stored};
 use crate::layer::Compression;
@@ -103,6 +104,10 @@ pub(super) fn one(
         true => list::push(store, image, reference, &client, options, progress),
         false => Image::new(store, image, reference, &client, options, progress)?.push(),
     }
+    .inspect(|_| {
+        let event = Event::image(Action::Push, &image.id, &reference.to_string());
+        events::record(store, &event);
+    })
 }
 
 /// Push every image of the repository that `name` is in, each under its tag.

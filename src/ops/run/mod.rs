@@ -23,8 +23,8 @@ use oci_spec::image::ImageConfiguration;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
-    Device, EnvVar, HealthWish, IdentityChoice, ImageVolumes, Namespace, Network, Options,
-    SeccompChoice, Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
+    CommandLine, Device, EnvVar, HealthWish, IdentityChoice, ImageVolumes, Namespace, Network,
+    Options, SeccompChoice, Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
 };
 
 pub use crate::store::is_volume_name;
@@ -34,6 +34,7 @@ pub use crate::monitor::{Keep, Restart};
 pub(super) use launch::{Stage, launch, write};
 
 use self::process::ImageDefaults;
+use super::events::{self, Action, Event};
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
 use super::state::State;
@@ -148,11 +149,15 @@ fn in_foreground(
     if !o.remove {
         state.begin(started.pid.as_raw_nonzero().get());
         state.write(container)?;
+        events::happened_to(store, container, |e| e, Action::Create);
+        events::happened_to(store, container, |e| e, Action::Start);
     }
     let ended = monitor::watch(&started, &signals, o.interactive, Some(container.as_fd()))?;
     if !o.remove {
         state.end(ended.exit_code());
         state.write(container)?;
+        let with = |e: Event| e.ended(ended.exit_code());
+        events::happened_to(store, container, with, Action::Died);
     }
     Ok(ended)
 }

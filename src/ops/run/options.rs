@@ -308,6 +308,9 @@ pub struct Options {
     pub pidfile: Option<PathBuf>,
     /// `--storage-driver`
     pub driver: Option<Driver>,
+    /// The command that made it; of one that goes with it nobody asks.
+    #[serde(default)]
+    pub made: Option<CommandLine>,
     /// `--health-*`
     #[serde(default)]
     pub health: HealthWish,
@@ -333,4 +336,13 @@ impl Options {
         }
         all
     }
+}
+
+/// A command line, and where it was typed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandLine {
+    /// With the program's own name.
+    pub words: Vec<String>,
+    /// The working directory.
+    pub dir: PathBuf,
 }
