@@ -6,8 +6,8 @@ mod prune;
 use clap::Subcommand;
 
 use super::{
-    Failure, Global, attach, commit, create, diff, exec, export, inspect, kill, pause, ps, rename, rm,
-    run, start, stop, top, wait,
+    Failure, Global, attach, commit, create, diff, exec, export, inspect, kill, pause, ps, rename,
+    rm, run, start, stop, top, wait,
 };
 
 /// Manage containers

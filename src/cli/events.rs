@@ -1,6 +1,5 @@
 //! `coracle events`
 
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
