@@ -33,6 +33,13 @@ pub(super) fn moment(s: &str) -> Result<Timestamp, String> {
     if let Ok(time) = s.parse::<Timestamp>() {
         return Ok(time);
     }
+    // As `date +%s.%N` has it.
+    if let Some((seconds, part)) = s.split_once('.')
+        && (1..=9).contains(&part.len())
+        && let (Ok(seconds), Ok(part)) = (seconds.parse(), format!("{part:0<9}").parse())
+    {
+        return Timestamp::new(seconds, part).map_err(|_| bad());
+    }
     if let Ok(span) = s.parse::<SignedDuration>() {
         return Timestamp::now().checked_sub(span).map_err(|_| bad());
     }
@@ -109,6 +116,9 @@ mod tests {
     fn times_in_all_forms() {
         let at = |s: &str| moment(s).map(|t| t.as_second());
         assert_eq!(at("1700000000"), Ok(1_700_000_000));
+        assert_eq!(at("1700000000.25"), Ok(1_700_000_000));
+        let part = moment("1700000000.25").unwrap().subsec_nanosecond();
+        assert_eq!(part, 250_000_000);
         assert_eq!(at("2024-01-02"), Ok(1_704_153_600));
         assert_eq!(at("2024-01-02T00:00:01"), Ok(1_704_153_601));
         assert_eq!(at("2024-01-02T01:00:00+01:00"), Ok(1_704_153_600));
@@ -117,7 +127,15 @@ mod tests {
             let off = now - seconds - at(span).unwrap();
             assert!((-2..=2).contains(&off), "{span}: {off}");
         }
-        for bad in ["", "soon", "12:00", "99999999999999999"] {
+        for bad in [
+            "",
+            "soon",
+            "1.x",
+            "1.+5",
+            "1.0123456789",
+            "12:00",
+            "99999999999999999",
+        ] {
             assert!(at(bad).is_err(), "{bad}");
         }
     }

@@ -1,12 +1,12 @@
 //! `coracle images [NAME]`
 
-use std::collections::HashSet;
+mod record;
 
-use serde_json::json;
+use std::collections::HashSet;
 
 use super::listing::Listing;
 use super::table::Table;
-use super::{Failure, Global, filters, format, human, text};
+use super::{Failure, Global, filters, format, human, inspect, text};
 use crate::oci::Reference;
 use crate::ops::images::{self, Filter, Label, Wanted};
 use crate::store::ImageSummary;
@@ -22,14 +22,29 @@ pub(super) struct Args {
     /// Show digests
     #[arg(long)]
     digests: bool,
-    /// Only images of which this is true: dangling=true|false, reference=PATTERN, label=KEY[=VALUE], label!=KEY[=VALUE], id=START, before=IMAGE, since=IMAGE, until=TIME
+    /// Only images of which this is true: dangling=true|false, reference=PATTERN, label=KEY[=VALUE], label!=KEY[=VALUE], id=START, before=IMAGE, since=IMAGE, until=TIME, readonly=true|false
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
     filters: Vec<Filter>,
+    /// Print no headings
+    #[arg(short, long)]
+    noheading: bool,
+    /// Order by: created, id, repository, size or tag [default: created, the youngest first]
+    #[arg(long, value_name = "KEY")]
+    sort: Option<Key>,
     #[command(flatten)]
     listing: Listing,
     /// Only images of this repository or name, or that fit this pattern
     #[arg(value_name = "NAME")]
     name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Key {
+    Created,
+    Id,
+    Repository,
+    Size,
+    Tag,
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
@@ -49,7 +64,14 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         let pattern = pattern.parse().map_err(Failure::usage)?;
         wanted.filters.push(Filter::Reference(pattern));
     }
-    let list = images::images(&store, &wanted)?;
+    let mut list = images::images(&store, &wanted)?;
+    match args.sort {
+        None | Some(Key::Created) => {}
+        Some(Key::Id) => list.sort_by_cached_key(|i| i.id.to_string()),
+        Some(Key::Repository) => list.sort_by_cached_key(repository),
+        Some(Key::Size) => list.sort_by_key(ImageSummary::size),
+        Some(Key::Tag) => list.sort_by_cached_key(tag),
+    }
     let id = |image: &ImageSummary| match args.listing.no_trunc {
         true => image.id.to_string(),
         false => image.id.short().to_owned(),
@@ -64,23 +86,16 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         });
     }
     if let Some(template) = args.listing.template() {
-        let records: Vec<_> = list
-            .iter()
-            .map(|image| {
-                json!({
-                    "ID": id(image),
-                    "Repository": repository(image),
-                    "Tag": tag(image),
-                    "Digest": image.repo_digest(),
-                    "CreatedSince": human::ago(image.created.as_deref()),
-                    "CreatedAt": human::at(image.created.as_deref()),
-                    "Size": human::size(image.size()),
-                    "Platform": image.platform,
-                    "ReadOnly": image.read_only,
-                })
-            })
-            .collect();
-        format::records(template, &records)?;
+        let records = record::Records::new(&store, &list, template)?;
+        if format::is_json(template) {
+            return inspect::print_pretty(&list.iter().map(|i| records.podman(i)).collect());
+        }
+        let values: Vec<_> = list.iter().map(|i| records.template(i, &id(i))).collect();
+        let style = format::Style {
+            headings: &record::HEADINGS,
+            bare: args.noheading,
+        };
+        format::styled(template, &values, &style)?;
         return Ok(0);
     }
     let mut headings = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
@@ -92,7 +107,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     if read_only {
         headings.push("R/O");
     }
-    let mut table = Table::new(&headings);
+    let mut table = Table::new(if args.noheading { &[] } else { &headings });
     for image in &list {
         let mut row = vec![
             repository(image),
@@ -123,9 +138,10 @@ fn filter(s: &str) -> Result<Filter, String> {
         "before" => Filter::Before(value.to_owned()),
         "since" | "after" => Filter::Since(value.to_owned()),
         "until" => Filter::Until(filters::moment(value)?),
+        "readonly" => Filter::ReadOnly(filters::truth(value)?),
         _ => {
             return Err(format!(
-                "unknown filter {key:?}; there are dangling, reference, label, label!, id, before, since and until"
+                "unknown filter {key:?}; there are dangling, reference, label, label!, id, before, since, until and readonly"
             ));
         }
     })

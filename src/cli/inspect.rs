@@ -9,20 +9,27 @@ use super::intake::RegistryArgs;
 use super::progress;
 use super::{Failure, Global, format, report, text};
 use crate::oci::Platform;
-use crate::ops::{self, inspect};
+use crate::ops;
+use crate::ops::inspect::{self, Kind};
 
-/// Show all that is known about images, as JSON
+/// Show all that is known about containers and images, as JSON
 ///
-/// IMAGE is a name or an id, or where an image is that need not be pulled: docker://NAME (a registry), oci:DIR[:TAG],
+/// NAME is that of a container, else of an image: a name or an id, or where an image is that need not be pulled: docker://NAME (a registry), oci:DIR[:TAG],
 /// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] or dir:DIR.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print with a Go-like template, or "json"
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Kind of object
-    #[arg(long, value_name = "TYPE", default_value = "image", value_parser = ["image"])]
-    r#type: String,
+    /// Kind of object: container, image or all
+    #[arg(short, long, value_name = "TYPE", default_value = "all", value_parser = kind)]
+    r#type: Kind,
+    /// Count the bytes that a container has written
+    #[arg(short, long)]
+    size: bool,
+    /// Show the youngest container
+    #[arg(short, long, conflicts_with = "names")]
+    latest: bool,
     /// Print the manifest, or the index that the name stands for, byte for byte
     #[arg(long, conflicts_with = "format")]
     raw: bool,
@@ -31,9 +38,30 @@ pub(super) struct Args {
     platform: Option<String>,
     #[command(flatten)]
     registry: RegistryArgs,
-    /// Name or id of an image, or where it is
-    #[arg(required = true, value_name = "IMAGE")]
+    /// Name or id of a container or image, or where an image is
+    #[arg(required_unless_present = "latest", value_name = "NAME")]
     names: Vec<String>,
+}
+
+fn kind(s: &str) -> Result<Kind, String> {
+    Ok(match s {
+        "all" => Kind::Any,
+        "container" => Kind::Container,
+        "image" => Kind::Image,
+        _ => return Err("want container, image or all".to_owned()),
+    })
+}
+
+/// As `image inspect`.
+pub(super) fn image(global: &Global, mut args: Args) -> Result<u8, Failure> {
+    args.r#type = Kind::Image;
+    exec(global, &args)
+}
+
+/// As `container inspect`.
+pub(super) fn container(global: &Global, mut args: Args) -> Result<u8, Failure> {
+    args.r#type = Kind::Container;
+    exec(global, &args)
 }
 
 impl Args {
@@ -42,6 +70,8 @@ impl Args {
         Ok(inspect::Options {
             access: self.registry.access(),
             platform: platform.transpose()?,
+            kind: self.r#type,
+            size: self.size,
         })
     }
 }
@@ -62,8 +92,12 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let options = args.options()?;
     let store = global.store()?;
     let progress = progress::new(true);
+    let mut names = args.names.clone();
+    if args.latest {
+        names.push(inspect::latest(&store)?);
+    }
     if args.raw {
-        let [name] = &args.names[..] else {
+        let [name] = &names[..] else {
             return Err(Failure::usage(
                 "--raw is for one image: two documents in a row are none",
             ));
@@ -72,7 +106,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     }
     let mut code = 0;
     let mut found = Vec::new();
-    for name in &args.names {
+    for name in &names {
         match inspect::inspect(&store, name, &options, &*progress) {
             Ok(value) => found.push(value),
             // The others are shown all the same, as docker does.

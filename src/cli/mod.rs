@@ -3,33 +3,46 @@
 
 mod artifact;
 mod ask;
+mod attach;
 mod commit;
 mod container;
 mod copy;
+mod create;
+mod creds;
+mod defaults;
 mod diff;
 mod doctor;
+mod events;
+mod exec;
 mod export;
 mod filters;
 mod format;
+mod global;
 mod history;
 mod human;
 mod image;
 mod images;
 mod import;
+mod info;
 mod inspect;
 mod intake;
+mod kill;
 mod listing;
 mod load;
+mod logging;
 mod login;
 mod logout;
+mod logs;
 mod manifest;
 mod oci;
 mod output;
+mod pause;
 mod progress;
 mod prompt;
 mod ps;
 mod pull;
 mod push;
+mod rename;
 mod report;
 mod rm;
 mod rmi;
@@ -38,21 +51,30 @@ mod run_values;
 mod save;
 mod search;
 mod sign;
+mod start;
+mod stop;
 mod system;
 mod table;
 mod tag;
 mod tags;
 mod template;
 mod text;
+mod top;
 mod unsupported;
 mod untag;
 mod verify;
+mod version;
+mod volume;
+mod wait;
+mod which;
+mod yaml;
 
 use std::ffi::{CString, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub use global::Global;
 pub use report::Failure;
 
 use crate::ops;
@@ -63,6 +85,7 @@ use crate::ops;
     name = "coracle",
     version,
     propagate_version = false,
+    disable_version_flag = true,
     disable_help_subcommand = true
 )]
 #[command(arg_required_else_help = true, subcommand_required = true)]
@@ -73,68 +96,57 @@ pub struct App {
     command: Command,
 }
 
-/// Options that stand before the verb.
-#[derive(Debug, Default, clap::Args)]
-pub struct Global {
-    /// Directory for images and containers [default: $CORACLE_ROOT, else $XDG_DATA_HOME/coracle]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub root: Option<PathBuf>,
-    /// Store of somebody else to take images from, which is only read; several may be given
-    #[arg(
-        long = "additional-store",
-        value_name = "DIR",
-        global = true,
-        env = "CORACLE_ADDITIONAL_STORES",
-        hide_env_values = true,
-        value_delimiter = ':'
-    )]
-    pub additional: Vec<PathBuf>,
-}
-
-impl Global {
-    /// The user's store, or what the options make of it.
-    fn store(&self) -> Result<ops::Store, ops::Error> {
-        // A variable that is set to nothing is not set.
-        let named = self.additional.iter().filter(|d| !d.as_os_str().is_empty());
-        let additional: Vec<PathBuf> = named.cloned().collect();
-        ops::open_store(self.root.as_deref(), &additional)
-    }
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     Artifact(artifact::Args),
+    Attach(attach::Args),
     Commit(commit::Args),
     Completion(completion::Args),
     Container(Box<container::Args>),
     Copy(copy::Args),
+    Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Events(events::Args),
+    Exec(Box<exec::Args>),
     Export(export::Args),
     History(history::Args),
     Image(image::Args),
     Images(images::Args),
     Import(import::Args),
+    Info(info::Args),
     Inspect(inspect::Args),
+    Kill(kill::Args),
     Load(load::Args),
     Login(login::Args),
     Logout(logout::Args),
+    Logs(logs::Args),
     Manifest(manifest::Args),
     Oci(Box<oci::Args>),
+    Pause(pause::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
+    Rename(rename::Args),
+    Restart(stop::RestartArgs),
     Rm(rm::Args),
     Rmi(rmi::Args),
     Run(Box<run::Args>),
     Save(save::Args),
     Search(search::Args),
     Sign(sign::Args),
+    Start(start::Args),
+    Stop(stop::Args),
     System(system::Args),
     Tag(tag::Args),
     Tags(tags::Args),
+    Top(top::Args),
+    Unpause(pause::UnpauseArgs),
     Untag(untag::Args),
     Verify(verify::Args),
+    Version(version::Args),
+    Volume(volume::Args),
+    Wait(wait::Args),
 }
 
 mod completion {
@@ -162,16 +174,17 @@ mod completion {
 /// Parse the arguments, do what they say, and return the exit code.
 pub fn main() -> u8 {
     let mut args = std::env::args_os();
-    if std::env::args_os()
-        .next()
-        .is_some_and(|name| name == ops::INIT_NAME)
-    {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if name == ops::INIT_NAME {
         let args: Vec<_> = args
             .by_ref()
             .skip(1)
             .filter_map(|a| CString::new(a.into_encoded_bytes()).ok())
             .collect();
         return ops::init_main(&args);
+    }
+    if name == ops::MONITOR_NAME {
+        return ops::monitor_main(args.skip(1));
     }
     let args: Vec<OsString> = args.collect();
     match args.first() {
@@ -191,48 +204,70 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let app = match parse(&args) {
         Ok(app) => app,
-        Err(e) => {
-            let reason = (verb(&args) == Some("run")).then(|| unsupported::explain(&e));
-            return match reason.flatten() {
+        Err(Wrong::Usage(e)) => {
+            let reason = match verb(&args) {
+                Some("run") => unsupported::explain(&e),
+                _ => None,
+            };
+            return match global::explain(&e).or(reason) {
                 Some(failure) => report::failure(&failure),
                 None => report::usage(&e),
             };
         }
+        Err(Wrong::Defaults(failure)) => return report::failure(&failure),
     };
     let global = &app.global;
+    logging::start(global.log_level());
     let result = match app.command {
         Command::Artifact(a) => artifact::exec(global, &a),
+        Command::Attach(a) => attach::exec(global, &a),
         Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
         Command::Container(a) => container::exec(global, *a),
         Command::Copy(a) => copy::exec(global, &a),
+        Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
+        Command::Events(a) => events::exec(global, &a),
+        Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
-        Command::Image(a) => image::exec(global, &a),
+        Command::Image(a) => image::exec(global, a),
         Command::Images(a) => images::exec(global, &a),
         Command::Import(a) => import::exec(global, &a),
+        Command::Info(a) => info::exec(global, &a),
         Command::Inspect(a) => inspect::exec(global, &a),
+        Command::Kill(a) => kill::exec(global, &a),
         Command::Load(a) => load::exec(global, &a),
         Command::Login(a) => login::exec(global, &a),
         Command::Logout(a) => logout::exec(global, &a),
+        Command::Logs(a) => logs::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
         Command::Oci(a) => Ok(oci::exec(global.root.as_deref(), &a)),
+        Command::Pause(a) => pause::pause(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),
         Command::Push(a) => push::exec(global, &a),
+        Command::Rename(a) => rename::exec(global, &a),
+        Command::Restart(a) => stop::restart(global, &a),
         Command::Rm(a) => rm::exec(global, &a),
         Command::Rmi(a) => rmi::exec(global, &a),
         Command::Run(a) => run::exec(global, *a),
         Command::Save(a) => save::exec(global, &a),
         Command::Search(a) => search::exec(global, &a),
         Command::Sign(a) => sign::exec(global, &a),
+        Command::Start(a) => start::exec(global, &a),
+        Command::Stop(a) => stop::exec(global, &a),
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),
         Command::Tags(a) => tags::exec(global, &a),
+        Command::Top(a) => top::exec(global, &a),
+        Command::Unpause(a) => pause::unpause(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
+        Command::Version(a) => version::exec(global, &a),
+        Command::Volume(a) => volume::exec(global, &a),
+        Command::Wait(a) => wait::exec(global, &a),
     };
     match result {
         Ok(code) => code,
@@ -240,21 +275,56 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+/// Why a command line is not followed.
+enum Wrong {
+    /// It cannot be understood.
+    Usage(clap::Error),
+    /// What stands before it in a file cannot.
+    Defaults(Failure),
+}
+
 /// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
-/// built. Whatever is wrong is said by the whole.
-fn parse(args: &[OsString]) -> Result<App, clap::Error> {
-    let quick = match verb(args) {
+/// built; the latter for `exec`, too. Whatever is wrong is said by the whole.
+fn parse(args: &[OsString]) -> Result<App, Wrong> {
+    let one = match verb(args) {
         Some("run") => match run::parse_quickly(args) {
             Some(app) => return Ok(app),
-            None => leak(run_only()).try_get_matches_from_mut(args).ok(),
+            None => Some(run_only()),
         },
+        Some("exec") => Some(only::<exec::Args>("exec")),
         _ => None,
     };
-    let mut matches = match quick {
-        Some(matches) => matches,
-        None => leak(App::command()).try_get_matches_from_mut(args)?,
+    if let Some(command) = one
+        && let Ok(app) = parse_by(leak(command), args)
+    {
+        return app;
+    }
+    parse_by(leak(App::command()), args).map_err(Wrong::Usage)?
+}
+
+/// The outer result is about the user's words, the inner one about those of a file.
+fn parse_by(
+    command: &mut clap::Command,
+    args: &[OsString],
+) -> Result<Result<App, Wrong>, clap::Error> {
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    let changed = match defaults::apply(args, command, &matches) {
+        Ok(changed) => changed,
+        Err(failure) => return Ok(Err(Wrong::Defaults(failure))),
     };
-    App::from_arg_matches_mut(&mut matches)
+    if let Some(line) = changed {
+        matches = match command.try_get_matches_from_mut(line) {
+            Ok(matches) => matches,
+            Err(e) => {
+                let text = e.to_string();
+                let first = text.lines().next().unwrap_or_default();
+                let failure =
+                    Failure::usage(format!("the file that CONTAINERS_CONF names: {first}"));
+                return Ok(Err(Wrong::Defaults(failure)));
+            }
+        };
+    }
+    App::from_arg_matches_mut(&mut matches).map(Ok)
 }
 
 /// It is needed once, and the process ends soon: taking it apart would be work for nothing.
@@ -263,20 +333,28 @@ fn leak(command: clap::Command) -> &'static mut clap::Command {
 }
 
 fn run_only() -> clap::Command {
-    let run = <run::Args as clap::Args>::augment_args(clap::Command::new("run"));
-    <Global as clap::Args>::augment_args(clap::Command::new("coracle")).subcommand(run)
+    only::<run::Args>("run")
+}
+
+/// The program with one verb.
+fn only<A: clap::Args>(verb: &'static str) -> clap::Command {
+    let verb = A::augment_args(clap::Command::new(verb));
+    let name = clap::Command::new("coracle").disable_version_flag(true);
+    <Global as clap::Args>::augment_args(name.version(version::NUMBER)).subcommand(verb)
 }
 
 /// The first word that is no option of ours.
 fn verb(args: &[OsString]) -> Option<&str> {
-    let mut words = args.iter().skip(1);
+    args.get(verb_at(args)?)?.to_str()
+}
+
+fn verb_at(args: &[OsString]) -> Option<usize> {
+    let mut at = 1;
     loop {
-        match words.next()?.to_str()? {
-            "--root" => {
-                words.next();
-            }
-            word if word.starts_with('-') => {}
-            word => return Some(word),
+        match args.get(at)?.to_str()? {
+            word if global::takes_value(word) => at += 2,
+            word if word.starts_with('-') => at += 1,
+            _ => return Some(at),
         }
     }
 }
@@ -297,6 +375,10 @@ mod tests {
         for (line, want) in [
             ("coracle run -d x", Some("run")),
             ("coracle --root run --root=x pull -d", Some("pull")),
+            (
+                "coracle --runroot a --log-level run -D --storage-opt=x pull",
+                Some("pull"),
+            ),
             ("coracle --root", None),
             ("coracle", None),
         ] {
@@ -306,8 +388,11 @@ mod tests {
     }
 
     #[test]
-    fn run_alone_is_parsed_like_the_whole() {
+    fn a_verb_alone_is_parsed_like_the_whole() {
         for line in [
+            "exec x y",
+            "--root /r exec -it -e A=B x y --root z",
+            "exec --root /r -u a:b --no-such x y",
             "run x",
             "--root /r run --rm -it -e A=B x y --root z",
             "run --root /r x -- y",
@@ -321,7 +406,11 @@ mod tests {
                     .map(|app| format!("{app:?}"))
                     .map_err(|e| e.kind())
             };
-            assert_eq!(show(super::run_only()), show(super::command()), "{line}");
+            let only = match line.contains("run") {
+                true => super::run_only(),
+                false => super::only::<super::exec::Args>("exec"),
+            };
+            assert_eq!(show(only), show(super::command()), "{line}");
         }
     }
 

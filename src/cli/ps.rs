@@ -1,14 +1,21 @@
 //! `coracle ps`
 
-use serde_json::json;
+mod filter;
+mod record;
+
+use std::time::Duration;
+
+pub(super) use filter::filter;
 
 use super::listing::Listing;
 use super::table::Table;
-use super::{Failure, Global, format, human, text};
+use super::{Failure, Global, format, human, inspect, text};
 use crate::ops::ps::{self, Container, Filter, State, Wanted};
+use crate::ops::state::HealthStatus;
+use crate::ops::{Store, usage};
 
 const NONE: &str = "<none>";
-/// Characters of a command that docker shows.
+/// Characters of a command that docker and podman show.
 const COMMAND_MAX: usize = 20;
 
 /// List containers
@@ -17,135 +24,178 @@ pub(super) struct Args {
     /// Show also those that have ended
     #[arg(short, long)]
     all: bool,
-    /// Only containers of which this is true: id=START, name=PART (^ and $ as anchors), label=KEY[=VALUE], status=created|running|exited, ancestor=IMAGE, exited=CODE
+    /// Show also what other programs have in the store (accepted for podman's sake: nobody has)
+    #[arg(long)]
+    external: bool,
+    /// Only containers of which this is true: id=START, name=PART (^ and $ as anchors), label=KEY[=VALUE], label!=KEY[=VALUE], status=created|running|paused|restarting|exited, ancestor=IMAGE, exited=CODE, before=CONTAINER, since=CONTAINER, until=TIME, network=host|none, volume=NAME|PATH
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
     filters: Vec<Filter>,
     /// Show the N youngest only, also those that have ended
-    #[arg(short = 'n', long, value_name = "N")]
-    last: Option<usize>,
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
+    last: Option<i64>,
     /// Show the youngest only, also if it has ended
     #[arg(short, long, conflicts_with = "last")]
     latest: bool,
+    /// Print no headings
+    #[arg(long)]
+    noheading: bool,
+    /// Show the pod of each container (accepted for podman's sake: there are none)
+    #[arg(short, long)]
+    pod: bool,
+    /// Show the bytes that each has written, and with those of its image
+    #[arg(short, long)]
+    size: bool,
+    /// Order by: command, created, id, image, names, runningfor, size or status [default: the youngest first]
+    #[arg(long, value_name = "KEY")]
+    sort: Option<Key>,
+    /// Look at each container anew (accepted for podman's sake: that is always done)
+    #[arg(long)]
+    sync: bool,
+    /// Show it again every N seconds, until interrupted
+    #[arg(short, long, value_name = "N")]
+    watch: Option<u64>,
     #[command(flatten)]
     listing: Listing,
 }
 
+/// What to order by. As podman: what is smallest comes first.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum Key {
+    Command,
+    Created,
+    Id,
+    Image,
+    Names,
+    Runningfor,
+    Size,
+    Status,
+}
+
+/// A container, and the bytes that it and its image have, if they are wanted.
+type Row = (Container, Option<(u64, u64)>);
+
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = global.store()?;
-    let wanted = Wanted {
-        all: args.all,
-        filters: args.filters.clone(),
-        last: if args.latest { Some(1) } else { args.last },
+    let Some(seconds) = args.watch else {
+        return show(&store, args);
     };
-    let list = ps::ps(&store, &wanted)?;
+    loop {
+        // As podman: over what was shown before.
+        text::stdout(|out| out.write_all(b"\x1b[2J\x1b[H"))?;
+        show(&store, args)?;
+        std::thread::sleep(Duration::from_secs(seconds.max(1)));
+    }
+}
+
+fn show(store: &Store, args: &Args) -> Result<u8, Failure> {
+    let rows = rows(store, args)?;
+    let full = args.listing.no_trunc;
     if args.listing.quiet {
         text::stdout(|out| {
-            list.iter()
-                .try_for_each(|c| writeln!(out, "{}", id(c, args.listing.no_trunc)))
+            rows.iter()
+                .try_for_each(|(c, _)| writeln!(out, "{}", id(c, full)))
         })?;
         return Ok(0);
     }
     if let Some(template) = args.listing.template() {
-        let records: Vec<_> = list
+        if format::is_json(template) {
+            let records = rows.iter().map(|(c, s)| record::podman(c, *s)).collect();
+            return inspect::print_pretty(&records);
+        }
+        let records: Vec<_> = rows
             .iter()
-            .map(|c| record(c, args.listing.no_trunc))
+            .map(|(c, s)| record::template(c, full, s.map(size).as_deref()))
             .collect();
-        format::records(template, &records)?;
+        let style = format::Style {
+            headings: &record::HEADINGS,
+            bare: args.noheading,
+        };
+        format::styled(template, &records, &style)?;
         return Ok(0);
     }
-    let headings = [
+    let mut headings = vec![
         "CONTAINER ID",
         "IMAGE",
         "COMMAND",
         "CREATED",
         "STATUS",
+        "PORTS",
         "NAMES",
     ];
-    let mut table = Table::new(&headings);
-    for c in &list {
-        table.row(vec![
-            id(c, args.listing.no_trunc).to_owned(),
+    for (wanted, names) in [
+        (args.pod, &["POD ID", "PODNAME"][..]),
+        (args.size, &["SIZE"]),
+    ] {
+        headings.extend(names.iter().filter(|_| wanted));
+    }
+    let mut table = Table::new(if args.noheading { &[] } else { &headings });
+    for (c, sizes) in &rows {
+        let mut row = vec![
+            id(c, full).to_owned(),
             image(c),
-            command(c, args.listing.no_trunc),
+            command(c, full),
             human::ago(c.created.as_deref()),
             status(c),
+            String::new(),
             c.name.clone().unwrap_or_default(),
-        ]);
+        ];
+        if args.pod {
+            row.extend([String::new(), String::new()]);
+        }
+        row.extend(sizes.map(size));
+        table.row(row);
     }
     text::stdout(|out| out.write_all(table.render().as_bytes()))?;
     Ok(0)
 }
 
-fn filter(s: &str) -> Result<Filter, String> {
-    let (key, value) = s
-        .split_once('=')
-        .filter(|(_, value)| !value.is_empty())
-        .ok_or("want KEY=VALUE")?;
-    Ok(match key {
-        "id" => Filter::Id(value.to_owned()),
-        "name" => {
-            // Docker's names begin with a slash, and its filter is a regular expression.
-            let rest = value.strip_prefix('^');
-            let text = rest.map_or(value, |r| r.strip_prefix('/').unwrap_or(r));
-            let end = text.strip_suffix('$');
-            let text = end.unwrap_or(text);
-            if let Some(c) = text
-                .chars()
-                .find(|c| !c.is_alphanumeric() && !"_.-".contains(*c))
-            {
-                return Err(format!(
-                    "{c:?} is in no name; ^ and $ are all that is understood of regular expressions"
-                ));
-            }
-            Filter::Name {
-                text: text.to_owned(),
-                from_start: rest.is_some(),
-                to_end: end.is_some(),
-            }
-        }
-        "label" => match value.split_once('=') {
-            Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
-            None => Filter::Label(value.to_owned(), None),
-        },
-        "status" if ["created", "running", "exited"].contains(&value) => {
-            Filter::Status(value.to_owned())
-        }
-        "status" => return Err("a container is created, running or exited".to_owned()),
-        "ancestor" => Filter::Ancestor(value.to_owned()),
-        "exited" => {
-            let code = value.parse();
-            Filter::Exited(code.map_err(|_| "want an exit code, 0 to 255".to_owned())?)
-        }
-        _ => {
-            return Err(format!(
-                "unknown filter {key:?}; there are id, name, label, status, ancestor and exited"
-            ));
-        }
-    })
+/// The containers that are wanted, in the order that is wanted.
+fn rows(store: &Store, args: &Args) -> Result<Vec<Row>, Failure> {
+    let last = args.last.and_then(|n| usize::try_from(n).ok());
+    let wanted = Wanted {
+        all: args.all,
+        filters: args.filters.clone(),
+        last: if args.latest { Some(1) } else { last },
+    };
+    let list = ps::ps(store, &wanted)?;
+    let sizes = match args.size || args.sort == Some(Key::Size) {
+        true => usage::sizes(store, &list).into_iter().map(Some).collect(),
+        false => vec![None; list.len()],
+    };
+    let whole = |c: &Container| c.image.as_ref().map_or(0, |i| i.size());
+    let mut rows: Vec<Row> = list
+        .into_iter()
+        .zip(sizes)
+        .map(|(c, own)| {
+            let sizes = own.map(|own| (own, own + whole(&c)));
+            (c, sizes)
+        })
+        .collect();
+    let made = |c: &Container| c.created.as_ref()?.parse::<jiff::Timestamp>().ok();
+    match args.sort {
+        None => {}
+        Some(Key::Command) => rows.sort_by_cached_key(|(c, _)| c.command.join(" ")),
+        Some(Key::Created) => rows.sort_by_key(|(c, _)| made(c)),
+        Some(Key::Id) => rows.sort_by_cached_key(|(c, _)| c.id.clone()),
+        Some(Key::Image) => rows.sort_by_cached_key(|(c, _)| image(c)),
+        Some(Key::Names) => rows.sort_by_cached_key(|(c, _)| c.name.clone()),
+        Some(Key::Runningfor) => rows.sort_by_key(|(c, _)| std::cmp::Reverse(made(c))),
+        Some(Key::Size) => rows.sort_by_key(|(_, sizes)| *sizes),
+        Some(Key::Status) => rows.sort_by_cached_key(|(c, _)| status(c)),
+    }
+    if !args.size {
+        rows.iter_mut().for_each(|(_, sizes)| *sizes = None);
+    }
+    Ok(rows)
 }
 
-/// Docker's field names. `Ports` is always empty: no port is published.
-fn record(c: &Container, full: bool) -> serde_json::Value {
-    let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let code = match &c.state {
-        State::Exited { code, .. } => *code,
-        State::Created | State::Running => None,
-    };
-    json!({
-        "ID": id(c, full),
-        "Image": image(c),
-        "ImageID": c.image.as_ref().map(|i| i.id.to_string()),
-        "Command": command(c, full),
-        "CreatedAt": human::at(c.created.as_deref()),
-        "RunningFor": human::ago(c.created.as_deref()),
-        "State": c.state.name(),
-        "Status": status(c),
-        "ExitCode": code,
-        "Names": c.name.as_deref().unwrap_or_default(),
-        "Labels": labels.join(","),
-        "Networks": c.network,
-        "Ports": "",
-    })
+/// `12B (virtual 1.98MB)`
+fn size((own, all): (u64, u64)) -> String {
+    format!("{} (virtual {})", human::size(own), human::size(all))
+}
+
+fn ended(c: &Container) -> bool {
+    matches!(c.state, State::Exited { .. })
 }
 
 fn id(c: &Container, full: bool) -> &str {
@@ -177,18 +227,39 @@ fn command(c: &Container, full: bool) -> String {
 }
 
 fn status(c: &Container) -> String {
-    match &c.state {
+    let text = match &c.state {
         State::Created => "Created".to_owned(),
-        State::Running => match human::since(c.created.as_deref()) {
-            Some(span) => format!("Up {span}"),
-            None => "Up".to_owned(),
-        },
+        State::Running | State::Paused => {
+            let since = c.record.started_at.as_deref().or(c.created.as_deref());
+            let mut text = match human::since(since) {
+                Some(span) => format!("Up {span}"),
+                None => "Up".to_owned(),
+            };
+            if c.state == State::Paused {
+                text.push_str(" (Paused)");
+            }
+            if let Some(health) = &c.record.health {
+                text.push_str(match health.status {
+                    HealthStatus::Starting => " (health: starting)",
+                    HealthStatus::Healthy => " (healthy)",
+                    HealthStatus::Unhealthy => " (unhealthy)",
+                });
+            }
+            text
+        }
+        State::Restarting { code, at } => {
+            format!("Restarting ({code}) {}", human::ago(at.as_deref()))
+        }
         State::Exited {
             code: Some(code),
             at,
         } => format!("Exited ({code}) {}", human::ago(at.as_deref())),
         // Whoever could have told was killed.
         State::Exited { code: None, .. } => "Exited (unknown)".to_owned(),
+    };
+    match c.elsewhere {
+        true => format!("{text} on {}", c.record.host),
+        false => text,
     }
 }
 
@@ -206,8 +277,12 @@ mod tests {
             command: words.iter().map(|&w| w.to_owned()).collect(),
             created: Some(jiff::Timestamp::now().to_string()),
             state,
+            record: Default::default(),
+            elsewhere: false,
             labels: BTreeMap::new(),
             network: "host",
+            mounts: Vec::new(),
+            auto_remove: false,
         }
     }
 

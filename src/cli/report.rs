@@ -1,7 +1,5 @@
 //! The one place that renders an error: what failed, why, and a hint of what to do.
 
-use std::error::Error as _;
-
 use super::text;
 use crate::ops;
 
@@ -50,19 +48,8 @@ impl Failure {
 
 impl From<ops::Error> for Failure {
     fn from(e: ops::Error) -> Self {
-        let mut message = e.to_string();
-        let mut source = e.source();
-        while let Some(s) = source {
-            let text = s.to_string();
-            // `#[error(transparent)]` and "{0}" repeat their source: say each thing once.
-            if !message.ends_with(&text) {
-                message.push_str(": ");
-                message.push_str(&text);
-            }
-            source = s.source();
-        }
         Self {
-            message,
+            message: e.whole(),
             hint: e.hint(),
             code: e.exit_code(),
         }

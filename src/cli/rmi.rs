@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Do not complain about an image that is not there
     #[arg(short, long)]
     ignore: bool,
+    /// Keep images without a name that it was made from (accepted for docker's sake: there are none)
+    #[arg(long)]
+    no_prune: bool,
     /// Name or id of the image
     #[arg(required_unless_present = "all", value_name = "IMAGE")]
     images: Vec<String>,

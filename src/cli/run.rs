@@ -1,5 +1,6 @@
 //! `coracle run`: docker's options, docker's meaning.
 
+mod background;
 mod quick;
 
 pub(super) use quick::parse as parse_quickly;
@@ -9,13 +10,18 @@ use std::path::PathBuf;
 use clap::ArgAction;
 
 use super::intake::{IntakeArgs, RegistryArgs};
+use background::KeepArgs;
+pub(super) use background::time;
+
 use super::run_values as values;
 use super::{Failure, Global, progress};
+use crate::ops::create;
 use crate::ops::pull::{self, PullPolicy};
 use crate::ops::run::{
-    self, Device, EnvVar, IdentityChoice, Namespace, Network, Options, Security, Ulimit,
-    UserNamespace, Volume, What,
+    self, Device, EnvVar, IdentityChoice, ImageVolumes, Namespace, Network, Options, Security,
+    Ulimit, UserNamespace, Volume, VolumesFrom, What,
 };
+use crate::ops::start::{Attach, Keys};
 use crate::rootfs::Driver;
 
 /// Bytes of /dev/shm, as docker's.
@@ -37,14 +43,23 @@ pub(super) struct Args {
     /// Remove the container when it ends. Until then nothing that it writes outside of volumes is forced to disk
     #[arg(long)]
     rm: bool,
+    /// Run it in the background and print its id
+    #[arg(short, long)]
+    detach: bool,
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
 
-    /// Bind a file or directory: SOURCE:TARGET[:ro]
-    #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:OPTIONS]", value_parser = values::volume, help_heading = "File systems")]
+    /// Mount a volume (a name, or none for one of the container's own) or a file or directory of the host (a path that begins with / or .)
+    #[arg(short, long = "volume", value_name = "[SOURCE:]TARGET[:OPTIONS]", value_parser = values::volume, help_heading = "File systems")]
     volume: Vec<Volume>,
-    /// Mount: type=bind,source=DIR,target=DIR[,readonly] or type=tmpfs,target=DIR
+    /// Mount all volumes and bound directories of another container: CONTAINER[:ro]
+    #[arg(long, value_name = "CONTAINER[:OPTIONS]", value_parser = values::volumes_from, help_heading = "File systems")]
+    volumes_from: Vec<VolumesFrom>,
+    /// What the image's volumes are: anonymous, tmpfs or ignore [default: anonymous]
+    #[arg(long, value_name = "KIND", value_parser = values::image_volumes, help_heading = "File systems")]
+    image_volume: Option<ImageVolumes>,
+    /// Mount: type=volume,source=NAME,target=DIR[,readonly], type=bind,source=DIR,target=DIR, type=image,source=IMAGE,target=DIR[,rw] or type=tmpfs,target=DIR
     #[arg(long, value_name = "KEY=VALUE,…", value_parser = values::mount, help_heading = "File systems")]
     mount: Vec<Volume>,
     /// Mount a file system in memory: TARGET[:OPTIONS]
@@ -107,6 +122,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
     dns: Vec<std::net::IpAddr>,
 
+    #[command(flatten)]
+    pub(super) keep: KeepArgs,
+
     /// User namespace: keep-id sees the caller's own uid and gid
     #[arg(long, value_name = "MODE", value_parser = values::userns, help_heading = "Isolation")]
     userns: Option<UserNamespace>,
@@ -154,6 +172,18 @@ pub(super) struct Args {
     registry: RegistryArgs,
     #[command(flatten)]
     intake: IntakeArgs,
+    /// Write the id of the container to a new file
+    #[arg(long, value_name = "FILE", help_heading = "Image and metadata")]
+    cidfile: Option<PathBuf>,
+    /// Write the pid of its first process to a file
+    #[arg(long, value_name = "FILE", help_heading = "Image and metadata")]
+    pidfile: Option<PathBuf>,
+    /// Keys that leave it alone, with a terminal and a monitor of its own [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS", value_parser = values::keys, help_heading = "Process")]
+    detach_keys: Option<Keys>,
+    /// Hand signals on to the program [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Process")]
+    sig_proxy: Option<bool>,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -163,16 +193,47 @@ pub(super) struct Args {
     image_and_command: Vec<String>,
 }
 
+impl Args {
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+}
+
 pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     let quiet = args.quiet;
-    let options = options(args)?;
-    if options.tty && options.interactive && !rustix::termios::isatty(rustix::stdio::stdin()) {
+    let detach = args.detach;
+    let attach = Attach {
+        input: args.interactive,
+        keys: args.detach_keys.clone().unwrap_or_default(),
+        signals: args.sig_proxy.unwrap_or(true),
+    };
+    // Whatever outlives this process, or has to be watched by one that does.
+    let monitored =
+        args.keep.needs_monitor() || args.detach_keys.is_some() || args.sig_proxy == Some(false);
+    let mut options = options(args)?;
+    options.driver = options.driver.or_else(|| global.driver_of(&options.what));
+    if options.tty
+        && options.interactive
+        && !detach
+        && !rustix::termios::isatty(rustix::stdio::stdin())
+    {
         super::text::stderr(
             "warning: standard input is not a terminal: keys and window size have nowhere to come from",
         );
     }
     let store = global.store()?;
     let progress = progress::new(quiet);
+    if detach {
+        options.keep.detached = true;
+        let id = create::run_detached(&store, &options, &*progress)?;
+        super::text::stdout(|out| writeln!(out, "{id}"))?;
+        return Ok(0);
+    }
+    if monitored {
+        options.keep.input_once = true;
+        let left = create::run_attached(&store, &options, &attach, &*progress)?;
+        return super::start::left(left);
+    }
     let ended = run::run(&store, &options, &*progress)?;
     Ok(ended.exit_code())
 }
@@ -204,6 +265,10 @@ fn refuse_conflicts(a: &Args) -> Result<(), Failure> {
             "--ipc host and --shm-size exclude each other: /dev/shm is the host's",
         ),
         (
+            a.rootfs && a.image_volume.is_some(),
+            "--rootfs and --image-volume exclude each other: a directory declares no volumes",
+        ),
+        (
             a.rootfs && a.storage_driver.is_some(),
             "--rootfs and --storage-driver exclude each other: a directory is used as it is",
         ),
@@ -229,7 +294,7 @@ fn refuse_conflicts(a: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn options(a: Args) -> Result<Options, Failure> {
+pub(super) fn options(a: Args) -> Result<Options, Failure> {
     refuse_conflicts(&a)?;
     let mut words = a.image_and_command.into_iter();
     let image = words.next().unwrap_or_default();
@@ -259,6 +324,8 @@ fn options(a: Args) -> Result<Options, Failure> {
         remove: a.rm,
         name: a.name,
         volumes,
+        volumes_from: a.volumes_from,
+        image_volumes: a.image_volume.unwrap_or_default(),
         env,
         workdir: a.workdir,
         user: a.user,
@@ -291,6 +358,10 @@ fn options(a: Args) -> Result<Options, Failure> {
             intake: a.intake.options()?,
         },
         driver: a.storage_driver,
+        cidfile: a.cidfile,
+        pidfile: a.pidfile,
+        health: a.keep.health()?,
+        keep: a.keep.keep()?,
     })
 }
 

@@ -23,12 +23,10 @@ enum Reason {
 impl Reason {
     fn text(self) -> &'static str {
         match self {
-            Self::Foreground => {
-                "a container ends with the command that started it; detached containers come in a later version"
-            }
+            Self::Foreground => "that part of looking after a container comes in a later version",
             Self::Cgroup => "limits by cgroup come in a later version",
             Self::Network => "a private network with connectivity comes in a later version",
-            Self::Volume => "named volumes come in a later version",
+            Self::Volume => "all volumes are directories of the store (driver local)",
             Self::OneId => {
                 "a container has one user and one group, since there are no subordinate ids"
             }
@@ -41,44 +39,27 @@ impl Reason {
 
     fn hint(self) -> Option<&'static str> {
         match self {
-            Self::Foreground => Some("a shell can wait for it: coracle run … &"),
             Self::Cgroup => Some(
                 "--ulimit limits each process; a limit of the whole command (systemd-run --user --scope -p …, a batch job) holds for its container too",
             ),
             Self::Network => Some(
                 "with --network host (the default) a port that the program opens is open on the host",
             ),
-            Self::Volume => Some("bind a directory: -v ./DIR:/TARGET"),
+            Self::Volume => Some("mount it on the host and bind the directory: -v ./DIR:/TARGET"),
             Self::OneId => {
                 Some("--user names the one id inside, --userns keep-id makes it the caller's own")
             }
             Self::Gpu => {
                 Some("device nodes that you can open can be bound with --device, libraries with -v")
             }
-            Self::Root | Self::Pod | Self::NotYet => None,
+            Self::Foreground | Self::Root | Self::Pod | Self::NotYet => None,
         }
     }
 }
 
 /// A name that ends in `*` stands for all that begin like it.
 const OPTIONS: &[(Reason, &[&str])] = &[
-    (
-        Reason::Foreground,
-        &[
-            "-a",
-            "-d",
-            "--attach",
-            "--detach",
-            "--detach-keys",
-            "--restart",
-            "--health-*",
-            "--no-healthcheck",
-            "--log-driver",
-            "--log-opt",
-            "--stop-timeout",
-            "--sdnotify",
-        ],
-    ),
+    (Reason::Foreground, &["-a", "--attach", "--sdnotify"]),
     (
         Reason::Cgroup,
         &[
@@ -115,10 +96,7 @@ const OPTIONS: &[(Reason, &[&str])] = &[
             "--publish-all",
         ],
     ),
-    (
-        Reason::Volume,
-        &["--image-volume", "--volume-driver", "--volumes-from"],
-    ),
+    (Reason::Volume, &["--volume-driver"]),
     (
         Reason::OneId,
         &[
@@ -137,7 +115,6 @@ const OPTIONS: &[(Reason, &[&str])] = &[
         Reason::NotYet,
         &[
             "--chrootdirs",
-            "--cidfile",
             "--conmon-pidfile",
             "--creds",
             "--decryption-key",
@@ -160,7 +137,6 @@ const OPTIONS: &[(Reason, &[&str])] = &[
             "--passwd",
             "--passwd-entry",
             "--personality",
-            "--pidfile",
             "--preserve-fd",
             "--preserve-fds",
             "--read-only-tmpfs",
@@ -172,9 +148,7 @@ const OPTIONS: &[(Reason, &[&str])] = &[
             "--runtime",
             "--secret",
             "--shm-size-systemd",
-            "--sig-proxy",
             "--systemd",
-            "--timeout",
             "--tz",
             "--umask",
             "--unsetenv",
@@ -237,14 +211,8 @@ mod tests {
     #[test]
     fn dockers_options_are_refused_with_the_reason() {
         for (words, option, reason) in [
-            (&["-d", "busybox"][..], "option -d ", "detached"),
-            (&["-itd", "busybox"], "option -d ", "detached"),
-            (
-                &["--detach=true", "busybox"],
-                "option --detach ",
-                "detached",
-            ),
-            (&["-p80:80", "busybox"], "option -p ", "private network"),
+            (&["-p80:80", "busybox"][..], "option -p ", "private network"),
+            (&["-itp", "80", "x"], "option -p ", "private network"),
             (&["-P", "busybox"], "option -P ", "private network"),
             (&["-m", "5m", "busybox"], "option -m ", "cgroup"),
             (&["--memory=5m", "busybox"], "option --memory ", "cgroup"),
@@ -259,9 +227,12 @@ mod tests {
                 "--pids-limit ",
                 "--ulimit",
             ),
-            (&["--restart", "always", "x"], "--restart ", "detached"),
-            (&["--health-cmd", "true", "x"], "--health-cmd ", "detached"),
-            (&["--volumes-from", "a", "x"], "--volumes-from ", "-v ./DIR"),
+            (&["--sdnotify", "ignore", "x"], "--sdnotify ", "later"),
+            (
+                &["--volume-driver", "a", "x"],
+                "--volume-driver ",
+                "-v ./DIR",
+            ),
             (&["--uidmap", "0:1:5", "x"], "--uidmap ", "subordinate"),
             (&["--gpus", "all", "x"], "--gpus ", "GPU"),
             (&["--device-cgroup-rule", "a", "x"], "rule ", "root"),

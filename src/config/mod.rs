@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod certs;
+pub mod containers_conf;
 mod dirs;
 pub mod proxy;
 pub mod registries;

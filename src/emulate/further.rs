@@ -4,6 +4,8 @@
 //! command, or monitor                              supervisor
 //!   | who it is (JSON); listener, pidfd ---------->  |  its credentials become those of the process,
 //!   | <----------------------------- errno, 4 bytes  |  and a thread answers its calls
+//!   | processes (a list of pids) ----------------->  |
+//!   | <----------- effective users and groups (JSON) |
 //! ```
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -19,8 +21,8 @@ use rustix::net::{
 };
 
 use super::World;
-use super::creds::Cred;
 use super::creds::table::Tag;
+use super::creds::{Cred, cap};
 use super::supervisor::Supervisor;
 use crate::sys::peer;
 
@@ -51,12 +53,8 @@ impl Supervisor {
         control.push(SendAncillaryMessage::ScmRights(&fds));
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(&self.socket, &[IoSlice::new(who)], &mut control, flags)?;
-        let mut answer = [PollFd::new(&self.socket, PollFlags::IN)];
-        if rustix::io::retry_on_intr(|| poll(&mut answer, Some(&PATIENCE)))? == 0 {
-            return Err(Errno::TIMEDOUT.into());
-        }
         let mut errno = [0; 4];
-        match rustix::io::read(&self.socket, &mut errno)? {
+        match self.answer(&mut errno)? {
             4 => match i32::from_ne_bytes(errno) {
                 0 => Ok(()),
                 errno => Err(io::Error::from_raw_os_error(errno)),
@@ -64,10 +62,43 @@ impl Supervisor {
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
+
+    /// Effective user and group of processes, by their numbers in our pid namespace.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub fn whose(&self, pids: &[i32]) -> io::Result<Vec<(u32, u32)>> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let mut all = Vec::with_capacity(pids.len());
+        let mut buffer = vec![0; MESSAGE_MAX];
+        // Each answer fits.
+        for some in pids.chunks(MESSAGE_MAX / 32) {
+            rustix::net::send(&self.socket, &serde_json::to_vec(some)?, flags)?;
+            let n = self.answer(&mut buffer)?;
+            all.extend(serde_json::from_slice::<Vec<(u32, u32)>>(&buffer[..n])?);
+        }
+        Ok(all)
+    }
+
+    fn answer(&self, into: &mut [u8]) -> io::Result<usize> {
+        let mut answer = [PollFd::new(&self.socket, PollFlags::IN)];
+        if rustix::io::retry_on_intr(|| poll(&mut answer, Some(&PATIENCE)))? == 0 {
+            return Err(Errno::TIMEDOUT.into());
+        }
+        Ok(rustix::io::read(&self.socket, into)?)
+    }
 }
 
-/// What was handed in.
-pub(super) struct Asked {
+/// What is asked.
+pub(super) enum Asked {
+    /// To answer for a process.
+    Add(Further),
+    /// Who these are.
+    Whose(Vec<i32>),
+}
+
+/// A process, as it was handed in.
+pub(super) struct Further {
     listener: OwnedFd,
     process: OwnedFd,
     who: Vec<u8>,
@@ -88,6 +119,9 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Asked>, Errno> {
     if n == 0 {
         return Ok(None);
     }
+    if let Ok(pids) = serde_json::from_slice(&who) {
+        return Ok(Some(Asked::Whose(pids)));
+    }
     let mut fds = control.drain().flat_map(|m| match m {
         RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
         _ => Vec::new(),
@@ -95,24 +129,28 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Asked>, Errno> {
     let (Some(listener), Some(process)) = (fds.next(), fds.next()) else {
         return Err(Errno::BADMSG);
     };
-    Ok(Some(Asked {
+    Ok(Some(Asked::Add(Further {
         listener,
         process,
         who,
-    }))
+    })))
 }
 
 /// Make its credentials those of the process; the listener is what is left to serve.
-pub(super) fn introduce(world: &World, asked: Asked) -> Result<OwnedFd, Errno> {
-    let cred = Cred::from_bytes(&asked.who).ok_or(Errno::BADMSG)?;
-    let pid = pid(world, &asked.process)?;
+pub(super) fn introduce(world: &World, further: Further) -> Result<OwnedFd, Errno> {
+    let cred = Cred::from_bytes(&further.who).ok_or(Errno::BADMSG)?;
+    let pid = pid(world, &further.process)?;
+    // Who may mount may also have another mount namespace or root.
+    if cred.bounding & 1 << cap::SYS_ADMIN != 0 {
+        world.let_roots_vary();
+    }
     // It waits for us, so that this is its number. Where it is who everybody is at first, as mostly, nothing is
     // written: without any tags none has to be looked up.
     let now = world.creds.tagged(peer::locks_limit(pid)?);
     if !matches!(now, Tag::Is(is) if *is == cred) {
         world.creds.set(pid, cred)?;
     }
-    Ok(asked.listener)
+    Ok(further.listener)
 }
 
 /// The number of a process in our pid namespace. proc(5), `/proc/PID/fdinfo`.
@@ -126,6 +164,18 @@ fn pid(world: &World, process: &OwnedFd) -> Result<i32, Errno> {
     let number = text.lines().find_map(|l| l.strip_prefix("Pid:"));
     let number = number.and_then(|n| n.trim().parse().ok());
     number.filter(|n| *n > 0).ok_or(Errno::SRCH)
+}
+
+/// Say who they are.
+pub(super) fn tell(world: &World, socket: BorrowedFd<'_>, pids: &[i32]) {
+    let who = |pid: &i32| {
+        let cred = world.cred_of(*pid);
+        (cred.uid.effective, cred.gid.effective)
+    };
+    let all: Vec<(u32, u32)> = pids.iter().map(who).collect();
+    let json = serde_json::to_vec(&all).unwrap_or_default();
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let _ = rustix::net::send(socket, &json, flags);
 }
 
 /// Say what came of it.

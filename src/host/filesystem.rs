@@ -72,6 +72,11 @@ pub fn file_system_name(magic: u64) -> Option<&'static str> {
     })
 }
 
+/// The name of the file system that `path` is on, if it has one.
+pub fn file_system_of(path: &Path) -> Option<&'static str> {
+    file_system_name(magic(&statfs(path).ok()?))
+}
+
 /// Whether other machines may see the same files, by the same magic number. Locks may block there,
 /// and unpacked layers belong on a disk of the node.
 pub fn is_network_file_system(magic: u64) -> bool {

@@ -20,6 +20,7 @@ mod explain;
 mod facts;
 mod filesystem;
 mod limits;
+mod machine;
 mod mounts;
 mod namespaces;
 mod network;
@@ -32,7 +33,8 @@ use std::path::Path;
 
 pub use cgroup::{Cgroup, Hierarchy};
 pub use facts::Extent;
-pub use filesystem::{file_system_name, is_network_file_system};
+pub use filesystem::{file_system_name, file_system_of, is_network_file_system};
+pub use machine::{Distribution, Machine, Memory};
 pub use namespaces::split_extents;
 pub use report::{
     Finding, Group, Identity, Limits, Network, Outcome, Pivot, Proc, Report, Rootfs, Rungs, Subject,
@@ -65,6 +67,17 @@ pub fn explain_userns() -> Option<Finding> {
         .into_iter()
         .map(|probe| probe())
         .find(|finding| finding.result != Outcome::Ok)
+}
+
+/// How layers become one tree with the store at `data_root`, by the name that `--storage-driver` takes: the first
+/// that works. In short, what [`probe`] finds out with all the rest.
+pub fn storage_driver(data_root: &Path) -> &'static str {
+    let works = |finding: Finding| finding.result == Outcome::Ok;
+    match Scratch::new(data_root) {
+        Ok(scratch) if works(probes::overlay(&scratch)) => "overlay",
+        Ok(_) if works(probes::fuse()) && works(probes::fuse_overlayfs()) => "fuse-overlayfs",
+        _ => "copy",
+    }
 }
 
 /// Ask everything, with the store at `data_root` (which need not exist yet: the nearest folder above

@@ -7,9 +7,11 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
+use super::control::{About, Ask, Control, Wish};
 use super::orphans;
 use super::relay::Relay;
-use super::signals::Signals;
+use super::signals::{OPEN, Signals};
+use super::wire::Reply;
 use crate::runtime::Started;
 
 /// How the program ended.
@@ -51,7 +53,7 @@ fn by(signal: &Option<i32>) -> String {
     signal.map_or_else(String::new, |n| format!(" by signal {n}"))
 }
 
-fn at(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
+pub(super) fn at(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
     move |e| Error::Call {
         call,
         source: e.into(),
@@ -59,9 +61,25 @@ fn at(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
 }
 
 /// Wait until the program has ended, and all processes of its container with it. `input`: hand our
-/// standard input to its terminal, if it has one.
-pub fn watch(container: Started, signals: &Signals, input: bool) -> Result<Ended, Error> {
-    let result = serve(&container, signals, input);
+/// standard input to its terminal, if it has one. `dir`: its directory, for the control socket that others may ask
+/// for.
+pub fn watch(
+    container: &Started,
+    signals: &Signals,
+    input: bool,
+    dir: Option<BorrowedFd<'_>>,
+) -> Result<Ended, Error> {
+    let mut control = Control::default();
+    let result = serve(container, signals, input, &mut control, dir);
+    let result = over(container, result);
+    if let Ok(ended) = &result {
+        control.ended(ended.exit_code());
+    }
+    result
+}
+
+/// What is to be done when the program has ended, or we have failed to wait for that.
+pub(super) fn over(container: &Started, result: Result<Ended, Error>) -> Result<Ended, Error> {
     if result.is_err() {
         // Whatever went wrong here must not leave a container that nobody watches.
         let _ = pidfd_send_signal(&container.pidfd, rustix::process::Signal::KILL);
@@ -107,7 +125,13 @@ fn dismiss(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
     }
 }
 
-fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, Error> {
+fn serve(
+    container: &Started,
+    signals: &Signals,
+    input: bool,
+    control: &mut Control,
+    dir: Option<BorrowedFd<'_>>,
+) -> Result<Ended, Error> {
     let mut relay = match &container.terminal {
         Some(master) => Some(Relay::start(master.as_fd(), input).map_err(at("terminal"))?),
         None => None,
@@ -116,6 +140,14 @@ fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, E
         .supervisor
         .as_ref()
         .map(|s| s.process.pidfd.as_fd());
+    let about = About {
+        pid: container.pid.as_raw_nonzero().get(),
+        pidfd: Some(container.pidfd.as_fd()),
+        tty: container.terminal.is_some(),
+        emulated: container.supervisor.is_some(),
+        input: false,
+        streams: false,
+    };
     loop {
         let mut fds = vec![
             PollFd::from_borrowed_fd(container.pidfd.as_fd(), PollFlags::IN),
@@ -128,6 +160,8 @@ fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, E
         if let Some(relay) = &relay {
             relay.interests(&mut fds);
         }
+        let before_control = fds.len();
+        control.interests(false, &mut fds);
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(at("poll")(e)),
@@ -135,11 +169,22 @@ fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, E
         let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
         if let Some(relay) = &mut relay {
-            relay.serve(&ready[before_relay..]).map_err(at("relay"))?;
+            let ready = &ready[before_relay..before_control];
+            relay.serve(ready).map_err(at("relay"))?;
+        }
+        for wish in control.serve(&ready[before_control..], &about) {
+            // The others are of those who are attached, which nobody can be here.
+            if let Wish::Identity(ask, client) = wish {
+                control.answer(client, identity(container, ask));
+            }
         }
         if !ready[1].is_empty() {
             while let Some(signal) = signals.next() {
-                hand_on(container, signal, relay.as_ref());
+                match signal {
+                    // Whoever asked sees it if it cannot be had.
+                    OPEN => drop(dir.map(|dir| control.open(dir))),
+                    signal => hand_on(container, signal, relay.as_ref()),
+                }
             }
         }
         if !ready[0].is_empty() {
@@ -152,17 +197,38 @@ fn serve(container: &Started, signals: &Signals, input: bool) -> Result<Ended, E
         if let Some(pidfd) = supervisor
             && !ready[2].is_empty()
         {
-            // It may see the end of the container first; then we will in a moment.
-            match wait(pidfd)? {
-                Ended::Exited(0) => supervisor = None,
-                Ended::Exited(_) => return Err(Error::Unsupervised(None)),
-                Ended::Killed(signal) => return Err(Error::Unsupervised(Some(signal))),
-            }
+            supervisor_ended(pidfd)?;
+            supervisor = None;
         }
     }
 }
 
-fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended, Error> {
+/// It may see the end of the container first; then we will in a moment.
+pub(super) fn supervisor_ended(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
+    match wait(pidfd)? {
+        Ended::Exited(0) => Ok(()),
+        Ended::Exited(_) => Err(Error::Unsupervised(None)),
+        Ended::Killed(signal) => Err(Error::Unsupervised(Some(signal))),
+    }
+}
+
+/// Ask the supervisor.
+pub(super) fn identity(container: &Started, ask: Ask) -> io::Result<Reply> {
+    let supervisor = container.supervisor.as_ref();
+    let supervisor = supervisor.ok_or(io::ErrorKind::Unsupported)?;
+    let mut reply = Reply::default();
+    match ask {
+        Ask::Supervise {
+            listener,
+            process,
+            who,
+        } => supervisor.add(listener.as_fd(), process.as_fd(), &who)?,
+        Ask::Whose(pids) => reply.whose = supervisor.whose(&pids)?,
+    }
+    Ok(reply)
+}
+
+pub(super) fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended, Error> {
     let status = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED).map_err(at("waitid"))?;
     Ok(
         match status.and_then(|s| s.exit_status().map(Ok).or(s.terminating_signal().map(Err))) {
@@ -173,7 +239,7 @@ fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended, Error> {
     )
 }
 
-fn hand_on(container: &Started, signal: Signal, relay: Option<&Relay<'_>>) {
+pub(super) fn hand_on(container: &Started, signal: Signal, relay: Option<&Relay<'_>>) {
     // The container may have ended meanwhile: then there is nobody to tell, and poll says so next.
     let send = |s: Signal| {
         if let Some(s) = rustix::process::Signal::from_named_raw(s as i32) {

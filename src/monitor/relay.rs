@@ -6,49 +6,91 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, read, write};
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
-    OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
+
+use super::attach::{Keys, Watcher};
 
 type Result<T> = std::result::Result<T, Errno>;
 
 /// Terminals move single keys and screenfuls; pipes more.
 const BUFFER: usize = 16 * 1024;
 
+/// Standard input in raw mode, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Raw(Termios);
+
+impl Raw {
+    /// Nothing if it is no terminal.
+    pub(super) fn enter() -> Result<Option<Self>> {
+        if !isatty(stdin()) {
+            return Ok(None);
+        }
+        let saved = tcgetattr(stdin())?;
+        let mut raw = saved.clone();
+        raw.make_raw();
+        // At once: what was typed ahead is for the container.
+        tcsetattr(stdin(), OptionalActions::Now, &raw)?;
+        Ok(Some(Self(saved)))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(stdin(), OptionalActions::Drain, &self.0);
+    }
+}
+
+/// The size of the caller's terminal: rows and columns.
+pub(super) fn size() -> Option<Winsize> {
+    let mut ends = [stdout(), stdin()].into_iter();
+    ends.find_map(|fd| tcgetwinsize(fd).ok())
+}
+
 /// Puts the caller's terminal in raw mode, and back when dropped.
 #[derive(Debug)]
 pub(super) struct Relay<'a> {
     master: BorrowedFd<'a>,
-    saved: Option<Termios>,
+    raw: Option<Raw>,
     /// What was typed and not yet taken by the container: a program that does not read must not block
     /// the screen.
     typed: Vec<u8>,
     input_open: bool,
     output_open: bool,
+    /// Looks for the keys that leave the program alone.
+    keys: Option<Watcher>,
+    left: bool,
 }
 
 impl<'a> Relay<'a> {
     /// Without `input` (docker's `-t` alone) the container only writes.
     pub(super) fn start(master: BorrowedFd<'a>, input: bool) -> Result<Self> {
         rustix::io::ioctl_fionbio(master, true)?;
-        let saved = if input && isatty(stdin()) {
-            let saved = tcgetattr(stdin())?;
-            let mut raw = saved.clone();
-            raw.make_raw();
-            // At once: what was typed ahead is for the container.
-            tcsetattr(stdin(), OptionalActions::Now, &raw)?;
-            Some(saved)
-        } else {
-            None
-        };
+        let raw = if input { Raw::enter()? } else { None };
         let relay = Self {
             master,
-            saved,
+            raw,
             typed: Vec::new(),
             input_open: input,
             output_open: true,
+            keys: None,
+            left: false,
         };
         relay.resize();
         Ok(relay)
+    }
+
+    /// The same, until somebody types these keys.
+    pub(super) fn until(self, keys: Keys) -> Self {
+        Self {
+            keys: Some(Watcher::new(keys)),
+            ..self
+        }
+    }
+
+    /// Whether somebody has.
+    pub(super) fn is_left(&self) -> bool {
+        self.left
     }
 
     /// A closed terminal reports a hang-up for ever: then it must not be polled.
@@ -88,7 +130,7 @@ impl<'a> Relay<'a> {
             let mut buffer = [0; BUFFER];
             match read(stdin(), &mut buffer) {
                 Ok(0) => self.end_of_input(),
-                Ok(n) => self.typed.extend_from_slice(&buffer[..n]),
+                Ok(n) => self.type_on(&buffer[..n]),
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 // Our terminal is gone.
                 Err(_) => self.input_open = false,
@@ -108,11 +150,20 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
+    fn type_on(&mut self, bytes: &[u8]) {
+        let Some(keys) = &mut self.keys else {
+            return self.typed.extend_from_slice(bytes);
+        };
+        let (bytes, left) = keys.filter(bytes);
+        self.typed.extend(bytes);
+        self.left |= left;
+    }
+
     /// A file or pipe as input has ended: type the end-of-file character, which a program that reads a
     /// terminal takes as the end.
     fn end_of_input(&mut self) {
         self.input_open = false;
-        if self.saved.is_none() {
+        if self.raw.is_none() {
             self.typed.push(4); // VEOF, ^D
         }
     }
@@ -142,25 +193,14 @@ impl<'a> Relay<'a> {
 
     /// Give the container's terminal the size of ours.
     pub(super) fn resize(&self) {
-        let ours = [stdout(), stdin()]
-            .into_iter()
-            .find_map(|fd| tcgetwinsize(fd).ok());
-        if let Some(size) = ours {
+        if let Some(size) = size() {
             // Only wrong on the screen if it fails.
             let _ = tcsetwinsize(self.master.as_fd(), size);
         }
     }
 }
 
-impl Drop for Relay<'_> {
-    fn drop(&mut self) {
-        if let Some(saved) = &self.saved {
-            let _ = tcsetattr(stdin(), OptionalActions::Drain, saved);
-        }
-    }
-}
-
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
+pub(super) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         match write(fd, bytes) {
             Ok(n) => bytes = &bytes[n..],

@@ -23,6 +23,9 @@ const FORWARDED: [Signal; 13] = [
     Signal::SIGWINCH,
 ];
 
+/// Asks for the control socket ([`Control::open`](super::Control::open)). No kernel sends it (signal(7)).
+pub const OPEN: Signal = Signal::SIGSTKFLT;
+
 /// Signals held back for [`watch`](super::watch). Made before the container is, so that none is lost
 /// between; the child undoes the block.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Block the signals of this thread, of which there must be no other, and open the descriptor.
     pub fn block() -> std::io::Result<Self> {
-        let set: SigSet = FORWARDED.into_iter().collect();
+        let set: SigSet = FORWARDED.into_iter().chain([OPEN]).collect();
         set.thread_block()?;
         Ok(Self(SignalFd::with_flags(
             &set,

@@ -39,6 +39,9 @@ pub enum Error {
     /// Registries that cannot be made out.
     #[error(transparent)]
     Registries(#[from] crate::config::registries::RegistriesError),
+    /// A containers.conf that cannot be followed.
+    #[error(transparent)]
+    ContainersConf(#[from] crate::config::containers_conf::ContainersConfError),
     /// A short name that none of its registries has.
     #[error("{name} cannot be had from any of its registries:\n{}", .tried.join("\n"))]
     NoCandidate {
@@ -50,6 +53,12 @@ pub enum Error {
     /// A login that is none, or is not there.
     #[error(transparent)]
     Login(#[from] super::login::LoginError),
+    /// Nothing is called so.
+    #[error("no such object: {0:?} is neither a container nor an image")]
+    NoSuchObject(String),
+    /// The youngest was asked for, and there is none.
+    #[error("there are no containers")]
+    NoContainers,
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -68,6 +77,12 @@ pub enum Error {
     /// A container that may not be removed.
     #[error(transparent)]
     RemoveContainer(#[from] super::rm::RemoveContainerError),
+    /// A volume.
+    #[error(transparent)]
+    Volume(#[from] super::volume::VolumeError),
+    /// What a container wrote.
+    #[error(transparent)]
+    Logs(#[from] super::logs::LogsError),
     /// An artifact.
     #[error(transparent)]
     Artifact(#[from] super::artifact::ArtifactError),
@@ -180,6 +195,44 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// It has no monitor.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// It has one.
+    #[error("container {0} is running already")]
+    AlreadyRunning(String),
+    /// It is one of `run --rm` in the foreground, or was made by an older version.
+    #[error("container {0} cannot be started again: it has no record of its options")]
+    NotStartable(String),
+    /// It is paused.
+    #[error("container {0} is paused already")]
+    AlreadyPaused(String),
+    /// It is not.
+    #[error("container {0} is not paused")]
+    NotPaused(String),
+    /// It has no processes of its own to stop.
+    #[error(
+        "container {0} shares the pid namespace of the host: its processes cannot be told from others"
+    )]
+    SharedPids(String),
+    /// Nobody tests it.
+    #[error("container {0} has no health check")]
+    NoHealthcheck(String),
+    /// Talking to a monitor.
+    #[error("cannot reach the monitor of container {0}: {1}")]
+    Control(String, #[source] io::Error),
+    /// Sending a signal.
+    #[error("cannot send a signal to {0}: {1}")]
+    Signal(String, #[source] io::Error),
+    /// Not even SIGKILL ended it.
+    #[error("container {0} does not end")]
+    WillNotEnd(String),
+    /// The monitor died before it could say anything.
+    #[error("the monitor of the container ended before the container was started")]
+    MonitorVanished,
+    /// What a monitor said.
+    #[error("{}", .0.message)]
+    Told(super::detached::Told),
     /// signalfd(2) and the like.
     #[error("cannot prepare to watch a container: {0}")]
     Prepare(#[source] io::Error),
@@ -214,6 +267,22 @@ impl Error {
         }
     }
 
+    /// The message with those of its sources, each once.
+    pub fn whole(&self) -> String {
+        let mut message = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(s) = source {
+            let text = s.to_string();
+            // `#[error(transparent)]` and "{0}" repeat their source.
+            if !message.ends_with(&text) {
+                message.push_str(": ");
+                message.push_str(&text);
+            }
+            source = s.source();
+        }
+        message
+    }
+
     /// Whether a registry did not accept a login.
     pub fn is_refused_login(&self) -> bool {
         matches!(
@@ -227,6 +296,7 @@ impl Error {
         match self {
             Self::Runtime(crate::runtime::Error::NotFound(_)) => EXIT_NOT_FOUND,
             Self::Runtime(crate::runtime::Error::CannotExecute { .. }) => EXIT_CANNOT_EXEC,
+            Self::Told(told) => told.code,
             _ => EXIT_FAILED,
         }
     }
@@ -250,6 +320,10 @@ impl Error {
                 Some(admin) => format!("an admin can allow it: {admin}"),
                 None => "`coracle doctor` says what this machine allows".to_owned(),
             }),
+            Self::Told(told) => told.hint.clone(),
+            Self::WillNotEnd(_) => Some(
+                "a process of it waits for a device or a file system that does not answer".to_owned(),
+            ),
             Self::NoCommand => {
                 Some("add one after the image: coracle run IMAGE PROGRAM".to_owned())
             }
@@ -266,6 +340,8 @@ impl Error {
             Self::Intake(e) => e.hint(),
             Self::Remove(e) => e.hint(),
             Self::RemoveContainer(e) => e.hint(),
+            Self::Volume(e) => e.hint(),
+            Self::Logs(e) => e.hint(),
             Self::Artifact(e) => e.hint(),
             Self::List(e) => e.hint(),
             Self::Pack(e) => e.hint(),

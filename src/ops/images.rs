@@ -1,13 +1,13 @@
 //! `images`: what is in the store. docker-image-ls(1).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 
 use super::filters::labels_of;
 pub use super::filters::{Label, NamePattern};
 use super::{Error, stored};
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
 use crate::store::{ImageRecord, ImageSummary, Store};
 
 /// Which images to list.
@@ -38,6 +38,8 @@ pub enum Filter {
     Since(String),
     /// It was made before this time.
     Until(Timestamp),
+    /// It is in a store of somebody else, or not.
+    ReadOnly(bool),
 }
 
 /// The images, one entry a name, the youngest first.
@@ -95,6 +97,14 @@ pub fn find(store: &Store, name: &str) -> Result<ImageRecord, Error> {
     stored::find(store, name)
 }
 
+/// The labels of the image with this id; none if it is gone.
+pub fn labels(store: &Store, id: &Digest) -> Result<BTreeMap<String, String>, Error> {
+    match labels_of(store, id) {
+        Err(e) if stored::is_gone(&e) => Ok(BTreeMap::new()),
+        labels => labels,
+    }
+}
+
 /// When it was made, if it says so.
 pub(super) fn made(created: Option<&str>) -> Option<Timestamp> {
     created?.parse().ok()
@@ -123,6 +133,7 @@ impl<'a> Test<'a> {
         // Of unknown age: neither before nor after anything.
         let ages = made(image.created.as_deref()).zip(self.time);
         Ok(match self.filter {
+            Filter::ReadOnly(wanted) => image.read_only == *wanted,
             Filter::Dangling(wanted) => name.is_none() == *wanted,
             Filter::Reference(pattern) => name.is_some_and(|n| pattern.fits(n)),
             Filter::Label(label) => label.holds(&labels_of(store, &image.id)?),

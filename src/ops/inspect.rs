@@ -1,14 +1,29 @@
-//! `inspect`: all that is known about an image, in docker's shape, and its manifest as it is; of the store, of a
-//! registry and of the other places of [`Place`]. docker-image-inspect(1), skopeo-inspect(1).
+//! `inspect`: all that is known about a container or an image, in docker's and podman's shape, and the manifest of
+//! an image as it is; of the store, of a registry and of the other places of [`Place`]. podman-inspect(1),
+//! skopeo-inspect(1).
+
+mod container;
 
 use serde_json::{Value, json};
 
 use super::copy::{Place, source};
 use super::intake;
 use super::progress::Progress;
-use super::{Access, Error, IntakeError, list, stored};
+use super::{Access, Error, IntakeError, list, ps, stored};
 use crate::oci::{Digest, MANIFEST_MAX, Platform, Reference};
-use crate::store::{ImageRecord, Store};
+use crate::store::{self, ImageRecord, Store};
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// The container of this name, else the image.
+    #[default]
+    Any,
+    /// A container.
+    Container,
+    /// An image.
+    Image,
+}
 
 /// Where to look, and for what.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +32,10 @@ pub struct Options {
     pub access: Access,
     /// Which image of an index; `None`: this machine's.
     pub platform: Option<Platform>,
+    /// What may be called so.
+    pub kind: Kind,
+    /// Count what a container has written, which takes a while.
+    pub size: bool,
 }
 
 /// A place; an image of the store that is called like one comes first (`dir:1` is both).
@@ -29,8 +48,42 @@ fn place(store: &Store, name: &str) -> Result<Place, Error> {
     name.parse()
 }
 
-/// The image called `name` (a name or an id of the store, or a [`Place`]) as a JSON object.
+/// The container or the image called `name` (a name or an id of the store, or a [`Place`]) as a JSON object.
 pub fn inspect(
+    store: &Store,
+    name: &str,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Value, Error> {
+    if options.kind != Kind::Image {
+        match store.containers().find(name) {
+            Ok(entry) => {
+                let found = container::container(store, entry, options.size)?;
+                return found.ok_or_else(|| store::Error::NoSuchContainer(name.to_owned()).into());
+            }
+            Err(store::Error::NoSuchContainer(_)) if options.kind == Kind::Any => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    match image(store, name, options, progress) {
+        Err(Error::Store(store::Error::NoSuchImage { .. })) if options.kind == Kind::Any => {
+            Err(Error::NoSuchObject(name.to_owned()))
+        }
+        other => other,
+    }
+}
+
+/// The name of the youngest container.
+pub fn latest(store: &Store) -> Result<String, Error> {
+    let wanted = ps::Wanted {
+        last: Some(1),
+        ..ps::Wanted::default()
+    };
+    let youngest = ps::ps(store, &wanted)?.pop();
+    youngest.map(|c| c.id).ok_or(Error::NoContainers)
+}
+
+fn image(
     store: &Store,
     name: &str,
     options: &Options,
@@ -123,6 +176,8 @@ fn local(store: &Store, image: &ImageRecord) -> Result<Value, Error> {
     digests.dedup();
     let mut value = described(&config, &image.id, image.repo_digest(), tags, digests);
     value["Size"] = json!(image.size());
+    value["VirtualSize"] = json!(image.size());
+    value["GraphDriver"] = json!({ "Name": "overlay", "Data": {} });
     let layers: Vec<String> = image.diff_ids().map(ToString::to_string).collect();
     value["RootFS"] = json!({ "Type": "layers", "Layers": layers });
     Ok(value)
@@ -192,6 +247,10 @@ fn described(
         "Comment": last_comment(config),
         "Created": config.get("created").cloned().unwrap_or(Value::Null),
         "Author": text("author"),
+        "DockerVersion": "",
+        "Version": "",
+        "User": inner.get("User").and_then(Value::as_str).unwrap_or_default(),
+        "Annotations": {},
         "Config": inner,
         "Labels": labels,
         "Architecture": text("architecture"),

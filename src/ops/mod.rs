@@ -8,21 +8,29 @@ pub mod artifact;
 pub mod check;
 pub mod commit;
 pub mod copy;
+pub mod create;
+pub mod defaults;
+pub mod detached;
 pub mod diff;
 pub mod doctor;
 mod error;
+pub mod events;
+pub mod exec;
 pub mod export;
 mod filters;
 pub mod find;
 pub mod history;
 pub mod images;
 pub mod import;
+pub mod info;
 pub mod inspect;
 mod intake;
 mod jobs;
 pub mod list;
+pub mod live;
 pub mod load;
 pub mod login;
+pub mod logs;
 mod made;
 pub mod oci;
 mod outgoing;
@@ -39,12 +47,16 @@ pub mod share;
 mod short;
 pub mod sign;
 mod signatures;
-mod state;
+pub mod start;
+pub mod state;
+pub mod stop;
 mod stored;
 pub mod tag;
+pub mod top;
 pub mod tree;
 pub mod usage;
 pub mod verify;
+pub mod volume;
 mod written;
 
 use std::path::{Path, PathBuf};
@@ -57,12 +69,19 @@ pub use crate::config::auth::{Kept, Login};
 pub use crate::store::{Keep, Store};
 
 pub(crate) use crate::runtime::{INIT_NAME, init_main};
+pub(crate) use detached::{NAME as MONITOR_NAME, main as monitor_main};
 
 use crate::config::{Env, data_root};
 use crate::store::Additional;
 
 /// Annotation of a container's configuration: its labels, a JSON object.
 const LABELS_ANNOTATION: &str = "io.coracle.labels";
+
+/// Annotation of a container's configuration: what asks its program to end (image-spec, annotations).
+const STOP_SIGNAL_ANNOTATION: &str = "org.opencontainers.image.stopSignal";
+
+/// Annotation of a container's configuration: the pid of the process that watches it, as long as that lives.
+const MONITOR_ANNOTATION: &str = "io.coracle.monitor";
 
 /// Open the user's store, or the one at `root`, with others to read from.
 pub fn open_store(root: Option<&Path>, additional: &[PathBuf]) -> Result<Store, Error> {

@@ -4,17 +4,28 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use super::state::Ended;
+use super::state::{self, Status};
 use super::{Error, LABELS_ANNOTATION};
-use crate::store::{ContainerEntry, IMAGE_ANNOTATION, ImageRecord, Store};
+use crate::store::{
+    ContainerEntry, IMAGE_ANNOTATION, ImageRecord, MOUNTS_ANNOTATION, MountKind, Mounted, Store,
+};
 
 /// What a container is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It is being set up.
+    /// It was made and has never run, or is being set up.
     Created,
     /// Somebody holds its lock and has recorded no end.
     Running,
+    /// Its processes are stopped.
+    Paused,
+    /// Its monitor will start it again.
+    Restarting {
+        /// How it ended the last time.
+        code: u8,
+        /// When, RFC 3339.
+        at: Option<String>,
+    },
     /// It has ended.
     Exited {
         /// `None` when coracle was killed and could not record it.
@@ -30,8 +41,15 @@ impl State {
         match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting { .. } => "restarting",
             Self::Exited { .. } => "exited",
         }
+    }
+
+    /// Whether it is among those that are listed without being asked for.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting { .. })
     }
 }
 
@@ -50,10 +68,18 @@ pub struct Container {
     pub created: Option<String>,
     /// What it is doing.
     pub state: State,
+    /// What its monitor has recorded.
+    pub record: state::State,
+    /// It is of another machine that shares the store, where alone something can be done to it.
+    pub elsewhere: bool,
     /// The image's and the user's.
     pub labels: BTreeMap<String, String>,
     /// `host` or `none`.
     pub network: &'static str,
+    /// What its user had mounted.
+    pub mounts: Vec<Mounted>,
+    /// It goes when it ends.
+    pub auto_remove: bool,
 }
 
 /// The part of the runtime configuration that is shown.
@@ -116,17 +142,30 @@ pub enum Filter {
     Ancestor(String),
     /// It has ended with this code.
     Exited(u8),
+    /// It has not this label, or not with this value.
+    NotLabel(String, Option<String>),
+    /// It was made before this container.
+    Before(String),
+    /// It was made after this container.
+    Since(String),
+    /// It was made before this time.
+    Until(Timestamp),
+    /// It sees this network: `host` or `none`.
+    Network(String),
+    /// This volume or directory is mounted in it: by its name, or by its path on the host or inside.
+    Volume(String),
 }
 
 /// The containers, the youngest first: those that run, or others if they are wanted.
 pub fn ps(store: &Store, wanted: &Wanted) -> Result<Vec<Container>, Error> {
     let asks_for_others = |f: &Filter| matches!(f, Filter::Status(_) | Filter::Exited(_));
     let all = wanted.all || wanted.last.is_some() || wanted.filters.iter().any(asks_for_others);
-    let filters: Vec<Resolved> = wanted.filters.iter().map(|f| resolve(store, f)).collect();
+    let filters = wanted.filters.iter().map(|f| resolve(store, f));
+    let filters: Vec<Resolved> = filters.collect::<Result<_, _>>()?;
     let mut list = Vec::new();
     for entry in store.containers().list()? {
         if let Some(container) = container(store, entry)?
-            && (all || container.state == State::Running)
+            && (all || container.state.is_live())
             && passes(&container, &filters)
         {
             list.push(container);
@@ -144,31 +183,57 @@ pub fn find(store: &Store, name: &str) -> Result<String, Error> {
     Ok(store.containers().find(name)?.id)
 }
 
-/// A filter with the image that it names, if the store has it.
-type Resolved<'a> = (&'a Filter, Option<ImageRecord>);
-
-fn resolve<'a>(store: &Store, filter: &'a Filter) -> Resolved<'a> {
-    let image = match filter {
-        // A container may outlive its image: what was recorded with it is looked at in any case.
-        Filter::Ancestor(name) => store.images().find(name).ok(),
-        _ => None,
-    };
-    (filter, image)
+/// A filter with what it names: the image if the store has it, the time.
+struct Resolved<'a> {
+    filter: &'a Filter,
+    image: Option<ImageRecord>,
+    time: Option<Timestamp>,
 }
 
-fn passes(c: &Container, filters: &[Resolved<'_>]) -> bool {
-    let is_label = |f: &Filter| matches!(f, Filter::Label(..));
-    filters.iter().all(|(filter, image)| {
-        let same_kind =
-            |(f, _): &&Resolved<'_>| std::mem::discriminant(*f) == std::mem::discriminant(*filter);
-        holds(c, filter, image.as_ref())
-            || !is_label(filter)
-                && (filters.iter().filter(same_kind)).any(|(f, i)| holds(c, f, i.as_ref()))
+fn resolve<'a>(store: &Store, filter: &'a Filter) -> Result<Resolved<'a>, Error> {
+    let (mut image, mut time) = (None, None);
+    match filter {
+        // A container may outlive its image: what was recorded with it is looked at in any case.
+        Filter::Ancestor(name) => image = store.images().find(name).ok(),
+        Filter::Until(until) => time = Some(*until),
+        Filter::Before(name) | Filter::Since(name) => {
+            let entry = store.containers().find(name)?;
+            let created = store.containers().created(&entry);
+            time = created.and_then(|t| Timestamp::try_from(t).ok());
+        }
+        _ => {}
+    }
+    Ok(Resolved {
+        filter,
+        image,
+        time,
     })
 }
 
-fn holds(c: &Container, filter: &Filter, named: Option<&ImageRecord>) -> bool {
-    match filter {
+fn passes(c: &Container, filters: &[Resolved<'_>]) -> bool {
+    // Of these, all must be true.
+    let alone = |f: &Filter| {
+        use Filter::{Before, Label, NotLabel, Since, Until};
+        matches!(
+            f,
+            Label(..) | NotLabel(..) | Before(_) | Since(_) | Until(_)
+        )
+    };
+    filters.iter().all(|r| {
+        let kind = std::mem::discriminant(r.filter);
+        let same_kind = |o: &&Resolved<'_>| std::mem::discriminant(o.filter) == kind;
+        holds(c, r) || !alone(r.filter) && filters.iter().filter(same_kind).any(|o| holds(c, o))
+    })
+}
+
+fn holds(c: &Container, resolved: &Resolved<'_>) -> bool {
+    let labelled = |key: &str, value: &Option<String>| {
+        let have = c.labels.get(key);
+        have.is_some_and(|have| value.as_ref().is_none_or(|v| v == have))
+    };
+    let made = || c.created.as_ref()?.parse::<Timestamp>().ok();
+    let ages = || made().zip(resolved.time);
+    match resolved.filter {
         Filter::Id(start) => c.id.starts_with(start.as_str()),
         Filter::Name {
             text,
@@ -183,9 +248,18 @@ fn holds(c: &Container, filter: &Filter, named: Option<&ImageRecord>) -> bool {
                 (false, true) => name.ends_with(text.as_str()),
                 (false, false) => name.contains(text.as_str()),
             }),
-        Filter::Label(key, value) => {
-            let have = c.labels.get(key);
-            have.is_some_and(|have| value.as_ref().is_none_or(|v| v == have))
+        Filter::Label(key, value) => labelled(key, value),
+        Filter::NotLabel(key, value) => !labelled(key, value),
+        Filter::Before(_) | Filter::Until(_) => ages().is_some_and(|(made, t)| made < t),
+        Filter::Since(_) => ages().is_some_and(|(made, t)| made > t),
+        Filter::Network(name) => c.network == name,
+        Filter::Volume(path) => {
+            let path = path.trim_end_matches('/');
+            c.mounts.iter().any(|m| {
+                let paths = [&m.source, &m.target];
+                m.kind == MountKind::Volume && m.name == path
+                    || paths.iter().any(|p| p.as_os_str() == path)
+            })
         }
         Filter::Status(name) => c.state.name() == name,
         Filter::Exited(code) => {
@@ -199,7 +273,7 @@ fn holds(c: &Container, filter: &Filter, named: Option<&ImageRecord>) -> bool {
                         && (image.id.hex().starts_with(name.as_str())
                             || image.id.to_string() == *name)
             };
-            named.map_or_else(recorded, |named| {
+            resolved.image.as_ref().map_or_else(recorded, |named| {
                 let mut layers = image.diff_ids();
                 let all = named.diff_ids().all(|id| layers.next() == Some(id));
                 image.id == named.id || all && named.diff_ids().len() > 0
@@ -209,7 +283,7 @@ fn holds(c: &Container, filter: &Filter, named: Option<&ImageRecord>) -> bool {
 }
 
 /// `None` for what is garbage already, or vanishes while we look.
-fn container(store: &Store, entry: ContainerEntry) -> Result<Option<Container>, Error> {
+pub(super) fn container(store: &Store, entry: ContainerEntry) -> Result<Option<Container>, Error> {
     let containers = store.containers();
     // First of all: one that ends meanwhile has recorded that before it lets go of its lock.
     let live = containers.is_locked(&entry)?;
@@ -221,22 +295,22 @@ fn container(store: &Store, entry: ContainerEntry) -> Result<Option<Container>, 
             command: Vec::new(),
             created: None,
             state: State::Created,
+            record: state::State::default(),
+            elsewhere: false,
             labels: BTreeMap::new(),
             network: "",
+            mounts: Vec::new(),
+            auto_remove: entry.ephemeral,
         }));
     };
-    let state = match containers.state::<Ended>(&entry)? {
-        Some(ended) => State::Exited {
-            code: Some(ended.exit_code),
-            at: Some(ended.finished_at),
-        },
-        None if live => State::Running,
-        None if entry.ephemeral => return Ok(None),
-        None => State::Exited {
-            code: None,
-            at: None,
-        },
-    };
+    let record = state::State::read(store, &entry)?;
+    if record.is_none() && !live && entry.ephemeral {
+        return Ok(None);
+    }
+    let elsewhere =
+        !live && (record.as_ref()).is_some_and(|r| r.is_live() && r.is_elsewhere(store));
+    let state = seen(record.as_ref(), live || elsewhere);
+    let record = record.unwrap_or_default();
     let created = containers.created(&entry);
     let own_network = |n: &Namespace| n.kind == "network";
     // An annotation that is not of our making is not shown; `rmi` and gc tell about a damaged one.
@@ -253,10 +327,51 @@ fn container(store: &Store, entry: ContainerEntry) -> Result<Option<Container>, 
             .and_then(|t| Timestamp::try_from(t).ok())
             .map(|t| t.to_string()),
         state,
+        record,
+        elsewhere,
         network: if config.linux.namespaces.iter().any(own_network) {
             "none"
         } else {
             "host"
         },
+        mounts: annotation(MOUNTS_ANNOTATION)
+            .and_then(|json| serde_json::from_str(json).ok())
+            .unwrap_or_default(),
+        auto_remove: entry.ephemeral,
     }))
+}
+
+/// What a record says, and what is left of that when nobody holds the container's lock.
+fn seen(record: Option<&state::State>, live: bool) -> State {
+    let Some(r) = record else {
+        return match live {
+            true => State::Running,
+            false => State::Exited {
+                code: None,
+                at: None,
+            },
+        };
+    };
+    match (r.status, live) {
+        (Status::Created, _) => State::Created,
+        (Status::Exited, _) => State::Exited {
+            code: r.exit_code,
+            at: r.finished_at.clone(),
+        },
+        (Status::Running, true) => State::Running,
+        (Status::Paused, true) => State::Paused,
+        (Status::Restarting, true) => State::Restarting {
+            code: r.exit_code.unwrap_or_default(),
+            at: r.finished_at.clone(),
+        },
+        // Its monitor was killed between two lives, of which the last one's end is known.
+        (Status::Restarting, false) => State::Exited {
+            code: r.exit_code,
+            at: r.finished_at.clone(),
+        },
+        (Status::Running | Status::Paused, false) => State::Exited {
+            code: None,
+            at: None,
+        },
+    }
 }

@@ -1,7 +1,11 @@
 //! `rm`: remove containers that have ended. docker-rm(1).
 
-use super::Error;
-use crate::store::{self, Store};
+use rustix::process::Signal;
+
+use super::state::State;
+use super::stop::{self, Stop};
+use super::{Error, volume};
+use crate::store::{self, Store, volumes_of};
 
 /// Why a container stays.
 #[derive(Debug, thiserror::Error)]
@@ -9,17 +13,34 @@ pub enum RemoveContainerError {
     /// It runs, and nobody may pull its files from under it.
     #[error("container {0} is running")]
     Running(String),
+    /// It runs on another machine, which alone can end it.
+    #[error("container {0} is running on {1}")]
+    Elsewhere(String, String),
 }
 
 impl RemoveContainerError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        let Self::Running(_) = self;
-        Some(
-            "end its program, or the `coracle run` that waits for it, first; this version has no `kill`, so --force cannot do that"
-                .to_owned(),
-        )
+        Some(match self {
+            Self::Running(name) => {
+                format!("coracle stop {name} first, or coracle rm --force {name}")
+            }
+            Self::Elsewhere(_, host) => {
+                format!("remove it there; if {host} is no more, --force removes it here")
+            }
+        })
     }
+}
+
+/// How to remove.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// End it first if it runs.
+    pub force: bool,
+    /// Seconds until SIGKILL then, in place of none.
+    pub timeout: Option<i64>,
+    /// Also its anonymous volumes, but for those that another container has.
+    pub volumes: bool,
 }
 
 /// What became of it.
@@ -31,26 +52,52 @@ pub struct Removed {
 }
 
 /// Remove the container of this name, or whose id starts like this.
-pub fn remove(store: &Store, name: &str) -> Result<Removed, Error> {
+pub fn remove(store: &Store, name: &str, how: &How) -> Result<Removed, Error> {
     let containers = store.containers();
     let entry = containers.find(name)?;
     let image = containers.image(&entry)?;
-    containers.remove(&entry).map_err(|e| match e {
-        store::Error::ContainerBusy(_) => RemoveContainerError::Running(name.to_owned()).into(),
-        e => Error::from(e),
-    })?;
+    if let Some(state) = State::read(store, &entry)?
+        && state.is_live()
+        && state.is_elsewhere(store)
+        && !how.force
+    {
+        return Err(RemoveContainerError::Elsewhere(name.to_owned(), state.host).into());
+    }
+    if how.force {
+        let stop = Stop {
+            timeout: Some(how.timeout.unwrap_or(0)),
+            signal: how.timeout.is_none().then_some(Signal::KILL),
+        };
+        stop::stop_entry(store, &entry, &stop)?;
+    }
     let gone = |id: &crate::oci::Digest| store.images().find(&id.to_string()).is_err();
+    let removed = containers.lock_ended(&entry).and_then(|dir| {
+        if how.volumes {
+            // While it is there: whoever is killed in between leaves one that names them.
+            volume::remove_unused(store, &volumes_of(containers.mounts(&entry)?), &entry.id)?;
+        }
+        dir.remove()
+    });
+    match removed {
+        Ok(()) => {}
+        // It was one that removes itself.
+        Err(store::Error::NoSuchContainer(_)) if how.force => {}
+        Err(store::Error::ContainerBusy(_)) => {
+            return Err(RemoveContainerError::Running(name.to_owned()).into());
+        }
+        Err(e) => return Err(e.into()),
+    }
     Ok(Removed {
         orphans: image.is_some_and(|i| gone(&i.id)),
     })
 }
 
-/// The ids of all containers but those that remove themselves.
-pub fn all(store: &Store) -> Result<Vec<String>, Error> {
+/// The ids of all containers; of those that remove themselves only if they shall be ended.
+pub fn all(store: &Store, how: &How) -> Result<Vec<String>, Error> {
     let list = store.containers().list()?;
     Ok(list
         .into_iter()
-        .filter(|e| !e.ephemeral)
+        .filter(|e| how.force || !e.ephemeral)
         .map(|e| e.id)
         .collect())
 }

@@ -8,7 +8,8 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Error;
 use super::images::made;
-use super::ps::{self, Container, State};
+use super::ps::{self, Container};
+use super::volume::{self, Volume};
 use crate::oci::{Digest, Reference};
 use crate::store::{Collected, ImageRecord, Store};
 use crate::sys::{fork, userns};
@@ -25,8 +26,19 @@ pub struct Usage {
     pub image_reclaimable: u64,
     /// The containers, the youngest first.
     pub containers: Vec<ContainerUsage>,
+    /// The volumes, in the order of their names.
+    pub volumes: Vec<VolumeUsage>,
     /// What nothing refers to.
     pub leftovers: Collected,
+}
+
+/// One volume.
+#[derive(Clone, Debug)]
+pub struct VolumeUsage {
+    /// What `volume ls` says of it.
+    pub volume: Volume,
+    /// Bytes of its files.
+    pub size: u64,
 }
 
 /// One image.
@@ -56,7 +68,7 @@ pub struct ContainerUsage {
 impl ContainerUsage {
     /// Whether its files could be had back.
     pub fn is_reclaimable(&self) -> bool {
-        self.container.state != State::Running
+        !self.container.state.is_live()
     }
 }
 
@@ -112,6 +124,13 @@ pub fn usage(store: &Store) -> Result<Usage, Error> {
             .zip(sizes)
             .map(|(container, size)| ContainerUsage { container, size })
             .collect(),
+        volumes: volume::list(store, &[])?
+            .into_iter()
+            .map(|volume| VolumeUsage {
+                size: volume::size(store, &volume.record.name),
+                volume,
+            })
+            .collect(),
         leftovers: store.garbage()?,
     })
 }
@@ -135,7 +154,7 @@ fn parts(store: &Store, image: &ImageRecord) -> HashMap<Digest, u64> {
 
 /// Bytes that each container wrote. As root of a user namespace if that can be had, since its directories may
 /// shut out their owner; 0 for one that is gone.
-pub(super) fn sizes(store: &Store, containers: &[Container]) -> Vec<u64> {
+pub fn sizes(store: &Store, containers: &[Container]) -> Vec<u64> {
     if containers.is_empty() {
         return Vec::new();
     }

@@ -14,12 +14,13 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use flatten::{Error as FlattenError, flatten};
+pub use flatten::{Error as FlattenError, flatten, flatten_below};
 pub use implied::{Restated, Xattr, restated};
+pub use overlay::options as overlay_options;
 pub use view::{Error as ViewError, LayeredView};
 
 /// How layers become one tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Driver {
     /// The kernel's overlay with `userxattr`, Linux 5.11.
     Overlay,

@@ -4,7 +4,9 @@
 pub(super) mod sysctl;
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use oci_spec::runtime::{
     LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType, Mount as SpecMount, PosixRlimitType, Spec,
@@ -55,6 +57,17 @@ pub enum Stdin {
     Inherit,
 }
 
+/// The program's ends of its streams, in place of the caller's. Input that is not given is nothing.
+#[derive(Debug)]
+pub struct Streams {
+    /// What it reads.
+    pub input: Option<OwnedFd>,
+    /// Where it writes.
+    pub output: OwnedFd,
+    /// Where it complains.
+    pub errors: OwnedFd,
+}
+
 /// Size of a terminal in characters, rows before columns as in tty_ioctl(4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowSize {
@@ -102,6 +115,8 @@ pub struct Options {
     pub seccomp: Seccomp,
     /// Standard input without a terminal.
     pub stdin: Stdin,
+    /// Streams of its own, without a terminal.
+    pub streams: Option<Rc<Streams>>,
     /// Run the program as a child of a small init that reaps and forwards signals.
     pub init: bool,
     /// End the container when the caller dies.
@@ -308,6 +323,7 @@ impl Plan {
                     .unwrap_or(false)
                     .then_some(options.window),
                 stdin: options.stdin,
+                streams: options.streams,
                 uid: user.uid(),
                 identity: match &options.identity {
                     Identity::Emulated(_, setup) => Some(Box::new(setup.first.clone())),
@@ -320,7 +336,7 @@ impl Plan {
                     .rlimits()
                     .iter()
                     .flatten()
-                    .map(|r| (rlimit_number(r.typ()), r.soft(), r.hard()))
+                    .map(|r| (resource(r.typ()), r.soft(), r.hard()))
                     .collect(),
                 umask: user.umask().unwrap_or(0o022),
                 oom_score_adj: process.oom_score_adj(),
@@ -431,7 +447,8 @@ fn devices(list: Option<&[oci_spec::runtime::LinuxDevice]>) -> Result<Vec<Device
         .collect()
 }
 
-fn rlimit_number(t: PosixRlimitType) -> u32 {
+/// The number of a limit for setrlimit(2).
+pub fn resource(t: PosixRlimitType) -> u32 {
     let n = match t {
         PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
         PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,

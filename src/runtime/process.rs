@@ -3,9 +3,10 @@
 
 use std::ffi::CString;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::caps::Caps;
-use super::plan::{Stdin, WindowSize};
+use super::plan::{Stdin, Streams, WindowSize};
 use super::seccomp::Filter;
 use crate::emulate::creds::Cred;
 use crate::sys::exec::OwnExecutable;
@@ -69,6 +70,8 @@ pub struct Process {
     pub terminal: Option<WindowSize>,
     /// Standard input without one.
     pub stdin: Stdin,
+    /// Streams of its own, without one.
+    pub streams: Option<Rc<Streams>>,
     /// Who the program sees itself as.
     pub uid: u32,
     /// The same and more, where users are emulated.

@@ -25,8 +25,14 @@ use super::{Error, ImageRecord, Store, remove_tree, spare};
 pub(super) const CONFIG: &str = "config.json";
 /// What its files have that the upper directory cannot hold.
 pub const OWNERS: &str = "owners";
-/// How the container ended.
+/// What the container is doing, or how it ended.
 const STATE: &str = "state.json";
+/// The same while it is being written.
+const STATE_DRAFT: &str = ".state.json";
+/// What it was asked for, so that it can be started again.
+const OPTIONS: &str = "options.json";
+/// What its program said.
+const LOG: &str = "log";
 /// Annotation of the configuration that holds the [`ImageRecord`], as JSON: it pins the image's layers
 /// and blobs. One file for both, since making files is a good part of the cost of a start.
 pub const IMAGE_ANNOTATION: &str = "io.coracle.image";
@@ -69,6 +75,11 @@ impl ContainerEntry {
     /// Its sidecar ([`crate::owners`]), which need not exist.
     pub fn owners(&self) -> PathBuf {
         self.path.join(OWNERS)
+    }
+
+    /// The log of its program, which need not exist.
+    pub fn log(&self) -> PathBuf {
+        self.path.join(LOG)
     }
 }
 
@@ -263,14 +274,48 @@ impl Containers<'_> {
         if !lock::still_named(&fd, &entry.path) {
             return Err(gone());
         }
-        Ok(Some(ContainerDir {
+        Ok(Some(self.adopt(entry, fd)))
+    }
+
+    /// The container whose lock came to us with this descriptor, from a process that had it.
+    pub fn adopt(&self, entry: &ContainerEntry, fd: OwnedFd) -> ContainerDir {
+        ContainerDir {
             store: self.store.clone(),
             id: entry.id.clone(),
             name: entry.name.clone(),
             path: entry.path.clone(),
             fd,
             reused: false,
-        }))
+        }
+    }
+
+    /// Open a container's directory, without a lock.
+    pub fn open(&self, entry: &ContainerEntry) -> Result<OwnedFd, Error> {
+        open_entry(entry)?.ok_or_else(|| Error::NoSuchContainer(entry.id.clone()))
+    }
+
+    /// Give a container another name.
+    pub fn rename(&self, entry: &ContainerEntry, name: &str) -> Result<(), Error> {
+        if !is_name(name) {
+            return Err(Error::BadContainerName(name.to_owned()));
+        }
+        if entry.name.as_deref() == Some(name) {
+            return Ok(());
+        }
+        // It has two names for a moment, and never none.
+        self.claim(name, &entry.id)?;
+        self.release(&entry.id, Some(name))
+    }
+
+    /// Take all names of a container away but this.
+    fn release(&self, id: &str, but: Option<&str>) -> Result<(), Error> {
+        let _names = self.lock_names()?;
+        for name in atomic::names(&self.names_dir())? {
+            if Some(name.as_str()) != but && self.owner(&name)?.as_deref() == Some(id) {
+                atomic::unlink(&self.names_dir().join(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Does some process hold the container's lock? Only for display: it may change at once. Any
@@ -296,6 +341,11 @@ impl Containers<'_> {
         }
     }
 
+    /// What the container was asked for; `None` of one that nobody can start again.
+    pub fn options<T: DeserializeOwned>(&self, entry: &ContainerEntry) -> Result<Option<T>, Error> {
+        whole(atomic::read_json(&entry.path.join(OPTIONS)))
+    }
+
     /// When the configuration was written, which is when the container was made; `None` while it has
     /// none.
     pub fn created(&self, entry: &ContainerEntry) -> Option<SystemTime> {
@@ -308,16 +358,24 @@ impl Containers<'_> {
         whole(atomic::read_json(&entry.path.join(STATE)))
     }
 
-    /// The image that a container was made from; `None` when it was made from none.
-    pub fn image(&self, entry: &ContainerEntry) -> Result<Option<ImageRecord>, Error> {
+    /// What the container's configuration has in an annotation.
+    pub(super) fn annotation(
+        &self,
+        entry: &ContainerEntry,
+        name: &str,
+    ) -> Result<Option<String>, Error> {
         #[derive(serde::Deserialize)]
         struct Config {
             #[serde(default)]
             annotations: std::collections::HashMap<String, String>,
         }
         let config: Option<Config> = self.config(entry)?;
-        let record = config.and_then(|mut c| c.annotations.remove(IMAGE_ANNOTATION));
-        record
+        Ok(config.and_then(|mut c| c.annotations.remove(name)))
+    }
+
+    /// The image that a container was made from; `None` when it was made from none.
+    pub fn image(&self, entry: &ContainerEntry) -> Result<Option<ImageRecord>, Error> {
+        self.annotation(entry, IMAGE_ANNOTATION)?
             .map(|json| {
                 serde_json::from_str(&json).map_err(|source| Error::Record {
                     path: entry.path.join(CONFIG),
@@ -329,10 +387,15 @@ impl Containers<'_> {
 
     /// Remove a container that does not live.
     pub fn remove(&self, entry: &ContainerEntry) -> Result<(), Error> {
+        self.lock_ended(entry)?.remove()
+    }
+
+    /// Lock a container that does not live.
+    pub fn lock_ended(&self, entry: &ContainerEntry) -> Result<ContainerDir, Error> {
         let until = Instant::now() + GLANCE;
         loop {
             match self.try_lock(entry)? {
-                Some(dir) => return dir.remove(),
+                Some(dir) => return Ok(dir),
                 None if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
                 None => return Err(Error::ContainerBusy(entry.id.clone())),
             }
@@ -383,10 +446,22 @@ impl ContainerDir {
         self.path.join(WORK)
     }
 
-    /// Record how the container ended.
+    /// Record what the container is doing. Readers see the old record or the new one; a power cut may leave none.
     pub fn write_state(&self, json: &[u8]) -> Result<(), Error> {
-        let path = self.path.join(STATE);
+        let (draft, path) = (self.path.join(STATE_DRAFT), self.path.join(STATE));
+        std::fs::write(&draft, json).map_err(io("write", &draft))?;
+        std::fs::rename(&draft, &path).map_err(io("write", &path))
+    }
+
+    /// Keep what the container was asked for.
+    pub fn write_options(&self, json: &[u8]) -> Result<(), Error> {
+        let path = self.path.join(OPTIONS);
         std::fs::write(&path, json).map_err(io("write", &path))
+    }
+
+    /// The log of its program, which need not exist.
+    pub fn log(&self) -> PathBuf {
+        self.path.join(LOG)
     }
 
     /// Remove the container. One that others may list goes at once, then the slow part; an ephemeral
@@ -420,11 +495,14 @@ impl ContainerDir {
             return Ok(());
         };
         let containers = self.store.containers();
-        let _names = containers.lock_names()?;
         if containers.owner(name)?.as_deref() == Some(&self.id) {
-            atomic::unlink(&containers.names_dir().join(name))?;
+            let _names = containers.lock_names()?;
+            if containers.owner(name)?.as_deref() == Some(&self.id) {
+                return atomic::unlink(&containers.names_dir().join(name));
+            }
         }
-        Ok(())
+        // Somebody has given it another.
+        containers.release(&self.id, None)
     }
 }
 

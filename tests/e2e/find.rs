@@ -173,7 +173,7 @@ fn search_by_an_interface_of_version_1(e: &Env) -> Done {
         "search --filter is-official=false --format json HOST/web",
     )
     .code_is(0)
-    .out_has("\"Description\":\"short\"")
+    .out_has("\"Description\": \"short\"")
     .out_lacks("web/one");
     Ok(())
 }

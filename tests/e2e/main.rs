@@ -36,6 +36,7 @@ mod chunked;
 mod commit;
 mod copy;
 mod crash;
+mod exec;
 mod exit_codes;
 mod find;
 mod hostile;
@@ -49,7 +50,9 @@ mod identity_sockets;
 mod images;
 mod inspect;
 mod leaks;
+mod lifecycle;
 mod login;
+mod logs;
 mod manifests;
 mod nested;
 mod oci_attacks;
@@ -57,6 +60,7 @@ mod oci_callers;
 mod oci_config;
 mod oci_life;
 mod oci_root;
+mod podman_habits;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
@@ -76,6 +80,8 @@ mod signatures;
 mod storage_drivers;
 mod stress;
 mod unpack_vs_umoci;
+mod volumes;
+mod volumes_care;
 
 use std::process::ExitCode;
 
@@ -95,6 +101,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
     ("crash", crash::TESTS, false),
+    ("exec", exec::TESTS, false),
     ("exit_codes", exit_codes::TESTS, true),
     ("find", find::TESTS, false),
     ("hostile", hostile::contents::TESTS, false),
@@ -121,7 +128,9 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("images", images::TESTS, false),
     ("inspect", inspect::TESTS, false),
     ("leaks", leaks::TESTS, false),
+    ("lifecycle", lifecycle::TESTS, false),
     ("login", login::TESTS, false),
+    ("logs", logs::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
     ("oci_attacks", oci_attacks::TESTS, false),
@@ -129,6 +138,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("oci_config", oci_config::TESTS, false),
     ("oci_life", oci_life::TESTS, false),
     ("oci_root", oci_root::TESTS, false),
+    ("podman_habits", podman_habits::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
@@ -148,6 +158,8 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("storage_drivers", storage_drivers::TESTS, false),
     ("stress", stress::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
+    ("volumes", volumes::TESTS, false),
+    ("volumes_care", volumes_care::TESTS, false),
 ];
 
 fn main() -> ExitCode {

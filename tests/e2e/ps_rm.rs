@@ -35,7 +35,7 @@ fn a_container_is_listed_while_it_runs_and_after(e: &Env) -> Done {
         running.starts_with(&format!("web running {image} none ")),
         "{running}"
     );
-    assert!(running.contains("a=b"), "{running}");
+    assert!(running.contains("a:b"), "{running}");
     own.cmd(["rm", "-f", "web"])
         .run()
         .code_is(2)

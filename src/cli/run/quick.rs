@@ -11,11 +11,13 @@ use super::super::run_values as values;
 use super::super::{App, Command, Global};
 use super::Args;
 
-/// Variables that stand for options, which clap reads.
-const VARIABLES: [&str; 3] = [
+/// Variables that stand for options, which clap reads, and for files of options.
+const VARIABLES: [&str; 5] = [
     "CORACLE_MAX_LAYER_SIZE",
     "CORACLE_KEEP_BLOBS",
     "CORACLE_ADDITIONAL_STORES",
+    "CONTAINERS_CONF",
+    "CONTAINERS_CONF_OVERRIDE",
 ];
 
 /// What clap would make of the arguments of the process, its own name among them; nothing if clap has to be asked.
@@ -87,6 +89,7 @@ impl Line {
             let letter = rest.chars().next()?;
             rest = &rest[letter.len_utf8()..];
             let name = match letter {
+                'd' => "detach",
                 'e' => "env",
                 'h' => "hostname",
                 'i' => "interactive",
@@ -114,6 +117,7 @@ impl Line {
     fn flag(&mut self, name: &str) -> bool {
         let a = &mut self.args;
         let flag = match name {
+            "detach" => &mut a.detach,
             "init" => &mut a.init,
             "interactive" => &mut a.interactive,
             "privileged" => &mut a.privileged,
@@ -142,6 +146,8 @@ impl Line {
             "annotation" => a.annotation.push(values::pair(v).ok()?),
             "cap-add" => a.cap_add.extend(capabilities(v)?),
             "cap-drop" => a.cap_drop.extend(capabilities(v)?),
+            "cidfile" => set(&mut a.cidfile, v.into())?,
+            "pidfile" => set(&mut a.pidfile, v.into())?,
             "device" => a.device.push(values::device(v).ok()?),
             "dns" => a.dns.push(v.parse().ok()?),
             "entrypoint" => set(&mut a.entrypoint, v.to_owned())?,
@@ -150,6 +156,7 @@ impl Line {
             "group-add" => a.group_add.push(values::group_add(v).ok()?),
             "hostname" => set(&mut a.hostname, values::hostname(v).ok()?)?,
             "identity" => set(&mut a.identity, values::identity(v).ok()?)?,
+            "image-volume" => set(&mut a.image_volume, values::image_volumes(v).ok()?)?,
             "ipc" => a.ipc = once(given, "ipc", values::namespace(v).ok()?)?,
             "label" => a.label.push(values::label(v).ok()?),
             "mount" => a.mount.push(values::mount(v).ok()?),
@@ -169,6 +176,7 @@ impl Line {
             "userns" => set(&mut a.userns, values::userns(v).ok()?)?,
             "uts" => a.uts = once(given, "uts", values::namespace(v).ok()?)?,
             "volume" => a.volume.push(values::volume(v).ok()?),
+            "volumes-from" => a.volumes_from.push(values::volumes_from(v).ok()?),
             "workdir" => set(&mut a.workdir, values::absolute(v).ok()?)?,
             _ => return None,
         }
@@ -204,14 +212,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cli::run_only;
+    use crate::cli::only;
 
     fn words(line: &[&str]) -> Vec<OsString> {
         ["coracle"].iter().chain(line).map(OsString::from).collect()
     }
 
     fn by_clap(line: &[&str]) -> Option<App> {
-        let mut matches = run_only().try_get_matches_from(words(line)).ok()?;
+        let mut matches = only::<Args>("run").try_get_matches_from(words(line)).ok()?;
         App::from_arg_matches_mut(&mut matches).ok()
     }
 
@@ -225,6 +233,8 @@ mod tests {
         ("--annotation", "a=b", "a"),
         ("--cap-add", "CAP_CHOWN,kill", "flying"),
         ("--cap-drop", "ALL", "a,,b"),
+        ("--cidfile", "/x", ""),
+        ("--pidfile", "/x", ""),
         ("--device", "/dev/null:/dev/n", "null"),
         ("--dns", "1.1.1.1", "x"),
         ("--entrypoint", "/bin/sh", ""),
@@ -235,6 +245,7 @@ mod tests {
         ("--hostname", "h", "a b"),
         ("-h", "h", "/"),
         ("--identity", "off", "of"),
+        ("--image-volume", "tmpfs", "x"),
         ("--ipc", "host", "x"),
         ("--label", "a=b", "="),
         ("-l", "a", ""),
@@ -258,10 +269,16 @@ mod tests {
         ("--uts", "host", "x"),
         ("--volume", "/:/b:ro", "a:b:c:d"),
         ("-v", "/:/b", ":"),
+        ("--volume", "data:/b:ro,U", "da/ta:/b"),
+        ("-v", "/b", "b"),
+        ("--volumes-from", "web:ro", "web:x"),
         ("--workdir", "/w", "w"),
         ("-w", "/w", ""),
     ];
     const FLAGS: &[&str] = &[
+        "--detach",
+        "-d",
+        "-dit",
         "--init",
         "--interactive",
         "-i",
@@ -312,19 +329,42 @@ mod tests {
     fn each_option_of_clap_is_known_or_rare() {
         let rare = [
             "additional-store",
+            "cgroup-manager",
+            "conmon",
+            "db-backend",
+            "debug",
+            "events-backend",
+            "log-level",
+            "remote",
+            "runroot",
+            "runtime",
+            "storage-opt",
+            "tmpdir",
+            "version",
             "arch",
             "authfile",
             "cert-dir",
+            "detach-keys",
+            "health-cmd",
+            "health-interval",
+            "health-retries",
+            "health-start-period",
+            "health-timeout",
             "help",
             "keep-blobs",
             "max-layer-size",
+            "no-healthcheck",
             "os",
             "platform",
+            "restart",
+            "sig-proxy",
             "signature-policy",
+            "stop-timeout",
+            "timeout",
             "tls-verify",
             "variant",
         ];
-        let app = run_only();
+        let app = only::<Args>("run");
         let run = app.get_subcommands().next().unwrap();
         let names = OPTIONS.iter().map(|(name, ..)| name).chain(FLAGS);
         let known: Vec<&str> = names

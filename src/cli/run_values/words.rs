@@ -89,10 +89,17 @@ pub(in crate::cli) fn pull(s: &str) -> Parsed<PullPolicy> {
 
 /// Where the storage driver is forced.
 pub(in crate::cli) fn driver(s: &str) -> Parsed<Driver> {
+    // podman's name for it.
+    let name = if s == "vfs" { Driver::Copy.name() } else { s };
     [Driver::Overlay, Driver::FuseOverlayfs, Driver::Copy]
         .into_iter()
-        .find(|d| d.name() == s)
+        .find(|d| d.name() == name)
         .ok_or_else(|| {
             format!("unknown storage driver {s:?}: want overlay, fuse-overlayfs or copy")
         })
+}
+/// `--detach-keys`
+pub(in crate::cli) fn keys(s: &str) -> Parsed<crate::ops::start::Keys> {
+    crate::ops::start::Keys::parse(s)
+        .ok_or_else(|| format!("{s:?}: want letters or ctrl-LETTER, with commas between"))
 }

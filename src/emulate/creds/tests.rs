@@ -307,3 +307,16 @@ fn file_capabilities_in_their_three_revisions() {
     );
     assert_eq!(FileCaps::parse(&[0; 20]), None);
 }
+
+#[test]
+fn credentials_travel() {
+    let all = Cred::first(7, 8, &[9, 3, 9], ALL, true);
+    assert_eq!(Cred::from_bytes(&all.to_bytes()), Some(all.clone()));
+    // Groups are looked up in order, whoever wrote them.
+    let json = String::from_utf8(all.to_bytes()).unwrap();
+    let shuffled = json.replace("[3,9,9]", "[9,3,9]");
+    assert_ne!(json, shuffled);
+    assert_eq!(Cred::from_bytes(shuffled.as_bytes()), Some(all));
+    assert_eq!(Cred::from_bytes(b"{}"), None);
+    assert_eq!(Cred::from_bytes(b"[1]"), None);
+}

@@ -128,7 +128,7 @@ pub fn inspect(
 ) -> Result<Vec<u8>, Error> {
     let options = inspect::Options {
         access: access.clone(),
-        platform: None,
+        ..inspect::Options::default()
     };
     match inspect::raw(store, name, &options, progress) {
         Err(Error::Store(store::Error::NoSuchImage { .. })) => {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::options::{IdentityChoice, Options, UserNamespace, Volume};
+use super::options::{IdentityChoice, Options, UserNamespace};
 use super::user::Ids;
 use crate::emulate::creds::Cred;
 use crate::emulate::{Mode, Setup};
@@ -28,6 +28,10 @@ pub(super) struct Place {
     pub user: Ids,
     pub groups: Vec<u32>,
     pub caps: Caps,
+    /// Where directories of the host are.
+    pub host: Vec<PathBuf>,
+    /// Where volumes are.
+    pub kept: Vec<(PathBuf, Layer)>,
 }
 
 /// For the runtime.
@@ -40,22 +44,23 @@ pub(super) fn identity(choice: IdentityChoice, o: &Options, place: Place) -> Ide
     };
     let Ids { uid, gid } = place.user;
     let caps = place.caps.bits().bits();
-    // no_new_privs of the kernel is on all the same: what set-id programs gain here is nothing there.
-    let no_new_privs = o.security.new_privileges == Some(false);
-    let volumes = o.volumes.iter().filter_map(|v| match v {
-        Volume::Bind { target, .. } => Some(target.clone()),
-        Volume::Tmpfs { .. } => None,
-    });
     let setup = Setup {
-        first: Cred::first(uid, gid, &place.groups, caps, no_new_privs),
+        first: Cred::first(uid, gid, &place.groups, caps, no_new_privileges(o)),
         caps,
         layers: place.layers,
         upper: place.upper,
-        volumes: volumes.collect::<Vec<PathBuf>>(),
+        volumes: place.host,
+        kept: place.kept,
         strict: mode == Mode::Strict,
         shared_pids: false,
     };
     Identity::Emulated(mode, Box::new(setup))
+}
+
+/// Whether set-id programs give nothing to emulated users either. no_new_privs of the kernel is on all the same: what
+/// they gain here is nothing there.
+pub(super) fn no_new_privileges(o: &Options) -> bool {
+    o.security.new_privileges == Some(false)
 }
 
 /// Whether a supervisor is not to be had here, as opposed to a mistake.

@@ -5,41 +5,45 @@
 
 mod driver;
 mod files;
+mod health;
 mod identity;
+mod launch;
 mod name;
 mod options;
-mod process;
+pub(super) mod process;
 mod spec;
-mod user;
+pub(super) mod user;
+mod volumes;
 
-use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
-use oci_spec::runtime::Spec;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
-    Device, EnvVar, IdentityChoice, Namespace, Network, Options, SeccompChoice, Security, Ulimit,
-    UserNamespace, Volume, What,
+    Device, EnvVar, HealthWish, IdentityChoice, ImageVolumes, Namespace, Network, Options,
+    SeccompChoice, Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
 };
 
+pub use crate::store::is_volume_name;
+
+pub use crate::monitor::{Keep, Restart};
+
+pub(super) use launch::{Stage, launch, write};
+
 use self::process::ImageDefaults;
-use self::spec::Facts;
-use self::user::Ids;
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
-use super::written::UNWATCHED_ANNOTATION;
-use super::{Error, LABELS_ANNOTATION, state, stored};
+use super::state::State;
+use super::{Error, stored, volume};
 use crate::host;
 use crate::monitor::{self, Ended, Signals};
 use crate::owners;
-use crate::rootfs::{self, Driver, Root};
-use crate::runtime::caps::Caps;
-use crate::runtime::seccomp::Seccomp;
-use crate::runtime::{self, Plan, Stdin, WindowSize};
-use crate::store::{self, ContainerDir, Guard, IMAGE_ANNOTATION, ImageRecord, Store};
-use crate::sys::exec::OwnExecutable;
+use crate::rootfs;
+use crate::runtime::{self, WindowSize};
+use crate::store::{self, ContainerDir, ContainerEntry, Guard, ImageRecord, Store};
 
 /// Annotations that nobody else may set.
 const RESERVED: &str = "io.coracle.";
@@ -48,7 +52,7 @@ const RESERVED: &str = "io.coracle.";
 const NAME_ATTEMPTS: u32 = 20;
 
 /// Layers and defaults of what is to run.
-struct Source {
+pub(super) struct Source {
     image: Option<ImageRecord>,
     defaults: ImageDefaults,
     /// Top first.
@@ -57,9 +61,105 @@ struct Source {
     owners: Vec<owners::Layer>,
 }
 
+/// A container whose directory is there, locked, and what it was made for.
+pub(super) struct Begun {
+    pub(super) container: ContainerDir,
+    pub(super) source: Source,
+    /// What is mounted by the user's wish: [`Options::volumes`] and what else the options say of volumes, each with
+    /// its name.
+    pub(super) volumes: Vec<Volume>,
+    /// The lock of the store, until the configuration pins the image.
+    pub(super) guard: Option<Guard>,
+}
+
+impl Begun {
+    /// Away with it: it does not start.
+    pub(super) fn undo(self, store: &Store) {
+        // The first failure is the one to tell.
+        let Self {
+            container,
+            volumes,
+            guard,
+            ..
+        } = self;
+        drop(guard);
+        let _ = discard(store, container, &volumes);
+    }
+}
+
+/// Remove a container that is over and goes, and the volumes that are its own.
+pub(super) fn discard(
+    store: &Store,
+    container: ContainerDir,
+    volumes: &[Volume],
+) -> Result<(), Error> {
+    volume::remove_unused(store, &volumes::names(volumes), container.id())?;
+    Ok(container.remove()?)
+}
+
 /// Run it in the foreground; returns how the program ended. With `remove`, and whenever it did not
 /// start, nothing of the container is left.
 pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended, Error> {
+    let mut begun = begin(store, o, progress)?;
+    match in_foreground(store, o, &mut begun, progress) {
+        Ok(ended) => {
+            if o.remove {
+                discard(store, begun.container, &begun.volumes)?;
+            }
+            Ok(ended)
+        }
+        Err(e) => {
+            begun.undo(store);
+            Err(explained(e))
+        }
+    }
+}
+
+fn in_foreground(
+    store: &Store,
+    o: &Options,
+    begun: &mut Begun,
+    progress: &dyn Progress,
+) -> Result<Ended, Error> {
+    let guard = begun.guard.take();
+    let Begun {
+        container,
+        source,
+        volumes,
+        ..
+    } = begun;
+    // Before the configuration says who asks us for what.
+    let signals = Signals::block().map_err(Error::Prepare)?;
+    if !o.remove {
+        keep_options(store, container, source, volumes, o)?;
+    }
+    let mut stage = Stage {
+        streams: None,
+        window: if o.tty {
+            window()
+        } else {
+            WindowSize::default()
+        },
+        guard,
+    };
+    let started = launch(store, o, source, volumes, container, &mut stage, progress)?;
+    write_pid(o, started.pid.as_raw_nonzero().get())?;
+    let mut state = State::default();
+    if !o.remove {
+        state.begin(started.pid.as_raw_nonzero().get());
+        state.write(container)?;
+    }
+    let ended = monitor::watch(&started, &signals, o.interactive, Some(container.as_fd()))?;
+    if !o.remove {
+        state.end(ended.exit_code());
+        state.write(container)?;
+    }
+    Ok(ended)
+}
+
+/// Make the directory of a container: its image is there, its name is taken, and it is locked. Nothing of it is
+/// complete yet.
+pub(super) fn begin(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Begun, Error> {
     // The store trusts what stands there.
     if let Some((name, _)) = o.annotations.iter().find(|(n, _)| n.starts_with(RESERVED)) {
         return Err(Error::ReservedAnnotation(name.clone()));
@@ -67,35 +167,73 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
     super::sweep(store);
     // From reading the image until the container pins it, nobody may collect its layers.
     let (source, guard) = source(store, o, progress)?;
+    let volumes = volumes::resolve(store, o, &source.defaults)?;
     let id = random_id()?;
     let container = create(store, o, &id)?;
-    match start(store, o, &source, &container, guard, progress) {
-        Ok(ended) => {
-            if o.remove {
-                container.remove()?;
-            } else {
-                record_end(&container, ended)?;
-            }
-            Ok(ended)
-        }
-        Err(e) => {
-            // The first failure is the one to tell.
-            let _ = container.remove();
-            Err(explained(e))
-        }
+    if let Some(path) = &o.cidfile
+        && let Err(e) = write_id(path, &id)
+    {
+        let _ = container.remove();
+        return Err(e);
     }
+    Ok(Begun {
+        container,
+        source,
+        volumes,
+        guard: Some(guard),
+    })
+}
+
+/// A file that is there already is of another container, which a script would lose.
+fn write_id(path: &Path, id: &str) -> Result<(), Error> {
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path);
+    file.and_then(|mut f| f.write_all(id.as_bytes()))
+        .map_err(|e| Error::file("write the id to", path, e))
+}
+
+/// `--pidfile`
+pub(super) fn write_pid(o: &Options, pid: i32) -> Result<(), Error> {
+    match &o.pidfile {
+        Some(path) => std::fs::write(path, pid.to_string())
+            .map_err(|e| Error::file("write the pid to", path, e)),
+        None => Ok(()),
+    }
+}
+
+/// What a later start needs to know.
+pub(super) fn keep_options(
+    store: &Store,
+    container: &ContainerDir,
+    source: &Source,
+    volumes: &[Volume],
+    o: &Options,
+) -> Result<(), Error> {
+    let mut o = o.resolved();
+    // It has the same ones whenever it starts.
+    o.volumes = volumes.to_vec();
+    o.volumes_from.clear();
+    o.image_volumes = ImageVolumes::Ignore;
+    o.keep.health = match &source.image {
+        Some(image) => health::resolve(&stored::config(store, &image.id)?, &o.health),
+        None => health::resolve(b"{}", &o.health),
+    };
+    let json = serde_json::to_vec(&o).map_err(|e| Error::Spec(e.to_string()))?;
+    Ok(container.write_options(&json)?)
 }
 
 /// A container that stays has a name, if need be one of our choice. For one that goes it would only
 /// cost time.
 fn create(store: &Store, o: &Options, id: &str) -> Result<ContainerDir, Error> {
     let containers = store.containers();
-    if o.name.is_some() || o.remove {
+    if o.name.is_some() || o.remove && !o.keep.detached {
         return Ok(containers.create(id, o.name.as_deref(), o.remove)?);
     }
     let mut attempts = 0;
     loop {
-        match containers.create(id, Some(&name::random(attempts)?), false) {
+        match containers.create(id, Some(&name::random(attempts)?), o.remove) {
             Err(store::Error::NameTaken { .. }) if attempts < NAME_ATTEMPTS => attempts += 1,
             result => return Ok(result?),
         }
@@ -103,7 +241,7 @@ fn create(store: &Store, o: &Options, id: &str) -> Result<ContainerDir, Error> {
 }
 
 /// Where no namespace can be had, a probe knows more than an errno says.
-fn explained(e: Error) -> Error {
+pub(super) fn explained(e: Error) -> Error {
     match e {
         Error::Runtime(runtime::Error::Clone(source)) => match host::explain_userns() {
             Some(finding) => Error::NoNamespaces { finding, source },
@@ -121,13 +259,7 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
             let dir = dir
                 .canonicalize()
                 .map_err(|e| Error::file("open", dir, e))?;
-            let source = Source {
-                image: None,
-                defaults: ImageDefaults::default(),
-                layers: vec![dir],
-                owners: Vec::new(),
-            };
-            return Ok((source, store.shared()?));
+            return Ok((of_directory(dir), store.shared()?));
         }
     };
     let mut guard = store.shared()?;
@@ -152,6 +284,37 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
             }
         }
     };
+    Ok((of_image(store, image)?, guard))
+}
+
+/// What a container that is there already is made of: what was found when it was made, whatever its name means now.
+pub(super) fn source_of(
+    store: &Store,
+    entry: &ContainerEntry,
+    o: &Options,
+) -> Result<Source, Error> {
+    match &o.what {
+        What::Directory(dir) => Ok(of_directory(dir.clone())),
+        What::Image(name) => {
+            let image = store.containers().image(entry)?;
+            of_image(
+                store,
+                image.ok_or_else(|| Error::NoImageBelow(name.clone()))?,
+            )
+        }
+    }
+}
+
+fn of_directory(dir: PathBuf) -> Source {
+    Source {
+        image: None,
+        defaults: ImageDefaults::default(),
+        layers: vec![dir],
+        owners: Vec::new(),
+    }
+}
+
+fn of_image(store: &Store, image: ImageRecord) -> Result<Source, Error> {
     let config = stored::config(store, &image.id)?;
     let config: ImageConfiguration =
         serde_json::from_slice(&config).map_err(|source| Error::ImageConfig {
@@ -160,207 +323,12 @@ fn source(store: &Store, o: &Options, progress: &dyn Progress) -> Result<(Source
         })?;
     let layers = image.stack().map(|d| store.layer_path(d));
     let layers = rootfs::visible(layers.collect());
-    let source = Source {
+    Ok(Source {
         defaults: ImageDefaults::of(&config),
         owners: layers.iter().map(|tree| store.layer_owners(tree)).collect(),
         layers,
         image: Some(image),
-    };
-    Ok((source, guard))
-}
-
-fn start(
-    store: &Store,
-    o: &Options,
-    source: &Source,
-    container: &ContainerDir,
-    guard: Guard,
-    progress: &dyn Progress,
-) -> Result<Ended, Error> {
-    let outside = Ids {
-        uid: rustix::process::getuid().as_raw(),
-        gid: rustix::process::getgid().as_raw(),
-    };
-    let user = o.user.as_deref().unwrap_or(&source.defaults.user);
-    let ids = match (o.userns, &o.user) {
-        (UserNamespace::KeepId, None) => outside,
-        _ => user::resolve(user, &source.layers)?,
-    };
-    let hostname = hostname(o, container.id());
-    let base = if o.privileged {
-        Caps::ALL
-    } else {
-        Caps::default_set()
-    };
-    let caps = base
-        .adjusted(&o.cap_add, &o.cap_drop)
-        .map_err(|e| Error::Runtime(runtime::PlanError::from(e).into()))?;
-    let prepared = Prepared {
-        o,
-        source,
-        container,
-        user,
-        ids,
-        outside,
-        hostname: &hostname,
-        caps,
-        target: store.mountpoint(),
-    };
-    let mut choice = identity::wanted(o);
-    let mut spec = prepared.spec(choice)?;
-    container.write_config(&spec.json()?)?;
-    // The configuration pins the image: collecting garbage may go on.
-    drop(guard);
-    let signals = Signals::block().map_err(Error::Prepare)?;
-    let mut attempts = 0;
-    let started = loop {
-        let attempt = |driver| prepared.attempt(store, driver, choice, &spec);
-        let result = match o.driver {
-            Some(driver) => attempt(driver),
-            None => driver::first_that_works(attempt, progress),
-        };
-        match result {
-            Err(Error::Runtime(e)) if attempts == 0 && identity::is_impossible(&e) => {
-                // Asked for by name, it is that or nothing.
-                if o.identity.is_some() {
-                    return Err(Error::Runtime(e));
-                }
-                if !o.groups.is_empty() {
-                    return Err(Error::NoGroups(e));
-                }
-                progress.warn(&format!(
-                    "users and owners are not emulated here ({e}): changing them succeeds and has no effect \
-                     (--identity ids asks for that without this warning, `coracle doctor` tells more)"
-                ));
-                attempts += 1;
-                choice = IdentityChoice::Ids;
-                spec = prepared.spec(choice)?;
-                container.write_config(&spec.json()?)?;
-            }
-            result => break result?,
-        }
-    };
-    if !started.own_pids && o.pid == Namespace::Private {
-        progress.warn(
-            "an outer container masks parts of /proc, and the kernel then forbids a new one: this \
-             container shares the outer pid namespace (--pid host asks for that without this warning)",
-        );
-    }
-    Ok(monitor::watch(started, &signals, o.interactive)?)
-}
-
-/// What does not change from one attempt to the next.
-struct Prepared<'a> {
-    o: &'a Options,
-    source: &'a Source,
-    container: &'a ContainerDir,
-    /// As it was asked for.
-    user: &'a str,
-    ids: Ids,
-    outside: Ids,
-    hostname: &'a str,
-    caps: Caps,
-    target: PathBuf,
-}
-
-/// A configuration, and the groups of the first process.
-struct Written {
-    spec: Spec,
-    groups: Vec<u32>,
-}
-
-impl Written {
-    fn json(&self) -> Result<Vec<u8>, Error> {
-        serde_json::to_vec(&self.spec).map_err(|e| Error::Spec(e.to_string()))
-    }
-}
-
-impl Prepared<'_> {
-    fn spec(&self, choice: IdentityChoice) -> Result<Written, Error> {
-        let Self { o, source, .. } = self;
-        let emulated = matches!(choice, IdentityChoice::Full | IdentityChoice::Strict);
-        // Where users are emulated the kernel knows the caller as root.
-        let (mapped, groups) = if emulated {
-            (
-                Ids { uid: 0, gid: 0 },
-                user::groups(self.user, self.ids, &o.groups, &source.layers)?,
-            )
-        } else {
-            (self.ids, Vec::new())
-        };
-        let facts = Facts {
-            ids: self.ids,
-            mapped,
-            groups: groups.clone(),
-            outside: self.outside,
-            args: process::args(o, &source.defaults)?,
-            env: process::environment(o, &source.defaults, self.hostname, |n| {
-                std::env::var(n).ok()
-            }),
-            cwd: working_directory(o, &source.defaults),
-            hostname: self.hostname,
-            caps: self.caps,
-            rootfs: &self.target,
-            cgroup2: is_cgroup2(),
-            annotations: annotations(o, source, choice)?,
-        };
-        Ok(Written {
-            spec: spec::build(o, facts)?,
-            groups,
-        })
-    }
-
-    fn attempt(
-        &self,
-        store: &Store,
-        driver: Driver,
-        choice: IdentityChoice,
-        written: &Written,
-    ) -> Result<runtime::Started, Error> {
-        let o = self.o;
-        let root = driver::root(store, driver, self.source, self.container, o.remove)?;
-        let upper = match &root {
-            Root::Overlay(stack) | Root::Fuse(stack) => stack.upper.clone(),
-            Root::Directory(dir) => dir.clone(),
-        };
-        let layers = match &root {
-            // A copy has taken what it could from the layers.
-            Root::Directory(_) => Vec::new(),
-            _ => self.source.owners.clone(),
-        };
-        let place = identity::Place {
-            layers,
-            upper: owners::Layer {
-                tree: upper,
-                sidecar: self.container.owners(),
-            },
-            user: self.ids,
-            groups: written.groups.clone(),
-            caps: self.caps,
-        };
-        let settings = runtime::Options {
-            seccomp: seccomp(o, self.caps)?,
-            stdin: if o.interactive {
-                Stdin::Inherit
-            } else {
-                Stdin::Null
-            },
-            init: o.init,
-            die_with_parent: true,
-            window: if o.tty {
-                window()
-            } else {
-                WindowSize::default()
-            },
-            files: files::all(o, self.hostname),
-            preserve_fds: 0,
-            executable: OwnExecutable::look(),
-            identity: identity::identity(choice, o, place),
-        };
-        let plan =
-            Plan::new(&written.spec, root, &self.target, settings).map_err(runtime::Error::from)?;
-        Ok(runtime::spawn(&plan)?)
-    }
+    })
 }
 
 /// 64 hex digits, as docker's.
@@ -370,79 +338,8 @@ fn random_id() -> Result<String, Error> {
     Ok(base16ct::lower::encode_string(&bytes))
 }
 
-/// Docker's rule: the host's name where the network is the host's, else the short id.
-fn hostname(o: &Options, id: &str) -> String {
-    match &o.hostname {
-        Some(name) => name.clone(),
-        None if o.network == Network::Host || o.uts == Namespace::Host => rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
-        None => id[..12].to_owned(),
-    }
-}
-
-fn working_directory(o: &Options, image: &ImageDefaults) -> PathBuf {
-    let dir = match &o.workdir {
-        Some(dir) => dir.clone(),
-        None => PathBuf::from(&image.workdir),
-    };
-    // A relative WORKDIR is relative to the root.
-    Path::new("/").join(dir)
-}
-
-/// Ours beside the user's: the image, which the store reads; labels and stop signal, which later verbs
-/// show and use.
-fn annotations(
-    o: &Options,
-    source: &Source,
-    choice: IdentityChoice,
-) -> Result<HashMap<String, String>, Error> {
-    let json = |e: serde_json::Error| Error::Spec(e.to_string());
-    let mut all: HashMap<String, String> = o.annotations.iter().cloned().collect();
-    let labels: std::collections::BTreeMap<_, _> = source
-        .defaults
-        .labels
-        .iter()
-        .chain(&o.labels)
-        .cloned()
-        .collect();
-    if !labels.is_empty() {
-        let labels = serde_json::to_string(&labels).map_err(json)?;
-        all.insert(LABELS_ANNOTATION.to_owned(), labels);
-    }
-    let unwatched = match choice {
-        IdentityChoice::Full | IdentityChoice::Strict => None,
-        IdentityChoice::Ids => Some("ids"),
-        IdentityChoice::Off => Some("off"),
-    };
-    if let Some(mode) = unwatched {
-        all.insert(UNWATCHED_ANNOTATION.to_owned(), mode.to_owned());
-    }
-    if let Some(image) = &source.image {
-        let image = serde_json::to_string(image).map_err(json)?;
-        all.insert(IMAGE_ANNOTATION.to_owned(), image);
-    }
-    if let Some(signal) = o
-        .stop_signal
-        .as_ref()
-        .or(source.defaults.stop_signal.as_ref())
-    {
-        all.insert(
-            "org.opencontainers.image.stopSignal".to_owned(),
-            signal.clone(),
-        );
-    }
-    Ok(all)
-}
-
-/// cgroup v2 is mounted where it belongs, alone (cgroups(7)).
-fn is_cgroup2() -> bool {
-    const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
-    rustix::fs::statfs(c"/sys/fs/cgroup").is_ok_and(|s| s.f_type as u64 == CGROUP2_SUPER_MAGIC)
-}
-
-fn window() -> WindowSize {
+/// Of the caller's terminal.
+pub(super) fn window() -> WindowSize {
     let size = [rustix::stdio::stdout(), rustix::stdio::stdin()]
         .into_iter()
         .find_map(|fd| rustix::termios::tcgetwinsize(fd).ok());
@@ -450,24 +347,4 @@ fn window() -> WindowSize {
         rows: s.ws_row,
         columns: s.ws_col,
     })
-}
-
-fn seccomp(o: &Options, caps: Caps) -> Result<Seccomp, Error> {
-    match &o.security.seccomp {
-        SeccompChoice::Default if o.privileged => Ok(Seccomp::Unconfined),
-        SeccompChoice::Default => Ok(Seccomp::Default),
-        SeccompChoice::Unconfined => Ok(Seccomp::Unconfined),
-        SeccompChoice::File(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
-            Seccomp::parse(&text, caps)
-                .map_err(|e| Error::file("use", path, std::io::Error::other(e)))
-        }
-    }
-}
-
-/// What later verbs show of a container that has ended.
-fn record_end(container: &ContainerDir, ended: Ended) -> Result<(), Error> {
-    let json = serde_json::to_vec(&state::Ended::now(ended.exit_code()))
-        .map_err(|e| Error::Spec(e.to_string()))?;
-    Ok(container.write_state(&json)?)
 }

@@ -1,13 +1,18 @@
-//! What `run` can be asked for, as data. The words are docker's; `cli` parses them.
+//! What `run` can be asked for, as data. The words are docker's; `cli` parses them. A container that stays has it in
+//! its `options.json` too, so that it can be started again; new fields need `#[serde(default)]`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::monitor::Keep;
 use crate::ops::pull;
 use crate::rootfs::Driver;
 
 /// Whether a namespace is shared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Namespace {
     /// The container has its own.
     #[default]
@@ -17,7 +22,7 @@ pub enum Namespace {
 }
 
 /// Which network a container sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// The caller's.
     #[default]
@@ -27,7 +32,7 @@ pub enum Network {
 }
 
 /// Who the user is inside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UserNamespace {
     /// Whom the image or `--user` names; root if nobody does.
     #[default]
@@ -37,7 +42,7 @@ pub enum UserNamespace {
 }
 
 /// `--identity`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IdentityChoice {
     /// Users, groups, owners, by a supervisor.
     Full,
@@ -49,8 +54,8 @@ pub enum IdentityChoice {
     Off,
 }
 
-/// A mount that the user asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A mount that the user asks for. Options are runtime-spec words, and podman's `O`, `U` and `nocopy`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Volume {
     /// A file or directory of the host.
     Bind {
@@ -58,8 +63,26 @@ pub enum Volume {
         source: PathBuf,
         /// In the container.
         target: PathBuf,
-        /// Mount options, runtime-spec words.
+        /// Mount options.
         options: Vec<String>,
+    },
+    /// A volume of the store, which is made if there is none of this name.
+    Named {
+        /// `None`: an anonymous one of the container's own. One that was made has a name.
+        name: Option<String>,
+        /// In the container.
+        target: PathBuf,
+        /// Mount options.
+        options: Vec<String>,
+    },
+    /// The content of an image.
+    Image {
+        /// Its name or id.
+        image: String,
+        /// In the container.
+        target: PathBuf,
+        /// What is written goes with the container; else nothing can be written.
+        writable: bool,
     },
     /// A file system in memory.
     Tmpfs {
@@ -70,8 +93,41 @@ pub enum Volume {
     },
 }
 
+impl Volume {
+    /// Where it is in the container.
+    pub fn target(&self) -> &std::path::Path {
+        match self {
+            Self::Bind { target, .. }
+            | Self::Named { target, .. }
+            | Self::Image { target, .. }
+            | Self::Tmpfs { target, .. } => target,
+        }
+    }
+}
+
+/// `--volumes-from`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// Name or id.
+    pub container: String,
+    /// Whatever they are there.
+    pub read_only: bool,
+}
+
+/// `--image-volume`: what becomes of the places that the image declares to be volumes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageVolumes {
+    /// Each is an anonymous volume.
+    #[default]
+    Anonymous,
+    /// Each is a file system in memory.
+    Tmpfs,
+    /// They are part of the root file system.
+    Ignore,
+}
+
 /// A host device to bind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// On the host.
     pub source: PathBuf,
@@ -80,7 +136,7 @@ pub struct Device {
 }
 
 /// A resource limit by its runtime-spec name, `RLIMIT_NOFILE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ulimit {
     /// Name.
     pub name: oci_spec::runtime::PosixRlimitType,
@@ -91,7 +147,7 @@ pub struct Ulimit {
 }
 
 /// One `-e`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EnvVar {
     /// `NAME=VALUE`
     Set(String, String),
@@ -99,8 +155,18 @@ pub enum EnvVar {
     Inherit(String),
 }
 
+impl EnvVar {
+    /// `NAME=VALUE`, if there is one.
+    pub(in crate::ops) fn text(&self, caller: impl Fn(&str) -> Option<String>) -> Option<String> {
+        match self {
+            Self::Set(name, value) => Some(format!("{name}={value}")),
+            Self::Inherit(name) => caller(name).map(|value| format!("{name}={value}")),
+        }
+    }
+}
+
 /// `--security-opt`, all of them together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Security {
     /// `seccomp=`
     pub seccomp: SeccompChoice,
@@ -114,7 +180,7 @@ pub struct Security {
 }
 
 /// `--security-opt seccomp=`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SeccompChoice {
     /// Docker's default profile.
     #[default]
@@ -126,7 +192,7 @@ pub enum SeccompChoice {
 }
 
 /// What runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
     /// An image by name or id.
     Image(String),
@@ -134,8 +200,25 @@ pub enum What {
     Directory(PathBuf),
 }
 
+/// `--health-*`: what is not given is as the image says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthWish {
+    /// `--no-healthcheck`
+    pub off: bool,
+    /// In the words of an image: `CMD`, `CMD-SHELL` or `NONE`, then the rest.
+    pub test: Option<Vec<String>>,
+    /// Between two tests.
+    pub interval: Option<Duration>,
+    /// After which a test has failed.
+    pub timeout: Option<Duration>,
+    /// From the start, while failures do not count.
+    pub start_period: Option<Duration>,
+    /// Failures in a row that make it unhealthy.
+    pub retries: Option<u32>,
+}
+
 /// Everything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Options {
     /// Image or directory.
     pub what: What,
@@ -153,6 +236,12 @@ pub struct Options {
     pub name: Option<String>,
     /// `-v`, `--mount` and `--tmpfs`, in the order given.
     pub volumes: Vec<Volume>,
+    /// `--volumes-from`
+    #[serde(default)]
+    pub volumes_from: Vec<VolumesFrom>,
+    /// `--image-volume`
+    #[serde(default)]
+    pub image_volumes: ImageVolumes,
     /// `--env-file`, then `-e`: later ones win.
     pub env: Vec<EnvVar>,
     /// `-w`
@@ -206,9 +295,42 @@ pub struct Options {
     /// `--sysctl`
     pub sysctls: Vec<(String, String)>,
     /// `--pull`
+    #[serde(skip)]
     pub pull: pull::PullPolicy,
     /// How to pull: `--platform`, `--tls-verify` …
+    #[serde(skip)]
     pub pulling: pull::Options,
+    /// `--cidfile`: a new file for the id.
+    #[serde(skip)]
+    pub cidfile: Option<PathBuf>,
+    /// `--pidfile`: a file for the pid of the first process.
+    #[serde(skip)]
+    pub pidfile: Option<PathBuf>,
     /// `--storage-driver`
     pub driver: Option<Driver>,
+    /// `--health-*`
+    #[serde(default)]
+    pub health: HealthWish,
+    /// What its monitor does for it beside waiting.
+    #[serde(default)]
+    pub keep: Keep,
+}
+
+impl Options {
+    /// The same for whoever starts it later: what depends on the caller's environment is there by value.
+    pub(in crate::ops) fn resolved(&self) -> Self {
+        let mut all = self.clone();
+        all.env = (all.env.into_iter())
+            .filter_map(|e| match e {
+                EnvVar::Set(..) => Some(e),
+                EnvVar::Inherit(name) => std::env::var(&name).ok().map(|v| EnvVar::Set(name, v)),
+            })
+            .collect();
+        if let What::Directory(dir) = &mut all.what
+            && let Ok(path) = dir.canonicalize()
+        {
+            *dir = path;
+        }
+        all
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use oci_spec::image::ImageConfiguration;
 
-use super::options::{EnvVar, Options};
+use super::options::Options;
 use crate::ops::Error;
 
 /// Docker's, when the image has none.
@@ -20,6 +20,8 @@ pub(super) struct ImageDefaults {
     pub workdir: String,
     pub labels: Vec<(String, String)>,
     pub stop_signal: Option<String>,
+    /// Where it wants volumes.
+    pub volumes: Vec<String>,
 }
 
 impl ImageDefaults {
@@ -38,6 +40,7 @@ impl ImageDefaults {
             workdir: c.working_dir().clone().unwrap_or_default(),
             labels,
             stop_signal: c.stop_signal().clone(),
+            volumes: list(c.volumes()),
         }
     }
 }
@@ -75,12 +78,12 @@ pub(super) fn environment(
     }
     all.push("container=coracle".to_owned());
     all.extend(image.env.iter().cloned());
-    for e in &o.env {
-        match e {
-            EnvVar::Set(name, value) => all.push(format!("{name}={value}")),
-            EnvVar::Inherit(name) => all.extend(caller(name).map(|v| format!("{name}={v}"))),
-        }
-    }
+    all.extend(o.env.iter().filter_map(|e| e.text(&caller)));
+    latest(all)
+}
+
+/// Of variables that are set several times the last, in its place.
+pub(in crate::ops) fn latest(all: Vec<String>) -> Vec<String> {
     let name = |e: &str| e.split('=').next().unwrap_or_default().to_owned();
     let mut seen = HashSet::new();
     let mut kept: Vec<String> = Vec::with_capacity(all.len());

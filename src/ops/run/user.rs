@@ -1,5 +1,5 @@
 //! `--user` and the image's USER to one uid and one gid. Names are looked up in the image's own
-//! passwd(5) and group(5), before any namespace exists.
+//! passwd(5) and group(5), before any namespace exists; or, for `exec`, in those of a container that runs.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -16,13 +16,28 @@ const FILE_MAX: u64 = 16 << 20;
 
 /// The one user and group of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ids {
+pub(in crate::ops) struct Ids {
     pub uid: u32,
     pub gid: u32,
 }
 
+/// The content of a file of an image or container by its path; empty if there is none.
+pub(in crate::ops) type Read<'a> = dyn Fn(&str) -> Result<String, Error> + 'a;
+
+fn of_layers(layers: &[PathBuf]) -> impl Fn(&str) -> Result<String, Error> {
+    move |path| {
+        let bytes = LayeredView::new(layers).read_file(path, FILE_MAX)?;
+        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    }
+}
+
 /// Who `spec` (`USER[:GROUP]`, names or numbers; empty means root) is. `layers` has the topmost first.
 pub(super) fn resolve(spec: &str, layers: &[PathBuf]) -> Result<Ids, Error> {
+    resolve_by(spec, &of_layers(layers))
+}
+
+/// The same, by other files.
+pub(in crate::ops) fn resolve_by(spec: &str, read: &Read<'_>) -> Result<Ids, Error> {
     let (user, group) = match spec.split_once(':') {
         Some((u, g)) => (u, Some(g).filter(|g| !g.is_empty())),
         None => (spec, None),
@@ -34,11 +49,6 @@ pub(super) fn resolve(spec: &str, layers: &[PathBuf]) -> Result<Ids, Error> {
     if matches!(user, "" | "0") && group.is_none_or(|g| g == "0") {
         return Ok(Ids { uid: 0, gid: 0 });
     }
-    let view = LayeredView::new(layers);
-    let read = |path: &str| -> Result<String, Error> {
-        let bytes = view.read_file(path, FILE_MAX)?.unwrap_or_default();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
     let passwd = read("/etc/passwd")?;
     let (uid, primary) =
         find_user(user, &passwd).ok_or_else(|| Error::NoSuchUser(user.to_owned()))?;
@@ -61,19 +71,28 @@ pub(super) fn groups(
     add: &[String],
     layers: &[PathBuf],
 ) -> Result<Vec<u32>, Error> {
-    let named = spec.split_once(':').is_some_and(|(_, g)| !g.is_empty());
-    if add.is_empty() && (named || is_in_no_group(ids.uid, layers)) {
+    if add.is_empty() && (names_a_group(spec) || is_in_no_group(ids.uid, layers)) {
         return Ok(Vec::new());
     }
-    let view = LayeredView::new(layers);
+    groups_by(spec, ids, add, &of_layers(layers))
+}
+
+/// The same, by other files.
+pub(in crate::ops) fn groups_by(
+    spec: &str,
+    ids: Ids,
+    add: &[String],
+    read: &Read<'_>,
+) -> Result<Vec<u32>, Error> {
+    let named = names_a_group(spec);
+    if named && add.is_empty() {
+        return Ok(Vec::new());
+    }
     // root can do without, and so can an image whose files are none.
     let optional = ids.uid == 0 && add.is_empty();
-    let read = |path: &str| -> Result<String, Error> {
-        let bytes = match view.read_file(path, FILE_MAX) {
-            Err(_) if optional => None,
-            bytes => bytes?,
-        };
-        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    let read = |path: &str| match read(path) {
+        Err(_) if optional => Ok(String::new()),
+        text => text,
     };
     let mut groups = Vec::new();
     if named && add.iter().all(|g| g.parse::<u32>().is_ok()) {
@@ -91,6 +110,10 @@ pub(super) fn groups(
         groups.push(number.ok_or_else(|| Error::NoSuchGroup(group.clone()))?);
     }
     Ok(unique(groups))
+}
+
+fn names_a_group(spec: &str) -> bool {
+    spec.split_once(':').is_some_and(|(_, g)| !g.is_empty())
 }
 
 /// Whether no group of any layer lists a name that any layer gives to this uid: then nobody has to find out

@@ -43,6 +43,7 @@ pub(super) fn process(
             columns: process.console_size.width,
         }),
         stdin: Stdin::Inherit,
+        streams: None,
         uid: user.uid,
         identity: None,
         caps: user.caps.bounding,

@@ -23,10 +23,9 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{DumpableBehavior, chroot, fchdir, set_dumpable_behavior, setsid, umask};
 
 use super::program::First;
-use super::{Context as _, Result, Stage, confine, inside, open_null, program, terminal, user};
+use super::{Context as _, Result, Stage, confine, inside, program, streams, terminal, user};
 use crate::runtime::Failure;
 use crate::runtime::channel::{Channel, FromInit};
-use crate::runtime::plan::Stdin;
 use crate::runtime::process::Process;
 use crate::runtime::running::Running;
 use crate::sys;
@@ -85,9 +84,7 @@ fn enter(process: &Process, into: &Into<'_>, channel: &Channel) -> Result<Option
     }
     // By the host's /proc; inside, something else may stand there.
     inside::score(process)?;
-    if process.stdin == Stdin::Null && process.terminal.is_none() {
-        rustix::stdio::dup2_stdin(open_null()?).at(Stage::Join, at("dup2"))?;
-    }
+    streams(process, Stage::Join)?;
     sys::clone::default_signals();
     let pidfd = into.container.as_fd();
     let proc = match &process.user {

@@ -10,6 +10,7 @@ pub(super) mod join;
 mod memory;
 mod mounts;
 mod nodes;
+mod overlay;
 mod program;
 mod protect;
 pub(super) mod reaper;
@@ -169,9 +170,21 @@ fn detach(plan: &Plan, channel: &Channel) -> Result<()> {
         rustix::mount::mount_change(c"/", propagation | MountPropagationFlags::REC)
             .at(Stage::Detach, || "mount(/, private)".into())?;
     }
-    if plan.process.stdin == Stdin::Null && plan.process.terminal.is_none() {
-        let null = open_null()?;
-        rustix::stdio::dup2_stdin(&null).at(Stage::Detach, || "dup2".into())?;
+    streams(&plan.process, Stage::Detach)
+}
+
+/// Standard input and output in place of the caller's.
+fn streams(process: &Process, stage: Stage) -> Result<()> {
+    let own = || "dup2".into();
+    if let Some(streams) = &process.streams {
+        if let Some(input) = &streams.input {
+            rustix::stdio::dup2_stdin(input).at(stage, own)?;
+        }
+        rustix::stdio::dup2_stdout(&streams.output).at(stage, own)?;
+        rustix::stdio::dup2_stderr(&streams.errors).at(stage, own)?;
+    }
+    if process.stdin == Stdin::Null && process.terminal.is_none() {
+        rustix::stdio::dup2_stdin(open_null()?).at(stage, own)?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use rustix::mount::{
 use rustix::process::fchdir;
 
 use super::memory::Memory;
+use super::overlay::{self, OPTIONS_MAX};
 use super::rootfs::{Kind, Links, RootDir};
 use super::{Context as _, Plan, Result, Stage, own_proc};
 use crate::runtime::plan::{Devices, Mount};
@@ -110,6 +111,10 @@ fn one(plan: &Plan, root: &RootDir, m: &Mount) -> Result<()> {
             }
             .at(Stage::Mount, || describe(m))
         }
+        b"overlay" if m.options.data.len() > OPTIONS_MAX => root
+            .open_or_create(&m.destination, Kind::Directory, Links::Follow)
+            .and_then(|target| overlay::mount(&m.options.data, m.options.attr, &target))
+            .at(Stage::Mount, || describe(m)),
         _ => new(root, m, Links::Follow).at(Stage::Mount, || describe(m)),
     }
 }
