@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io;
 
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Failure, Global, filters, text};
 use crate::ops::logs::{self, Options, Record, Sink, Source, Stream};
@@ -205,12 +204,8 @@ impl Sink for Screen {
 
     fn pause(&mut self) -> bool {
         self.flush();
-        // Nobody reads any more: `logs -f … | grep -m1 ready` shall not wait for the next line.
-        let out = io::stdout();
-        let mut fds = [PollFd::new(&out, PollFlags::empty())];
-        let gone = matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
-            && fds[0].revents().contains(PollFlags::ERR);
-        self.failed.is_none() && !gone
+        // `logs -f … | grep -m1 ready` shall not wait for the next line.
+        self.failed.is_none() && !text::is_reader_gone()
     }
 
     fn ended(&mut self, container: usize) {

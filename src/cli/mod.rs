@@ -8,9 +8,11 @@ mod commit;
 mod container;
 mod copy;
 mod create;
+mod creds;
 mod defaults;
 mod diff;
 mod doctor;
+mod events;
 mod exec;
 mod export;
 mod filters;
@@ -32,6 +34,7 @@ mod login;
 mod logout;
 mod logs;
 mod manifest;
+mod oci;
 mod output;
 mod pause;
 mod progress;
@@ -67,6 +70,7 @@ mod which;
 mod yaml;
 
 use std::ffi::{CString, OsString};
+use std::path::Path;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -103,6 +107,7 @@ enum Command {
     Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Events(events::Args),
     Exec(Box<exec::Args>),
     Export(export::Args),
     History(history::Args),
@@ -117,6 +122,7 @@ enum Command {
     Logout(logout::Args),
     Logs(logs::Args),
     Manifest(manifest::Args),
+    Oci(Box<oci::Args>),
     Pause(pause::Args),
     Ps(ps::Args),
     Pull(pull::Args),
@@ -180,7 +186,18 @@ pub fn main() -> u8 {
     if name == ops::MONITOR_NAME {
         return ops::monitor_main(args.skip(1));
     }
-    run(args)
+    let args: Vec<OsString> = args.collect();
+    match args.first() {
+        Some(name) if is_oci(name) => oci::main(args),
+        _ => run(args),
+    }
+}
+
+/// Whether this program is called by the name that makes it an OCI runtime: by any path.
+fn is_oci(name: &OsString) -> bool {
+    Path::new(name)
+        .file_name()
+        .is_some_and(|name| name == oci::NAME)
 }
 
 fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
@@ -211,6 +228,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
+        Command::Events(a) => events::exec(global, &a),
         Command::Exec(a) => exec::exec(global, *a),
         Command::Export(a) => export::exec(global, &a),
         Command::History(a) => history::exec(global, &a),
@@ -225,6 +243,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Logout(a) => logout::exec(global, &a),
         Command::Logs(a) => logs::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
+        Command::Oci(a) => Ok(oci::exec(global.root.as_deref(), &a)),
         Command::Pause(a) => pause::pause(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
         Command::Pull(a) => pull::exec(global, &a),

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// Write data to stdout, buffered. A reader that went away (`coracle images | head -1`) is no error.
 pub(crate) fn stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
@@ -11,6 +13,19 @@ pub(crate) fn stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Write one line to stdout, at once.
+pub(crate) fn line(line: &str) -> io::Result<()> {
+    stdout(|out| writeln!(out, "{line}"))
+}
+
+/// Has whoever read our standard output gone away? A pipe says so before anything is written to it.
+pub(crate) fn is_reader_gone() -> bool {
+    let out = io::stdout();
+    let mut fds = [PollFd::new(&out, PollFlags::empty())];
+    matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
+        && fds[0].revents().contains(PollFlags::ERR)
 }
 
 /// Write what a container wrote, as it is.

@@ -83,14 +83,15 @@ pub fn prune_images(store: &Store, wanted: &Wanted) -> Result<Pruned, Error> {
     })
 }
 
-/// Containers that have ended.
+/// Containers that have ended, or were never started.
 pub fn prune_containers(store: &Store, wanted: &Wanted) -> Result<Pruned, Error> {
     let all = ps::Wanted {
         all: true,
         ..ps::Wanted::default()
     };
     let made = |c: &Container| c.created.as_ref().and_then(|t| t.parse().ok());
-    let ended = |c: &Container| matches!(c.state, State::Exited { .. });
+    // Who is being set up has its lock, and stays.
+    let ended = |c: &Container| matches!(c.state, State::Exited { .. } | State::Created);
     let list: Vec<Container> = ps::ps(store, &all)?
         .into_iter()
         .filter(|c| ended(c) && wanted.is_about(made(c), &c.labels))

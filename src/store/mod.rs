@@ -7,6 +7,7 @@
 //! ```text
 //! ROOT/                          0700: images hold set-id files that would be the user's
 //!   meta.json                    {"version":1}; another version is refused; "share": who may read the images
+//!   events, events.1             journal: a line of JSON for each thing that happened
 //!   lock                         flock: shared to add or to look and use, exclusive to delete
 //!   lock.wanted                  there and locked while somebody waits for the exclusive one
 //!   blobs/sha256/HEX             manifests and configs; compressed layers where they are kept;
@@ -66,6 +67,7 @@ mod error;
 mod gc;
 mod hold;
 mod images;
+mod journal;
 mod layers;
 mod lock;
 mod share;
@@ -89,6 +91,7 @@ pub use error::Error;
 pub use gc::{Collected, Lease};
 pub use hold::Hold;
 pub use images::{ImageLayer, ImageRecord, ImageSummary, Images, Member};
+pub use journal::{Journal, Reader as JournalReader};
 pub use layers::{LayerDraft, LayerInfo, Layers, Packed};
 pub use lock::Guard;
 pub use share::Share;
@@ -226,6 +229,11 @@ impl Store {
     /// The unpacked layers by diff_id.
     pub fn layers(&self) -> Layers<'_> {
         Layers { store: self }
+    }
+
+    /// What happened to all of them.
+    pub fn journal(&self) -> Journal<'_> {
+        Journal { store: self }
     }
 
     /// The containers by id and name.

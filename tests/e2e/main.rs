@@ -52,8 +52,15 @@ mod inspect;
 mod leaks;
 mod lifecycle;
 mod login;
+mod logs;
 mod manifests;
 mod nested;
+mod oci_attacks;
+mod oci_callers;
+mod oci_config;
+mod oci_life;
+mod oci_root;
+mod podman_habits;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
@@ -123,8 +130,15 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("leaks", leaks::TESTS, false),
     ("lifecycle", lifecycle::TESTS, false),
     ("login", login::TESTS, false),
+    ("logs", logs::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
+    ("oci_attacks", oci_attacks::TESTS, false),
+    ("oci_callers", oci_callers::TESTS, false),
+    ("oci_config", oci_config::TESTS, false),
+    ("oci_life", oci_life::TESTS, false),
+    ("oci_root", oci_root::TESTS, false),
+    ("podman_habits", podman_habits::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),

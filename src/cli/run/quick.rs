@@ -212,14 +212,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cli::run_only;
+    use crate::cli::only;
 
     fn words(line: &[&str]) -> Vec<OsString> {
         ["coracle"].iter().chain(line).map(OsString::from).collect()
     }
 
     fn by_clap(line: &[&str]) -> Option<App> {
-        let mut matches = run_only().try_get_matches_from(words(line)).ok()?;
+        let mut matches = only::<Args>("run").try_get_matches_from(words(line)).ok()?;
         App::from_arg_matches_mut(&mut matches).ok()
     }
 
@@ -364,7 +364,7 @@ mod tests {
             "tls-verify",
             "variant",
         ];
-        let app = run_only();
+        let app = only::<Args>("run");
         let run = app.get_subcommands().next().unwrap();
         let names = OPTIONS.iter().map(|(name, ..)| name).chain(FLAGS);
         let known: Vec<&str> = names

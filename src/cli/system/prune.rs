@@ -6,7 +6,7 @@ use crate::ops::prune;
 
 /// Remove all that is not in use
 ///
-/// Containers that have ended, images without a name (with --all: every image that no container was made
+/// Containers that do not run, images without a name (with --all: every image that no container was made
 /// from), and what interrupted downloads left.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -26,7 +26,7 @@ pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> 
         false => "all images without a name",
     };
     let mut what = vec![
-        "all containers that have ended",
+        "all containers that do not run",
         images,
         "what interrupted downloads left",
     ];

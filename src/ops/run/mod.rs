@@ -149,7 +149,7 @@ fn in_foreground(
         state.begin(started.pid.as_raw_nonzero().get());
         state.write(container)?;
     }
-    let ended = monitor::watch(&started, &signals, o.interactive, container.as_fd())?;
+    let ended = monitor::watch(&started, &signals, o.interactive, Some(container.as_fd()))?;
     if !o.remove {
         state.end(ended.exit_code());
         state.write(container)?;
