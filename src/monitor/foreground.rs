@@ -67,7 +67,7 @@ pub fn watch(
     container: &Started,
     signals: &Signals,
     input: bool,
-    dir: BorrowedFd<'_>,
+    dir: Option<BorrowedFd<'_>>,
 ) -> Result<Ended, Error> {
     let mut control = Control::default();
     let result = serve(container, signals, input, &mut control, dir);
@@ -130,7 +130,7 @@ fn serve(
     signals: &Signals,
     input: bool,
     control: &mut Control,
-    dir: BorrowedFd<'_>,
+    dir: Option<BorrowedFd<'_>>,
 ) -> Result<Ended, Error> {
     let mut relay = match &container.terminal {
         Some(master) => Some(Relay::start(master.as_fd(), input).map_err(at("terminal"))?),
@@ -182,7 +182,7 @@ fn serve(
             while let Some(signal) = signals.next() {
                 match signal {
                     // Whoever asked sees it if it cannot be had.
-                    OPEN => drop(control.open(dir)),
+                    OPEN => drop(dir.map(|dir| control.open(dir))),
                     signal => hand_on(container, signal, relay.as_ref()),
                 }
             }

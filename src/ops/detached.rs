@@ -251,7 +251,7 @@ impl Monitor {
         if let Err(e) = self.lives(job, reporter) {
             let e = run::explained(e);
             if job.fresh {
-                let _ = self.container.remove();
+                let _ = run::discard(&self.store, self.container, &self.o.volumes);
                 return Err(e);
             }
             self.state.end(e.exit_code());
@@ -264,7 +264,7 @@ impl Monitor {
         let code = self.state.exit_code.unwrap_or_default();
         self.control.close(self.container.as_fd());
         if self.o.remove {
-            self.container.remove()?;
+            run::discard(&self.store, self.container, &self.o.volumes)?;
         } else {
             drop(self.container);
         }
@@ -343,6 +343,7 @@ impl Monitor {
             &self.store,
             &self.o,
             &source,
+            &self.o.volumes,
             &self.container,
             &mut stage,
             &warnings,

@@ -468,11 +468,13 @@ fn a_shared_pid_namespace(e: &Env) -> Done {
 
 fn passwd_is_not_followed_out(e: &Env) -> Done {
     let outside = e.file("passwd", "intruder:x:0:0::/:/bin/sh\n");
-    let deep = format!("{}{}", "../".repeat(30), outside.display());
+    let outside = outside.display().to_string();
+    let deep = format!("{}{outside}", "../".repeat(30));
     for flags in [&[][..], &["--identity=off"]] {
         let up = Up::new(e, flags, "busybox");
         for target in [
             &deep,
+            outside.as_str(),
             "/proc/self/root/etc/passwd",
             "/dev/zero",
             "/proc/1/mem",

@@ -86,7 +86,8 @@ impl Job {
     fn run(&mut self, compressor: &mut Compressor) -> io::Result<()> {
         let bound = compressor.deflate_compress_bound(self.block.len());
         if self.out.len() < bound {
-            self.out.resize(bound, 0);
+            // Of pages that nothing is written to none is there: more than half of them.
+            self.out = vec![0; bound];
         }
         self.len = compressor
             .deflate_compress(&self.block, &mut self.out)
