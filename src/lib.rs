@@ -17,6 +17,7 @@
 //! | [`store`] | the truth on disk: blobs, layers, images, containers, locks |
 //! | [`rootfs`] | layers and options to a root file system: overlay, fuse-overlayfs or copy |
 //! | [`runtime`] | plan (pure data), spawn (parent), init (child until exec), seccomp, capabilities |
+//! | [`cgroup`] | control groups of version 2: where one may be made, limits, freezing, what is in one |
 //! | [`emulate`] | identities under one id: filter rules, credentials, the supervisor that answers system calls |
 //! | [`monitor`] | waits, forwards signals, relays the terminal |
 //! | [`host`] | what this machine allows, found out by doing it in a forked child |
@@ -29,7 +30,7 @@
 //!
 //! # Who may use whom
 //!
-//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor} → {oci, config, host, owners, trees}`; all may
+//! `cli → ops → {registry, layer, store, rootfs, runtime, monitor, cgroup} → {oci, config, host, owners, trees}`; all may
 //! use [`sys`], which uses none. `config` also uses [`oci`]: it says which places stand for an image.
 //! `runtime` also uses [`emulate`]: it installs its rules with its own and starts its supervisor between the
 //! plan and the clone. `ops` also uses [`trust`], which knows names and digests and is handed what a registry says.
@@ -45,6 +46,7 @@
 //! uts, cgroup and network namespaces, seccomp, no_new_privs); this crate only has to set it up in an
 //! order that leaves no gap. A container can never do more than the user who started it.
 
+pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod emulate;

@@ -301,7 +301,8 @@ fn man_has_no_complaint() {
     if updating() {
         return;
     }
-    for path in files(&man_dir(), "1") {
+    let pages = files(&man_dir(), "1").into_iter();
+    for path in pages.chain(files(&man_dir(), "7")) {
         let Ok(out) = Command::new("man")
             .args(["--warnings", "-E", "UTF-8", "-l"])
             .arg(&path)

@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "ops",
         &[
             "registry", "layer", "store", "rootfs", "runtime", "emulate", "monitor", "oci",
-            "config", "host", "owners", "sys", "trees", "trust",
+            "config", "cgroup", "host", "owners", "sys", "trees", "trust",
         ],
     ),
     ("registry", &["oci", "config"]),
@@ -52,6 +52,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("runtime", &["rootfs", "emulate", "sys"]),
     ("emulate", &["owners", "sys"]),
     ("monitor", &["runtime", "sys"]),
+    // Limits are the business of who asks for them, not of who sets a container up.
+    ("cgroup", &["sys"]),
     ("host", &["sys"]),
     ("owners", &["trees"]),
     ("trees", &[]),

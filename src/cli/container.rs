@@ -6,8 +6,8 @@ mod prune;
 use clap::Subcommand;
 
 use super::{
-    Failure, Global, attach, commit, create, diff, export, inspect, kill, pause, ps, rename, rm,
-    run, start, stop, wait,
+    Failure, Global, attach, commit, create, diff, exec, export, inspect, kill, pause, ps, rename,
+    rm, run, start, stop, top, wait,
 };
 
 /// Manage containers
@@ -23,6 +23,7 @@ enum Verb {
     Commit(commit::Args),
     Create(Box<create::Args>),
     Diff(diff::Args),
+    Exec(Box<exec::Args>),
     Exists(exists::Args),
     Export(export::Args),
     Inspect(inspect::Args),
@@ -37,6 +38,7 @@ enum Verb {
     Run(Box<run::Args>),
     Start(start::Args),
     Stop(stop::Args),
+    Top(top::Args),
     Unpause(pause::UnpauseArgs),
     Wait(wait::Args),
 }
@@ -47,6 +49,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Commit(a) => commit::exec(global, &a),
         Verb::Create(a) => create::exec(global, *a),
         Verb::Diff(a) => diff::exec(global, &a),
+        Verb::Exec(a) => exec::exec(global, *a),
         Verb::Exists(a) => exists::exec(global, &a),
         Verb::Export(a) => export::exec(global, &a),
         Verb::Inspect(a) => inspect::container(global, a),
@@ -60,6 +63,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Run(a) => run::exec(global, *a),
         Verb::Start(a) => start::exec(global, &a),
         Verb::Stop(a) => stop::exec(global, &a),
+        Verb::Top(a) => top::exec(global, &a),
         Verb::Unpause(a) => pause::unpause(global, &a),
         Verb::Wait(a) => wait::exec(global, &a),
     }

@@ -1,7 +1,7 @@
 //! `coracle copy SOURCE DESTINATION`
 
 use super::intake::RegistryArgs;
-use super::{Failure, Global, progress, text};
+use super::{Failure, Global, creds, progress, text};
 use crate::oci::Platform;
 use crate::ops;
 use crate::ops::copy::{self, Place};
@@ -24,6 +24,12 @@ pub(super) struct Args {
     quiet: bool,
     #[command(flatten)]
     registry: RegistryArgs,
+    /// Login for the registry that SOURCE is in, in place of the one that is kept
+    #[arg(long, value_name = "USER[:PASSWORD]")]
+    src_creds: Option<String>,
+    /// Login for the registry that DESTINATION is in
+    #[arg(long, value_name = "USER[:PASSWORD]")]
+    dest_creds: Option<String>,
     /// Where it is
     source: String,
     /// Where it goes
@@ -33,8 +39,29 @@ pub(super) struct Args {
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let (from, to): (Place, Place) = (args.source.parse()?, args.destination.parse()?);
     let platform = args.platform.as_deref().map(str::parse::<Platform>);
+    let mut access = args.registry.access();
+    let ends = [
+        (&from, &args.src_creds, "--src-creds: SOURCE"),
+        (&to, &args.dest_creds, "--dest-creds: DESTINATION"),
+    ];
+    for (place, given, what) in ends {
+        match place {
+            Place::Registry(reference) => {
+                creds::add(&mut access, given.as_deref(), reference.registry())?;
+            }
+            _ if given.is_some() => {
+                return Err(Failure::usage(format!("{what} is in no registry")));
+            }
+            _ => {}
+        }
+    }
+    if access.logins.len() == 2 && access.logins[0].0 == access.logins[1].0 {
+        return Err(Failure::usage(
+            "--src-creds and --dest-creds are for the same registry: one is enough",
+        ));
+    }
     let options = copy::Options {
-        access: args.registry.access(),
+        access,
         all: args.all,
         platform: platform.transpose().map_err(ops::Error::from)?,
     };

@@ -54,23 +54,16 @@ pub(super) fn styled(format: &str, records: &[Value], style: &Style<'_>) -> Resu
 }
 
 fn plain(format: &str, records: &[Value]) -> Result<String, TemplateError> {
-    let template = Template::parse(format)?;
+    // As podman: unless it ends its line itself. `{{end -}}` takes it away again.
+    let end = match format.ends_with('\n') || format.ends_with("\\n") {
+        true => "",
+        false => "\n",
+    };
+    let template = Template::parse(&format!("{format}{end}"))?;
     if template.ranges_over_all() {
-        return template.render(&Value::Array(records.to_vec())).map(line);
+        return template.render(&Value::Array(records.to_vec()));
     }
-    let mut out = String::new();
-    for record in records {
-        out.push_str(&line(template.render(record)?));
-    }
-    Ok(out)
-}
-
-/// As podman: a template that ends its line itself is not given another end.
-fn line(mut text: String) -> String {
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text
+    records.iter().map(|r| template.render(r)).collect()
 }
 
 fn table(format: &str, records: &[Value], style: &Style<'_>) -> Result<String, TemplateError> {
@@ -150,6 +143,7 @@ mod tests {
             ("{{range .}}{{.ID}},{{end}}", "1,22,\n"),
             ("{{range .}}{{.ID}}\\n{{end -}}", "1\n22\n"),
             (" {{.ID}} ", " 1 \n 22 \n"),
+            ("{{println .ID}}", "1\n\n22\n\n"),
         ] {
             assert_eq!(plain(format, &list()).as_deref(), Ok(want), "{format}");
         }

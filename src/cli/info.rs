@@ -29,6 +29,10 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         }
         Some(f) => {
             let mut both = document;
+            // Two fields that podman calls otherwise in its JSON.
+            both["host"]["CgroupsVersion"] = both["host"]["cgroupVersion"].clone();
+            both["host"]["security"]["DefaultCapabilities"] =
+                both["host"]["security"]["capabilities"].clone();
             if let (Some(all), Value::Object(docker)) = (both.as_object_mut(), docker(&info)) {
                 all.extend(docker);
             }

@@ -64,6 +64,7 @@ impl RegistryArgs {
             tls_verify: self.tls_verify,
             authfile: self.authfile.clone(),
             cert_dir: self.cert_dir.clone(),
+            logins: Vec::new(),
         }
     }
 }

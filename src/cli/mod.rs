@@ -8,6 +8,7 @@ mod commit;
 mod container;
 mod copy;
 mod create;
+mod creds;
 mod defaults;
 mod diff;
 mod doctor;
@@ -34,6 +35,7 @@ mod login;
 mod logout;
 mod logs;
 mod manifest;
+mod oci;
 mod output;
 mod pause;
 mod port;
@@ -64,11 +66,13 @@ mod unsupported;
 mod untag;
 mod verify;
 mod version;
+mod volume;
 mod wait;
 mod which;
 mod yaml;
 
 use std::ffi::{CString, OsString};
+use std::path::Path;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -121,6 +125,7 @@ enum Command {
     Logout(logout::Args),
     Logs(logs::Args),
     Manifest(manifest::Args),
+    Oci(Box<oci::Args>),
     Pause(pause::Args),
     Port(port::Args),
     Ps(ps::Args),
@@ -144,6 +149,7 @@ enum Command {
     Untag(untag::Args),
     Verify(verify::Args),
     Version(version::Args),
+    Volume(volume::Args),
     Wait(wait::Args),
 }
 
@@ -184,7 +190,18 @@ pub fn main() -> u8 {
     if name == ops::MONITOR_NAME {
         return ops::monitor_main(args.skip(1));
     }
-    run(args)
+    let args: Vec<OsString> = args.collect();
+    match args.first() {
+        Some(name) if is_oci(name) => oci::main(args),
+        _ => run(args),
+    }
+}
+
+/// Whether this program is called by the name that makes it an OCI runtime: by any path.
+fn is_oci(name: &OsString) -> bool {
+    Path::new(name)
+        .file_name()
+        .is_some_and(|name| name == oci::NAME)
 }
 
 fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
@@ -231,6 +248,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Logout(a) => logout::exec(global, &a),
         Command::Logs(a) => logs::exec(global, &a),
         Command::Manifest(a) => manifest::exec(global, &a),
+        Command::Oci(a) => Ok(oci::exec(global.root.as_deref(), &a)),
         Command::Pause(a) => pause::pause(global, &a),
         Command::Port(a) => port::exec(global, &a),
         Command::Ps(a) => ps::exec(global, &a),
@@ -254,6 +272,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Untag(a) => untag::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
         Command::Version(a) => version::exec(global, &a),
+        Command::Volume(a) => volume::exec(global, &a),
         Command::Wait(a) => wait::exec(global, &a),
     };
     match result {

@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// Show also what other programs have in the store (accepted for podman's sake: nobody has)
     #[arg(long)]
     external: bool,
-    /// Only containers of which this is true: id=START, name=PART (^ and $ as anchors), label=KEY[=VALUE], label!=KEY[=VALUE], status=created|running|paused|restarting|exited, ancestor=IMAGE, exited=CODE, before=CONTAINER, since=CONTAINER, until=TIME, network=host|none, volume=PATH
+    /// Only containers of which this is true: id=START, name=PART (^ and $ as anchors), label=KEY[=VALUE], label!=KEY[=VALUE], status=created|running|paused|restarting|exited, ancestor=IMAGE, exited=CODE, before=CONTAINER, since=CONTAINER, until=TIME, network=host|none, volume=NAME|PATH
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
     filters: Vec<Filter>,
     /// Show the N youngest only, also those that have ended

@@ -1,7 +1,7 @@
 //! `coracle pull NAME...`
 
 use super::intake::{IntakeArgs, RegistryArgs};
-use super::{Failure, Global, progress, run_values, text};
+use super::{Failure, Global, creds, progress, run_values, text};
 use crate::ops;
 use crate::ops::pull::{self, PullPolicy};
 use crate::store::ImageRecord;
@@ -25,6 +25,9 @@ pub(super) struct Args {
     policy: PullPolicy,
     #[command(flatten)]
     registry: RegistryArgs,
+    /// Login for the registry of NAME, in place of the one that is kept
+    #[arg(long, value_name = "USER[:PASSWORD]")]
+    creds: Option<String>,
     #[command(flatten)]
     intake: IntakeArgs,
     /// Image to pull
@@ -33,19 +36,23 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let options = pull::Options {
+    let mut options = pull::Options {
         access: args.registry.access(),
         intake: args.intake.options()?,
     };
-    if args.all_tags {
-        return all_tags(global, args, &options);
-    }
     let origins: Vec<pull::Origin> = args
         .names
         .iter()
         .map(|name| name.parse())
         .collect::<Result<_, _>>()
         .map_err(ops::Error::from)?;
+    if args.creds.is_some() {
+        let registry = one_registry(&origins)?;
+        creds::add(&mut options.access, args.creds.as_deref(), registry)?;
+    }
+    if args.all_tags {
+        return all_tags(global, args, &options);
+    }
     let store = global.store()?;
     for (origin, name) in origins.iter().zip(&args.names) {
         if !args.quiet && args.policy == PullPolicy::Always {
@@ -83,6 +90,20 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         })?;
     }
     Ok(0)
+}
+
+/// The one that a login is for: it is shown to no registry that the user has not named.
+fn one_registry(origins: &[pull::Origin]) -> Result<&str, Failure> {
+    let mut all = origins.iter().map(|origin| match origin {
+        pull::Origin::Registry(reference) => Some(reference.registry()),
+        _ => None,
+    });
+    let first = all.next().flatten();
+    first
+        .filter(|_| all.all(|other| other == first))
+        .ok_or_else(|| {
+            Failure::usage("--creds is for one registry, which each NAME must begin with")
+        })
 }
 
 fn all_tags(global: &Global, args: &Args, options: &pull::Options) -> Result<u8, Failure> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::intake::RegistryArgs;
-use super::{Failure, Global, progress, text};
+use super::{Failure, Global, creds, progress, text};
 use crate::oci::{Digest, Reference};
 use crate::ops::copy::{self, Place};
 use crate::ops::{self, commit, push};
@@ -40,6 +40,9 @@ pub(super) struct Args {
     quiet: bool,
     #[command(flatten)]
     registry: RegistryArgs,
+    /// Login for the registry, in place of the one that is kept
+    #[arg(long, value_name = "USER[:PASSWORD]")]
+    creds: Option<String>,
     /// Name or id of the image
     image: String,
     /// Where it goes
@@ -133,7 +136,7 @@ pub(super) fn report(file: Option<&Path>, digest: &Digest) -> Result<u8, Failure
 }
 
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
-    let options = args.options()?;
+    let mut options = args.options()?;
     let reference = |name: &str| -> Result<Reference, ops::Error> {
         Ok(name.strip_prefix("docker://").unwrap_or(name).parse()?)
     };
@@ -142,8 +145,17 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         None => None,
         Some(Place::Registry(reference)) => Some(reference),
         Some(Place::Store(name)) => Some(reference(&name)?),
+        Some(_) if args.creds.is_some() => {
+            return Err(Failure::usage("--creds is for registries"));
+        }
         Some(place) => return copied(global, args, &place),
     };
+    if args.creds.is_some() {
+        let to = destination
+            .clone()
+            .map_or_else(|| reference(&args.image), Ok)?;
+        creds::add(&mut options.access, args.creds.as_deref(), to.registry())?;
+    }
     let store = global.store()?;
     if !args.quiet {
         let to = args.destination.as_ref().unwrap_or(&args.image);

@@ -33,6 +33,11 @@ impl Failure {
         }
     }
 
+    /// What failed, without the hint.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The same, with a line that says what to do.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

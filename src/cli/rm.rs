@@ -50,7 +50,7 @@ pub(super) struct Args {
         allow_negative_numbers = true
     )]
     time: Option<i64>,
-    /// Remove anonymous volumes too (accepted for docker's sake: there are none)
+    /// Remove their anonymous volumes too
     #[arg(short, long)]
     volumes: bool,
     /// Name or id of the container
@@ -81,6 +81,7 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let how = rm::How {
         force: args.force,
         timeout: args.time,
+        volumes: args.volumes,
     };
     let names = args.names(&store, &how)?;
     let ignore = args.force || args.ignore || args.all || !args.filters.is_empty();

@@ -18,8 +18,8 @@ use super::{Failure, Global, progress};
 use crate::ops::create;
 use crate::ops::pull::{self, PullPolicy};
 use crate::ops::run::{
-    self, CommandLine, Device, EnvVar, IdentityChoice, Namespace, Network, Options, Security,
-    Ulimit, UserNamespace, Volume, What,
+    self, CommandLine, Device, EnvVar, IdentityChoice, ImageVolumes, Namespace, Network, Options,
+    Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
 };
 use crate::ops::start::{Attach, Keys};
 use crate::rootfs::Driver;
@@ -50,10 +50,16 @@ pub(super) struct Args {
     #[arg(long)]
     name: Option<String>,
 
-    /// Bind a file or directory: SOURCE:TARGET[:ro]
-    #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:OPTIONS]", value_parser = values::volume, help_heading = "File systems")]
+    /// Mount a volume (a name, or none for one of the container's own) or a file or directory of the host (a path that begins with / or .)
+    #[arg(short, long = "volume", value_name = "[SOURCE:]TARGET[:OPTIONS]", value_parser = values::volume, help_heading = "File systems")]
     volume: Vec<Volume>,
-    /// Mount: type=bind,source=DIR,target=DIR[,readonly] or type=tmpfs,target=DIR
+    /// Mount all volumes and bound directories of another container: CONTAINER[:ro]
+    #[arg(long, value_name = "CONTAINER[:OPTIONS]", value_parser = values::volumes_from, help_heading = "File systems")]
+    volumes_from: Vec<VolumesFrom>,
+    /// What the image's volumes are: anonymous, tmpfs or ignore [default: anonymous]
+    #[arg(long, value_name = "KIND", value_parser = values::image_volumes, help_heading = "File systems")]
+    image_volume: Option<ImageVolumes>,
+    /// Mount: type=volume,source=NAME,target=DIR[,readonly], type=bind,source=DIR,target=DIR, type=image,source=IMAGE,target=DIR[,rw] or type=tmpfs,target=DIR
     #[arg(long, value_name = "KEY=VALUE,…", value_parser = values::mount, help_heading = "File systems")]
     mount: Vec<Volume>,
     /// Mount a file system in memory: TARGET[:OPTIONS]
@@ -259,6 +265,10 @@ fn refuse_conflicts(a: &Args) -> Result<(), Failure> {
             "--ipc host and --shm-size exclude each other: /dev/shm is the host's",
         ),
         (
+            a.rootfs && a.image_volume.is_some(),
+            "--rootfs and --image-volume exclude each other: a directory declares no volumes",
+        ),
+        (
             a.rootfs && a.storage_driver.is_some(),
             "--rootfs and --storage-driver exclude each other: a directory is used as it is",
         ),
@@ -328,6 +338,8 @@ pub(super) fn options(a: Args) -> Result<Options, Failure> {
         },
         name: a.name,
         volumes,
+        volumes_from: a.volumes_from,
+        image_volumes: a.image_volume.unwrap_or_default(),
         env,
         workdir: a.workdir,
         user: a.user,

@@ -26,7 +26,7 @@ impl Reason {
             Self::Foreground => "that part of looking after a container comes in a later version",
             Self::Cgroup => "limits by cgroup come in a later version",
             Self::Network => "a private network with connectivity comes in a later version",
-            Self::Volume => "named volumes come in a later version",
+            Self::Volume => "all volumes are directories of the store (driver local)",
             Self::OneId => {
                 "a container has one user and one group, since there are no subordinate ids"
             }
@@ -45,7 +45,7 @@ impl Reason {
             Self::Network => Some(
                 "with --network host (the default) a port that the program opens is open on the host",
             ),
-            Self::Volume => Some("bind a directory: -v ./DIR:/TARGET"),
+            Self::Volume => Some("mount it on the host and bind the directory: -v ./DIR:/TARGET"),
             Self::OneId => {
                 Some("--user names the one id inside, --userns keep-id makes it the caller's own")
             }
@@ -96,10 +96,7 @@ const OPTIONS: &[(Reason, &[&str])] = &[
             "--publish-all",
         ],
     ),
-    (
-        Reason::Volume,
-        &["--image-volume", "--volume-driver", "--volumes-from"],
-    ),
+    (Reason::Volume, &["--volume-driver"]),
     (
         Reason::OneId,
         &[
@@ -231,7 +228,11 @@ mod tests {
                 "--ulimit",
             ),
             (&["--sdnotify", "ignore", "x"], "--sdnotify ", "later"),
-            (&["--volumes-from", "a", "x"], "--volumes-from ", "-v ./DIR"),
+            (
+                &["--volume-driver", "a", "x"],
+                "--volume-driver ",
+                "-v ./DIR",
+            ),
             (&["--uidmap", "0:1:5", "x"], "--uidmap ", "subordinate"),
             (&["--gpus", "all", "x"], "--gpus ", "GPU"),
             (&["--device-cgroup-rule", "a", "x"], "rule ", "root"),

@@ -204,18 +204,22 @@ impl Credentials {
         Self::default()
     }
 
-    /// One login for one key (`registry` or `registry/path`), as `--creds` gives it.
+    /// One login for one key (`registry` or `registry/path`).
     pub fn one(key: &str, login: Login) -> Self {
+        let mut all = Self::default();
+        all.put_first(key, login);
+        all
+    }
+
+    /// A login that counts before all others, as `--creds` gives it.
+    pub fn put_first(&mut self, key: &str, login: Login) {
         let file = AuthFile {
             path: PathBuf::new(),
             logins: BTreeMap::from([(normalize(key), login)]),
             helpers: BTreeMap::new(),
             store: None,
         };
-        Self {
-            files: vec![file],
-            ..Self::default()
-        }
+        self.files.insert(0, file);
     }
 
     /// Parse the text of one file. `path` only serves messages.

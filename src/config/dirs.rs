@@ -153,6 +153,28 @@ fn runtime_dir(env: Env<'_>) -> Result<PathBuf, DirsError> {
     own_dir(&fd, &parent, &format!("{NAME}-{uid}"), uid)
 }
 
+/// Where `coracle-oci` keeps the state of its containers: `$XDG_RUNTIME_DIR/coracle-oci`, `/run/coracle-oci` for root,
+/// `/run/user/UID/coracle-oci`, `$TMPDIR or /tmp/coracle-oci-UID`; the first that is fit for it.
+pub fn oci_state_dir(env: Env<'_>) -> Result<PathBuf, DirsError> {
+    const NAME: &str = "coracle-oci";
+    let uid = rustix::process::geteuid().as_raw();
+    let private = [
+        env.xdg("XDG_RUNTIME_DIR"),
+        (uid == 0).then(|| PathBuf::from("/run")),
+        Some(PathBuf::from(format!("/run/user/{uid}"))),
+    ];
+    for parent in private.into_iter().flatten() {
+        let made = private_parent(&parent, uid).and_then(|fd| own_dir(&fd, &parent, NAME, uid));
+        match made {
+            Ok(dir) => return Ok(dir),
+            Err(e) => log::debug!("state directory {parent:?} is not used: {e}"),
+        }
+    }
+    let parent = env.xdg("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"));
+    let fd = shared_parent(&parent, uid)?;
+    own_dir(&fd, &parent, &format!("{NAME}-{uid}"), uid)
+}
+
 fn open_dir<Fd: AsFd>(
     at: Fd,
     name: &Path,

@@ -11,7 +11,7 @@ mod dirs;
 pub mod proxy;
 pub mod registries;
 
-pub use dirs::{Dirs, DirsError, data_root};
+pub use dirs::{Dirs, DirsError, data_root, oci_state_dir};
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -2,10 +2,12 @@
 //!
 //! Regular files and directories carry their owner themselves ([`XATTR`]). What cannot, symlinks, fifos,
 //! sockets and devices of the host, is in the container's records ([`View`]) if it is on its root file
-//! system, and else in memory: what is on a tmpfs or a devpts does not outlive the container either.
+//! system, in those of a volume if it is on one, and else in memory: what is on a tmpfs or a devpts does not
+//! outlive the container either.
 
 mod expected;
 mod inherited;
+mod kept;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -18,6 +20,7 @@ use rustix::fs::{AtFlags, FileType as Kind, Mode, Statx, StatxFlags, XattrFlags,
 use rustix::io::Errno;
 
 use self::expected::Expected;
+pub(super) use self::kept::KeptVolume;
 
 use super::access;
 use super::creds::{Cred, cap};
@@ -97,6 +100,7 @@ pub(super) struct Ownership {
     attributes: OnceLock<HashSet<Vec<u8>>>,
     root: Place,
     volumes: Option<Volumes>,
+    kept: Vec<KeptVolume>,
     expected: Mutex<Vec<Expected>>,
 }
 
@@ -115,10 +119,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Ownership {
-    pub(super) fn new(view: View, root: Place, volumes: Option<Volumes>) -> Self {
-        // A sidecar that cannot be read is none: the container's owners of links are not worth its end.
-        let quiet = view.is_empty().unwrap_or(true);
-        let beside = !quiet && view.has_owner_of_files().unwrap_or(false);
+    pub(super) fn new(
+        view: View,
+        root: Place,
+        volumes: Option<Volumes>,
+        kept: Vec<KeptVolume>,
+    ) -> Self {
+        // A sidecar that cannot be read is none: the container's owners of links are not worth its end. Another
+        // container may record something in a volume at any time.
+        let quiet = kept.is_empty() && view.is_empty().unwrap_or(true);
+        let beside = !quiet && view.has_owner_of_files().unwrap_or(false)
+            || kept.iter().any(KeptVolume::has_owner_of_files);
         let hands_down = !quiet && view.has_xattr(acl::DEFAULT).unwrap_or(false);
         Self {
             view: Mutex::new(view),
@@ -129,6 +140,7 @@ impl Ownership {
             attributes: OnceLock::new(),
             root,
             volumes,
+            kept,
             expected: Mutex::default(),
         }
     }
@@ -163,7 +175,9 @@ impl Ownership {
     /// is recorded.
     pub(super) fn make_device(&self, object: &Object, owner: Owner) -> Result<(), Errno> {
         match set_attribute(object.fd.as_fd(), &owner) {
-            Err(Errno::OPNOTSUPP | Errno::PERM) if self.on_root(object) => {
+            Err(Errno::OPNOTSUPP | Errno::PERM)
+                if self.on_root(object) || self.kept(object).is_some() =>
+            {
                 self.beside.store(true, Ordering::Relaxed);
                 let mut record = self.record(object).unwrap_or_default();
                 record.owner = Some(owner);
@@ -259,7 +273,10 @@ impl Ownership {
             return None;
         }
         if !self.on_root(object) {
-            return lock(&self.memory).get(&key(object)).cloned();
+            return match self.kept(object) {
+                Some(volume) => volume.record(object),
+                None => lock(&self.memory).get(&key(object)).cloned(),
+            };
         }
         let links = object.stat.stx_nlink > 1 && object.kind() != Kind::Directory;
         let node = Node::of(&object.stat);
@@ -302,12 +319,9 @@ impl Ownership {
             }
             let to = to.as_ref().unwrap_or(&path);
             let set = lock(&self.view).set_moving(&path, to, node, record);
-            set.map_err(|e| match e {
-                crate::owners::Error::Sidecar { source, .. } => {
-                    Errno::from_io_error(&source).unwrap_or(Errno::IO)
-                }
-                _ => Errno::IO,
-            })?;
+            set.map_err(|e| errno(&e))?;
+        } else if let Some(volume) = self.kept(object) {
+            volume.set_record(object, record)?;
         } else {
             let mut memory = lock(&self.memory);
             if record == Record::default() {
@@ -394,6 +408,16 @@ impl Ownership {
         let mut record = self.record(object).unwrap_or_default();
         record.owner = Some(owner);
         self.set_record(object, record)
+    }
+}
+
+/// Why something could not be recorded.
+fn errno(e: &crate::owners::Error) -> Errno {
+    match e {
+        crate::owners::Error::Sidecar { source, .. } => {
+            Errno::from_io_error(source).unwrap_or(Errno::IO)
+        }
+        _ => Errno::IO,
     }
 }
 

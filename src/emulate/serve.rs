@@ -22,8 +22,7 @@ const THREADS_MAX: usize = 16;
 const STUCK_MAX: usize = 1024;
 const STACK: usize = 512 << 10;
 
-/// Calls so far, and whether the watch sleeps until there is one.
-static CALLS: AtomicUsize = AtomicUsize::new(0);
+/// Whether the watch sleeps until there is a call.
 static WATCH_SLEEPS: AtomicBool = AtomicBool::new(false);
 /// What wakes it.
 static WAKE: OnceLock<Option<OwnedFd>> = OnceLock::new();
@@ -115,6 +114,11 @@ impl Watched {
         }
     }
 
+    /// Whether nobody has called since the last look.
+    fn is_quiet(&self) -> bool {
+        self.listener.calls.load(Ordering::SeqCst) == self.seen
+    }
+
     /// Make more threads where they are needed; whether all is quiet.
     fn look(&mut self, world: &'static World) -> bool {
         let l = &self.listener;
@@ -157,22 +161,20 @@ pub(super) fn serve(world: &'static World, first: OwnedFd, socket: OwnedFd) -> !
     if !spawn(world, &all[0].listener) {
         exit_now(2);
     }
-    let (mut seen, mut quiet) = (0, 0);
+    let mut quiet = 0;
     loop {
         wait(world, &mut all, &mut socket, Some(&TICK));
-        let calls = CALLS.load(Ordering::Relaxed);
         let mut rest = true;
         for watched in &mut all {
             rest &= watched.look(world);
         }
         all.retain(|w| !w.listener.over.load(Ordering::Relaxed));
-        quiet = if rest && calls == seen { quiet + 1 } else { 0 };
-        seen = calls;
+        quiet = if rest { quiet + 1 } else { 0 };
         if quiet >= QUIET_TICKS && wake().is_some() {
             quiet = 0;
             // In this order: a call after the load finds the flag, one before it is seen by it.
             WATCH_SLEEPS.store(true, Ordering::SeqCst);
-            if CALLS.load(Ordering::SeqCst) == calls {
+            if all.iter().all(Watched::is_quiet) {
                 wait(world, &mut all, &mut socket, None);
             }
             WATCH_SLEEPS.store(false, Ordering::SeqCst);
@@ -294,8 +296,7 @@ fn work(world: &'static World, l: &Listener, stays: bool) {
             Next::Over => return l.over.store(true, Ordering::Relaxed),
         }
         l.idle.fetch_sub(1, Ordering::Relaxed);
-        l.calls.fetch_add(1, Ordering::Relaxed);
-        CALLS.fetch_add(1, Ordering::SeqCst);
+        l.calls.fetch_add(1, Ordering::SeqCst);
         if WATCH_SLEEPS.load(Ordering::SeqCst)
             && WATCH_SLEEPS.swap(false, Ordering::SeqCst)
             && let Some(wake) = wake_if_made()

@@ -18,8 +18,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::creds::table::Table;
 use super::creds::{Cred, cap};
-use super::ownership::{Ownership, Volumes};
-use super::resolve::Place;
+use super::ownership::{KeptVolume, Ownership, Volumes};
+use super::resolve::{FdName, Place};
 use super::serve::serve;
 use super::{World, rules};
 use crate::owners::{Layer, View};
@@ -40,6 +40,8 @@ pub struct Setup {
     /// Where directories of the host are bound. What belongs to the caller there belongs to the first
     /// process inside.
     pub volumes: Vec<PathBuf>,
+    /// Where volumes with owners of their own are mounted, and what they are.
+    pub kept: Vec<(PathBuf, Layer)>,
     /// The filter is that of [`Mode::Strict`](super::Mode::Strict).
     pub strict: bool,
     /// It sees the pid namespace of its caller.
@@ -165,6 +167,8 @@ fn at<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> Failed {
 struct Prepared {
     proc: OwnedFd,
     view: View,
+    /// Of [`Setup::kept`], in that order.
+    kept: Vec<View>,
     creds: Table,
 }
 
@@ -183,6 +187,10 @@ fn prepare(setup: &Setup) -> Result<Prepared, Failed> {
     let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = openat(CWD, c"/proc", path, Mode::empty()).map_err(at("open(/proc)"))?;
     let view = view(setup).map_err(at("open the layers"))?;
+    let kept = setup.kept.iter();
+    let kept = kept.map(|(_, volume)| Ok(View::of_volume(by_descriptors(volume)?)));
+    let kept: io::Result<Vec<View>> = kept.collect();
+    let kept = kept.map_err(at("open the volumes"))?;
     rustix::process::fchdir(&proc).map_err(at("fchdir"))?;
     if reading_is_forbidden(&proc) {
         let call = "read memory of the container (kernel.yama.ptrace_scope=3)";
@@ -194,7 +202,12 @@ fn prepare(setup: &Setup) -> Result<Prepared, Failed> {
     let creds = Table::new(setup.first.clone());
     // Reads the sidecars; not yet with the root's place, which is not ours yet.
     let _ = view.is_empty();
-    Ok(Prepared { proc, view, creds })
+    Ok(Prepared {
+        proc,
+        view,
+        kept,
+        creds,
+    })
 }
 
 /// Say so, wait for the listener, and go where the container is.
@@ -204,7 +217,12 @@ fn attach(
     socket: &OwnedFd,
     command: Pid,
 ) -> Result<Option<(World, OwnedFd)>, Failed> {
-    let Prepared { proc, view, creds } = prepared;
+    let Prepared {
+        proc,
+        view,
+        kept,
+        creds,
+    } = prepared;
     // If nobody is there to read it, there will be no listener either.
     let _ = rustix::net::send(socket, b"r", SendFlags::NOSIGNAL);
     let Some((listener, container)) = receive(socket).map_err(at("recvmsg"))? else {
@@ -233,7 +251,7 @@ fn attach(
         proc,
         calls: rules::Table::default(),
         creds,
-        ownership: Ownership::new(view, root, volumes(setup)),
+        ownership: Ownership::new(view, root, volumes(setup), places(setup, kept)),
         root,
         // Who may mount may also have another mount namespace or root.
         roots_vary: AtomicBool::new(setup.caps & 1 << cap::SYS_ADMIN != 0),
@@ -276,9 +294,15 @@ fn drop_rights(caps: u64) -> Result<(), Failed> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at("prctl"))
 }
 
-/// The records of the container, by paths that lead there from inside: through descriptors of ours,
-/// relative to the outer /proc.
+/// The records of the container, by paths that lead there from inside.
 fn view(setup: &Setup) -> io::Result<View> {
+    let layers = setup.layers.iter().map(by_descriptors);
+    let layers = layers.collect::<io::Result<Vec<_>>>()?;
+    Ok(View::new(layers, by_descriptors(&setup.upper)?))
+}
+
+/// The same tree and sidecar through descriptors of ours, relative to the outer /proc.
+fn by_descriptors(layer: &Layer) -> io::Result<Layer> {
     let open = |path: &Path| -> io::Result<PathBuf> {
         let fd = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let name = format!("self/fd/{}", fd.as_raw_fd());
@@ -286,18 +310,27 @@ fn view(setup: &Setup) -> io::Result<View> {
         std::mem::forget(fd);
         Ok(name.into())
     };
-    let layer = |layer: &Layer| -> io::Result<Layer> {
-        let (Some(dir), Some(name)) = (layer.sidecar.parent(), layer.sidecar.file_name()) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        Ok(Layer {
-            tree: open(&layer.tree)?,
-            sidecar: open(dir)?.join(name),
-        })
+    let (Some(dir), Some(name)) = (layer.sidecar.parent(), layer.sidecar.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
     };
-    let layers = setup.layers.iter().map(layer);
-    let layers = layers.collect::<io::Result<Vec<_>>>()?;
-    Ok(View::new(layers, layer(&setup.upper)?))
+    Ok(Layer {
+        tree: open(&layer.tree)?,
+        sidecar: open(dir)?.join(name),
+    })
+}
+
+/// Where the volumes with records are in the container. One that something else covers has none.
+fn places(setup: &Setup, views: Vec<View>) -> Vec<KeptVolume> {
+    let targets = setup.kept.iter().map(|(target, _)| target);
+    let place = |(target, view): (&PathBuf, View)| {
+        let fd = openat(CWD, target, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mount = Place::at(fd.as_fd(), c"").ok()?.mount;
+        let name = FdName::new(fd.as_fd());
+        let path = rustix::fs::readlinkat(CWD, name.as_cstr(), Vec::new()).ok()?;
+        let prefix = path.into_bytes().strip_prefix(b"/")?.to_vec();
+        Some(KeptVolume::new(mount, prefix, view))
+    };
+    targets.zip(views).filter_map(place).collect()
 }
 
 /// Whose files are those of the caller on volumes, unless it is root as everywhere.

@@ -14,6 +14,9 @@ use super::signals::Signals;
 use super::wire::{ENDED, ERRORS, INPUT, OUTPUT, Reply, Request, SIZE, Verb};
 use super::{control, packet};
 
+/// Processes in one question: what is sent are the bytes of a list, a number each.
+const WHOSE_MAX: usize = 1000;
+
 /// What a monitor says of its container.
 #[derive(Debug)]
 pub struct Description {
@@ -174,6 +177,17 @@ impl Client {
         let mut request = Request::new(Verb::Supervise);
         request.who = who;
         self.ask(&request, &[listener, process]).map(|_| ())
+    }
+
+    /// Effective users and groups of processes, where they are emulated, by their numbers in the monitor's pid
+    /// namespace: of as many as one packet holds, of a thousand at least.
+    ///
+    /// # Errors
+    /// Of the socket, and what the supervisor says.
+    pub fn whose(self, pids: &[i32]) -> io::Result<Vec<(u32, u32)>> {
+        let mut request = Request::new(Verb::Whose);
+        request.who = serde_json::to_vec(&pids[..pids.len().min(WHOSE_MAX)])?;
+        Ok(self.ask(&request, &[])?.0.whose)
     }
 
     /// It shall not be started again when it ends.

@@ -57,13 +57,21 @@ pub(super) enum Wish {
     Stopping,
     /// It was paused, or goes on.
     Paused(bool),
-    /// Answer for another process.
+    /// Something of the supervisor, and who waits for the answer.
+    Identity(Ask, usize),
+}
+
+/// What a supervisor is asked for.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// To answer for another process.
     Supervise {
         listener: OwnedFd,
         process: OwnedFd,
         who: Vec<u8>,
-        client: usize,
     },
+    /// Who these are.
+    Whose(Vec<i32>),
 }
 
 /// What everybody may know.
@@ -234,12 +242,9 @@ impl Control {
         }
     }
 
-    /// The answer to a [`Wish::Supervise`].
-    pub(super) fn supervised(&mut self, client: usize, result: io::Result<()>) {
-        let reply = match result {
-            Ok(()) => Reply::default(),
-            Err(e) => Reply::error(&e.to_string()),
-        };
+    /// The answer to a [`Wish::Identity`].
+    pub(super) fn answer(&mut self, client: usize, result: io::Result<Reply>) {
+        let reply = result.unwrap_or_else(|e| Reply::error(&e.to_string()));
         if let Some(client) = self.clients.iter_mut().find(|c| c.number == client) {
             client.reply(&reply, &[]);
             client.gone = true;
@@ -322,13 +327,15 @@ impl Client {
             tty: about.tty,
             emulated: about.emulated,
             input: about.input,
+            whose: Vec::new(),
         };
         match request.verb {
-            Verb::Describe => match about.pidfd {
-                Some(pidfd) => self.reply(&reply, &[pidfd]),
-                // Which the client takes for what it is: not running.
-                None => {}
-            },
+            // No answer is one: it does not run.
+            Verb::Describe => {
+                if let Some(pidfd) = about.pidfd {
+                    self.reply(&reply, &[pidfd]);
+                }
+            }
             Verb::Wait => {
                 self.reply(&reply, &[]);
                 self.role = Role::Waits;
@@ -353,15 +360,23 @@ impl Client {
                 self.reply(&reply, &[]);
                 wishes.push(Wish::Paused(request.verb == Verb::Paused));
             }
+            Verb::Supervise | Verb::Whose if !about.emulated => {
+                self.reply(&Reply::error("its users are not emulated"), &[]);
+            }
             Verb::Supervise => {
                 let mut fds = fds.into_iter();
                 if let (Some(listener), Some(process)) = (fds.next(), fds.next()) {
-                    return wishes.push(Wish::Supervise {
+                    let ask = Ask::Supervise {
                         listener,
                         process,
                         who: request.who,
-                        client: self.number,
-                    });
+                    };
+                    return wishes.push(Wish::Identity(ask, self.number));
+                }
+            }
+            Verb::Whose => {
+                if let Ok(pids) = serde_json::from_slice(&request.who) {
+                    return wishes.push(Wish::Identity(Ask::Whose(pids), self.number));
                 }
             }
         }

@@ -373,14 +373,9 @@ impl Watch<'_, '_> {
                 self.paused = paused;
                 self.a.record.paused(paused);
             }
-            Wish::Supervise {
-                listener,
-                process,
-                who,
-                client,
-            } => {
-                let result = foreground::supervise(self.container, &listener, &process, &who);
-                self.a.control.supervised(client, result);
+            Wish::Identity(ask, client) => {
+                let reply = foreground::identity(self.container, ask);
+                self.a.control.answer(client, reply);
             }
         }
     }

@@ -1,16 +1,17 @@
 //! Watching a container from the foreground: hand signals on, relay the terminal, wait for the end.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-use super::control::{About, Control, Wish};
+use super::control::{About, Ask, Control, Wish};
 use super::orphans;
 use super::relay::Relay;
 use super::signals::{OPEN, Signals};
+use super::wire::Reply;
 use crate::runtime::Started;
 
 /// How the program ended.
@@ -66,7 +67,7 @@ pub fn watch(
     container: &Started,
     signals: &Signals,
     input: bool,
-    dir: BorrowedFd<'_>,
+    dir: Option<BorrowedFd<'_>>,
 ) -> Result<Ended, Error> {
     let mut control = Control::default();
     let result = serve(container, signals, input, &mut control, dir);
@@ -129,7 +130,7 @@ fn serve(
     signals: &Signals,
     input: bool,
     control: &mut Control,
-    dir: BorrowedFd<'_>,
+    dir: Option<BorrowedFd<'_>>,
 ) -> Result<Ended, Error> {
     let mut relay = match &container.terminal {
         Some(master) => Some(Relay::start(master.as_fd(), input).map_err(at("terminal"))?),
@@ -173,21 +174,15 @@ fn serve(
         }
         for wish in control.serve(&ready[before_control..], &about) {
             // The others are of those who are attached, which nobody can be here.
-            if let Wish::Supervise {
-                listener,
-                process,
-                who,
-                client,
-            } = wish
-            {
-                control.supervised(client, supervise(container, &listener, &process, &who));
+            if let Wish::Identity(ask, client) = wish {
+                control.answer(client, identity(container, ask));
             }
         }
         if !ready[1].is_empty() {
             while let Some(signal) = signals.next() {
                 match signal {
                     // Whoever asked sees it if it cannot be had.
-                    OPEN => drop(control.open(dir)),
+                    OPEN => drop(dir.map(|dir| control.open(dir))),
                     signal => hand_on(container, signal, relay.as_ref()),
                 }
             }
@@ -217,16 +212,20 @@ pub(super) fn supervisor_ended(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
     }
 }
 
-/// Have the supervisor answer for one more process.
-pub(super) fn supervise(
-    container: &Started,
-    listener: &OwnedFd,
-    process: &OwnedFd,
-    who: &[u8],
-) -> io::Result<()> {
+/// Ask the supervisor.
+pub(super) fn identity(container: &Started, ask: Ask) -> io::Result<Reply> {
     let supervisor = container.supervisor.as_ref();
     let supervisor = supervisor.ok_or(io::ErrorKind::Unsupported)?;
-    supervisor.add(listener.as_fd(), process.as_fd(), who)
+    let mut reply = Reply::default();
+    match ask {
+        Ask::Supervise {
+            listener,
+            process,
+            who,
+        } => supervisor.add(listener.as_fd(), process.as_fd(), &who)?,
+        Ask::Whose(pids) => reply.whose = supervisor.whose(&pids)?,
+    }
+    Ok(reply)
 }
 
 pub(super) fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended, Error> {

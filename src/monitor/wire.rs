@@ -21,6 +21,8 @@ pub(super) enum Verb {
     Describe,
     /// Answer for one more process: with its listener, and a pidfd of it.
     Supervise,
+    /// Who are these processes, among users that are emulated?
+    Whose,
     /// Relay its streams.
     Attach,
     /// Tell when it has ended.
@@ -40,7 +42,8 @@ pub(super) struct Request {
     /// With `Attach`: input will come.
     #[serde(default)]
     pub input: bool,
-    /// With `Supervise`: who the process is, in the words of who asks and of the supervisor.
+    /// With `Supervise`: who the process is, in the words of who asks and of the supervisor. With `Whose`: their
+    /// numbers, a JSON list.
     #[serde(default)]
     pub who: Vec<u8>,
 }
@@ -70,6 +73,9 @@ pub(super) struct Reply {
     pub emulated: bool,
     /// It reads what is sent to it.
     pub input: bool,
+    /// To `Whose`: effective user and group of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub whose: Vec<(u32, u32)>,
 }
 
 impl Reply {

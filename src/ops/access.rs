@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::Error;
 use crate::config::Env;
-use crate::config::auth::Credentials;
+use crate::config::auth::{Credentials, Login};
 use crate::config::certs::Certs;
 use crate::config::proxy::Proxies;
 use crate::config::registries::Registries;
@@ -18,6 +18,8 @@ pub struct Access {
     pub tls_verify: Option<bool>,
     /// The one file to read logins from.
     pub authfile: Option<PathBuf>,
+    /// Logins for registries, which count before those of files.
+    pub logins: Vec<(String, Login)>,
     /// The one directory of certificates for the registry.
     pub cert_dir: Option<PathBuf>,
 }
@@ -25,7 +27,10 @@ pub struct Access {
 impl Access {
     /// A client with the user's logins.
     pub(super) fn client(&self) -> Result<Client, Error> {
-        let credentials = Credentials::load(self.authfile.as_deref(), Env::process())?;
+        let mut credentials = Credentials::load(self.authfile.as_deref(), Env::process())?;
+        for (registry, login) in &self.logins {
+            credentials.put_first(registry, login.clone());
+        }
         self.client_with(credentials)
     }
 

@@ -21,19 +21,24 @@ pub fn create(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Str
     match complete(store, o, &begun) {
         Ok(()) => Ok(id),
         Err(e) => {
-            // The first failure is the one to tell.
-            let _ = begun.container.remove();
+            begun.undo(store);
             Err(e)
         }
     }
 }
 
 fn complete(store: &Store, o: &Options, begun: &Begun) -> Result<(), Error> {
-    run::keep_options(store, &begun.container, &begun.source, o)?;
-    State::created().write(&begun.container)?;
+    let Begun {
+        container,
+        source,
+        volumes,
+        ..
+    } = begun;
+    run::keep_options(store, container, source, volumes, o)?;
+    State::created().write(container)?;
     // Last, since it makes the container complete.
-    run::write(store, o, &begun.source, &begun.container)?;
-    events::happened_to(store, &begun.container, |e| e, Action::Create);
+    run::write(store, o, source, volumes, container)?;
+    events::happened_to(store, container, |e| e, Action::Create);
     Ok(())
 }
 
@@ -66,7 +71,7 @@ fn whole(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Begun, E
             Ok(begun)
         }
         Err(e) => {
-            let _ = begun.container.remove();
+            begun.undo(store);
             Err(e)
         }
     }

@@ -252,7 +252,7 @@ impl Monitor {
         if let Err(e) = self.lives(job, reporter) {
             let e = run::explained(e);
             if job.fresh {
-                let _ = self.container.remove();
+                let _ = run::discard(&self.store, self.container, &self.o.volumes);
                 return Err(e);
             }
             self.state.end(e.exit_code());
@@ -265,9 +265,8 @@ impl Monitor {
         let code = self.state.exit_code.unwrap_or_default();
         self.control.close(self.container.as_fd());
         if self.o.remove {
-            let entry = &self.entry;
-            let event = events::of_container(&self.store, entry, Action::Remove);
-            self.container.remove()?;
+            let event = events::of_container(&self.store, &self.entry, Action::Remove);
+            run::discard(&self.store, self.container, &self.o.volumes)?;
             events::record(&self.store, &event);
         } else {
             drop(self.container);
@@ -353,6 +352,7 @@ impl Monitor {
             &self.store,
             &self.o,
             &source,
+            &self.o.volumes,
             &self.container,
             &mut stage,
             &warnings,

@@ -77,6 +77,9 @@ pub enum Error {
     /// A container that may not be removed.
     #[error(transparent)]
     RemoveContainer(#[from] super::rm::RemoveContainerError),
+    /// A volume.
+    #[error(transparent)]
+    Volume(#[from] super::volume::VolumeError),
     /// What a container wrote.
     #[error(transparent)]
     Logs(#[from] super::logs::LogsError),
@@ -340,6 +343,7 @@ impl Error {
             Self::Intake(e) => e.hint(),
             Self::Remove(e) => e.hint(),
             Self::RemoveContainer(e) => e.hint(),
+            Self::Volume(e) => e.hint(),
             Self::Logs(e) => e.hint(),
             Self::Systemd(e) => e.hint(),
             Self::Artifact(e) => e.hint(),

@@ -63,7 +63,8 @@ impl FromStr for NamePattern {
 }
 
 impl NamePattern {
-    /// Whether it fits the name, whole or as people write it, with or without the tag.
+    /// Whether it fits the name with or without the tag: whole, without the registry, or the last part alone, as
+    /// with podman, and as docker shortens it.
     pub fn fits(&self, name: &Reference) -> bool {
         let options = MatchOptions {
             require_literal_separator: true,
@@ -71,9 +72,9 @@ impl NamePattern {
         };
         let (whole, repository) = (name.to_string(), name.name());
         [&whole, &repository].iter().any(|text| {
-            let short = text.strip_prefix("docker.io/").unwrap_or(text);
-            let shortest = short.strip_prefix("library/").unwrap_or(short);
-            [text.as_str(), short, shortest]
+            let path = text.split_once('/').map_or(text.as_str(), |(_, path)| path);
+            let last = path.rsplit('/').next().unwrap_or(path);
+            [text.as_str(), path, last]
                 .iter()
                 .any(|t| self.0.matches_with(t, options))
         })
@@ -130,7 +131,12 @@ mod tests {
             ("debian:1?", "debian:12", true),
             ("docker.io/library/debian:12", "debian:12", true),
             ("*", "debian:12", true),
-            ("**", "quay.io/a/b", false),
+            ("**", "quay.io/a/b", true),
+            ("quay.io/*", "quay.io/a/b", false),
+            ("a/b", "quay.io/a/b", true),
+            ("b:1", "quay.io/a/b:1", true),
+            ("b/c", "quay.io/a/b/c", false),
+            ("library/deb*", "debian", true),
             ("*/*/b", "quay.io/a/b", true),
             ("*:12", "debian:11", false),
             ("deb", "debian", false),

@@ -52,7 +52,8 @@ pub fn info(store: &Store) -> Result<Info, Error> {
     };
     let containers = ps::ps(store, &all)?;
     let count = |wanted: fn(&State) -> bool| containers.iter().filter(|c| wanted(&c.state)).count();
-    let running = count(|s| *s == State::Running);
+    let running = count(|s| matches!(s, State::Running | State::Restarting { .. }));
+    let paused = count(|s| *s == State::Paused);
     let mut images: Vec<_> = store
         .images()
         .summaries()?
@@ -72,8 +73,8 @@ pub fn info(store: &Store) -> Result<Info, Error> {
         driver: host::storage_driver(store.root()),
         images: images.len(),
         running,
-        paused: 0,
-        stopped: containers.len() - running,
+        paused,
+        stopped: containers.len() - running - paused,
         search: Registries::load(Env::process())?.search_registries(),
     })
 }

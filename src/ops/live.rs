@@ -127,6 +127,14 @@ impl Live {
         Self::failed(&self.name, self.client.supervise(listener, process, who))
     }
 
+    /// Effective users and groups of its processes, where they are emulated; of the first thousand.
+    ///
+    /// # Errors
+    /// What the supervisor says.
+    pub fn whose(self, pids: &[i32]) -> Result<Vec<(u32, u32)>, Error> {
+        Self::failed(&self.name, self.client.whose(pids))
+    }
+
     /// It shall not be started again when it ends.
     ///
     /// # Errors

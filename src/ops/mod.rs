@@ -32,6 +32,7 @@ pub mod load;
 pub mod login;
 pub mod logs;
 mod made;
+pub mod oci;
 mod outgoing;
 pub mod progress;
 pub mod prune;
@@ -56,6 +57,7 @@ pub mod top;
 pub mod tree;
 pub mod usage;
 pub mod verify;
+pub mod volume;
 mod written;
 
 use std::path::{Path, PathBuf};

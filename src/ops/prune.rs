@@ -9,7 +9,7 @@ use super::filters::labels_of;
 use super::images::{self, images};
 use super::ps::{self, Container, State};
 use super::rmi::{self, Removed};
-use super::{Error, rm, stored, usage};
+use super::{Error, rm, stored, usage, volume};
 use crate::store::{self, Collected, Store};
 
 /// What shall go.
@@ -21,6 +21,8 @@ pub struct Wanted {
     pub until: Option<Timestamp>,
     /// Only what has these labels, or has not.
     pub labels: Vec<Label>,
+    /// Volumes that no container was made with, too.
+    pub volumes: bool,
 }
 
 impl Wanted {
@@ -39,6 +41,8 @@ impl Wanted {
 pub struct Pruned {
     /// Ids of containers.
     pub containers: Vec<String>,
+    /// Names of volumes.
+    pub volumes: Vec<String>,
     /// Images.
     pub images: Vec<Removed>,
     /// Bytes that are free now.
@@ -75,18 +79,19 @@ pub fn prune_images(store: &Store, wanted: &Wanted) -> Result<Pruned, Error> {
     Ok(Pruned {
         images: gone,
         bytes: rmi::collect(store)?.bytes,
-        containers: Vec::new(),
+        ..Pruned::default()
     })
 }
 
-/// Containers that have ended.
+/// Containers that have ended, or were never started.
 pub fn prune_containers(store: &Store, wanted: &Wanted) -> Result<Pruned, Error> {
     let all = ps::Wanted {
         all: true,
         ..ps::Wanted::default()
     };
     let made = |c: &Container| c.created.as_ref().and_then(|t| t.parse().ok());
-    let ended = |c: &Container| matches!(c.state, State::Exited { .. });
+    // Who is being set up has its lock, and stays.
+    let ended = |c: &Container| matches!(c.state, State::Exited { .. } | State::Created);
     let list: Vec<Container> = ps::ps(store, &all)?
         .into_iter()
         .filter(|c| ended(c) && wanted.is_about(made(c), &c.labels))
@@ -109,14 +114,23 @@ pub fn prune_containers(store: &Store, wanted: &Wanted) -> Result<Pruned, Error>
     Ok(pruned)
 }
 
-/// Both, and what interrupted downloads left.
+/// Both, volumes where they are wanted, and what interrupted downloads left.
 pub fn prune_system(store: &Store, wanted: &Wanted) -> Result<Pruned, Error> {
     let containers = prune_containers(store, wanted)?;
+    let (volumes, in_volumes) = match wanted.volumes {
+        true => {
+            let labels = wanted.labels.iter().cloned().map(volume::Filter::Label);
+            let until = wanted.until.into_iter().map(volume::Filter::Until);
+            volume::prune(store, &labels.chain(until).collect())?
+        }
+        false => Default::default(),
+    };
     let images = prune_images(store, wanted)?;
     let Collected { bytes, .. } = store.prune(&[])?;
     Ok(Pruned {
         containers: containers.containers,
+        volumes,
         images: images.images,
-        bytes: containers.bytes + images.bytes + bytes,
+        bytes: containers.bytes + in_volumes + images.bytes + bytes,
     })
 }

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use super::state::{self, Status};
 use super::{Error, LABELS_ANNOTATION};
-use crate::store::{ContainerEntry, IMAGE_ANNOTATION, ImageRecord, Store};
+use crate::store::{
+    ContainerEntry, IMAGE_ANNOTATION, ImageRecord, MOUNTS_ANNOTATION, MountKind, Mounted, Store,
+};
 
 /// What a container is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,35 +76,10 @@ pub struct Container {
     pub labels: BTreeMap<String, String>,
     /// `host` or `none`.
     pub network: &'static str,
-    /// What the user has bound into it.
-    pub mounts: Vec<Bound>,
+    /// What its user had mounted.
+    pub mounts: Vec<Mounted>,
     /// It goes when it ends.
     pub auto_remove: bool,
-}
-
-/// A file or directory of the host that a container sees.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(default)]
-pub struct Bound {
-    /// Type of the mount; a bind has none of its own.
-    #[serde(rename = "type")]
-    kind: String,
-    /// On the host.
-    pub source: String,
-    /// In the container.
-    pub destination: String,
-    /// As in mount(8).
-    pub options: Vec<String>,
-}
-
-impl Bound {
-    /// Not one of those that every container has, and no device.
-    pub(super) fn is_the_users(&self) -> bool {
-        let dev = std::path::Path::new(&self.destination).starts_with("/dev");
-        self.kind == "bind"
-            && (!dev || std::path::Path::new(&self.source).is_dir())
-            && self.destination != "/dev/shm"
-    }
 }
 
 /// The part of the runtime configuration that is shown.
@@ -111,7 +88,6 @@ impl Bound {
 struct Config {
     process: Process,
     linux: Linux,
-    mounts: Vec<Bound>,
     annotations: HashMap<String, String>,
 }
 
@@ -176,7 +152,7 @@ pub enum Filter {
     Until(Timestamp),
     /// It sees this network: `host` or `none`.
     Network(String),
-    /// This is bound into it, by the name that it has on the host or inside.
+    /// This volume or directory is mounted in it: by its name, or by its path on the host or inside.
     Volume(String),
 }
 
@@ -279,9 +255,11 @@ fn holds(c: &Container, resolved: &Resolved<'_>) -> bool {
         Filter::Network(name) => c.network == name,
         Filter::Volume(path) => {
             let path = path.trim_end_matches('/');
-            c.mounts
-                .iter()
-                .any(|m| [&m.source, &m.destination].iter().any(|p| *p == path))
+            c.mounts.iter().any(|m| {
+                let paths = [&m.source, &m.target];
+                m.kind == MountKind::Volume && m.name == path
+                    || paths.iter().any(|p| p.as_os_str() == path)
+            })
         }
         Filter::Status(name) => c.state.name() == name,
         Filter::Exited(code) => {
@@ -356,9 +334,9 @@ pub(super) fn container(store: &Store, entry: ContainerEntry) -> Result<Option<C
         } else {
             "host"
         },
-        mounts: (config.mounts.into_iter())
-            .filter(Bound::is_the_users)
-            .collect(),
+        mounts: annotation(MOUNTS_ANNOTATION)
+            .and_then(|json| serde_json::from_str(json).ok())
+            .unwrap_or_default(),
         auto_remove: entry.ephemeral,
     }))
 }

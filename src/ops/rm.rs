@@ -2,11 +2,11 @@
 
 use rustix::process::Signal;
 
-use super::Error;
 use super::events::{self, Action};
 use super::state::State;
 use super::stop::{self, Stop};
-use crate::store::{self, Store};
+use super::{Error, volume};
+use crate::store::{self, Store, volumes_of};
 
 /// Why a container stays.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,8 @@ pub struct How {
     pub force: bool,
     /// Seconds until SIGKILL then, in place of none.
     pub timeout: Option<i64>,
+    /// Also its anonymous volumes, but for those that another container has.
+    pub volumes: bool,
 }
 
 /// What became of it.
@@ -71,7 +73,14 @@ pub fn remove(store: &Store, name: &str, how: &How) -> Result<Removed, Error> {
     }
     let event = events::of_container(store, &entry, Action::Remove);
     let gone = |id: &crate::oci::Digest| store.images().find(&id.to_string()).is_err();
-    match containers.remove(&entry) {
+    let removed = containers.lock_ended(&entry).and_then(|dir| {
+        if how.volumes {
+            // While it is there: whoever is killed in between leaves one that names them.
+            volume::remove_unused(store, &volumes_of(containers.mounts(&entry)?), &entry.id)?;
+        }
+        dir.remove()
+    });
+    match removed {
         Ok(()) => events::record(store, &event),
         // It was one that removes itself.
         Err(store::Error::NoSuchContainer(_)) if how.force => {}

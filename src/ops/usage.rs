@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use super::Error;
 use super::images::made;
 use super::ps::{self, Container};
+use super::volume::{self, Volume};
 use crate::oci::{Digest, Reference};
 use crate::store::{Collected, ImageRecord, Store};
 use crate::sys::{fork, userns};
@@ -25,8 +26,19 @@ pub struct Usage {
     pub image_reclaimable: u64,
     /// The containers, the youngest first.
     pub containers: Vec<ContainerUsage>,
+    /// The volumes, in the order of their names.
+    pub volumes: Vec<VolumeUsage>,
     /// What nothing refers to.
     pub leftovers: Collected,
+}
+
+/// One volume.
+#[derive(Clone, Debug)]
+pub struct VolumeUsage {
+    /// What `volume ls` says of it.
+    pub volume: Volume,
+    /// Bytes of its files.
+    pub size: u64,
 }
 
 /// One image.
@@ -111,6 +123,13 @@ pub fn usage(store: &Store) -> Result<Usage, Error> {
             .into_iter()
             .zip(sizes)
             .map(|(container, size)| ContainerUsage { container, size })
+            .collect(),
+        volumes: volume::list(store, &[])?
+            .into_iter()
+            .map(|volume| VolumeUsage {
+                size: volume::size(store, &volume.record.name),
+                volume,
+            })
             .collect(),
         leftovers: store.garbage()?,
     })

@@ -25,6 +25,7 @@
 //! [`View`] answers that for a running container: see there for the rules of overlay.
 
 pub mod acl;
+mod give;
 mod record;
 pub mod sidecar;
 mod view;
@@ -32,6 +33,7 @@ mod view;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use give::{give, take_back};
 pub use record::{FileType, Node, Owner, Record};
 pub use sidecar::{Journal, Owners, Writer};
 pub use view::{Layer, View};

@@ -25,6 +25,9 @@
 //! things happen, so that a killed writer costs at most the line it was at. Keyed by inode: programs
 //! rename what they have just made and given away (dpkg does so with every file). By path only where the
 //! file system has no numbers that last.
+//!
+//! **Of a volume**: the same, with a writer in each container that has it. Nobody takes a line away, and whoever
+//! opens it ends the line at which another was killed.
 
 mod write;
 
@@ -73,6 +76,8 @@ pub struct Owners {
 enum Kind {
     Sealed,
     Journal,
+    /// A journal of several writers: what a killed one left in the middle is skipped.
+    Shared,
 }
 
 impl Owners {
@@ -101,6 +106,18 @@ impl Owners {
         };
         let sound = owners.fill(BufReader::new(file), path, Kind::Journal, &mut |_, _| true)?;
         Ok((owners, sound))
+    }
+
+    /// Read the sidecar of a volume, which several containers may write to at a time, and say how long it was.
+    pub fn read_shared(path: &Path) -> Result<(Self, u64), Error> {
+        let mut owners = Self::default();
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((owners, 0)),
+            Err(e) => return Err(Error::sidecar(path)(e)),
+        };
+        let length = owners.fill(BufReader::new(file), path, Kind::Shared, &mut |_, _| true)?;
+        Ok((owners, length))
     }
 
     /// Is there no record?
@@ -211,7 +228,7 @@ impl Owners {
             read.map_err(Error::sidecar(path))?;
             let Some(text) = line.strip_suffix(b"\n") else {
                 return match kind {
-                    Kind::Journal if (line.len() as u64) < LINE_MAX => Ok(sound),
+                    Kind::Journal | Kind::Shared if (line.len() as u64) < LINE_MAX => Ok(sound),
                     _ => Err(bad("the file is incomplete")),
                 };
             };
@@ -223,12 +240,15 @@ impl Owners {
                 continue;
             }
             if let Some(count) = text.strip_prefix(b"end ") {
-                if kind == Kind::Journal || decimal(count).map(u64::from) != Some(number - 2) {
+                if kind != Kind::Sealed || decimal(count).map(u64::from) != Some(number - 2) {
                     return Err(bad("wrong number of lines"));
                 }
                 return Ok(sound);
             }
-            self.line(text, keep).ok_or_else(|| bad("malformed line"))?;
+            match self.line(text, keep) {
+                None if kind != Kind::Shared => return Err(bad("malformed line")),
+                _ => {}
+            }
         }
     }
 

@@ -73,6 +73,8 @@ pub struct View {
     upper: Layer,
     loaded: OnceCell<Loaded>,
     journal: Option<Journal>,
+    /// Others may write to the sidecar of `upper`.
+    shared: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,23 @@ impl View {
             upper,
             loaded: OnceCell::new(),
             journal: None,
+            shared: false,
+        }
+    }
+
+    /// A volume, which other containers may have, too.
+    pub fn of_volume(volume: Layer) -> Self {
+        Self {
+            shared: true,
+            ..Self::new(Vec::new(), volume)
+        }
+    }
+
+    /// What others have recorded in a volume since it was last looked at shows from now on.
+    pub fn refresh(&mut self) {
+        let length = || std::fs::metadata(&self.upper.sidecar).map_or(0, |m| m.len());
+        if self.shared && self.loaded.get().is_some_and(|l| l.sound != length()) {
+            self.loaded.take();
         }
     }
 
@@ -231,8 +250,10 @@ impl View {
             record.owner = Some(ROOT);
         }
         let sound = self.loaded()?.sound;
+        let before = self.journal.as_ref().map_or(0, Journal::written);
         let journal = match &mut self.journal {
             Some(journal) => journal,
+            none if self.shared => none.insert(Journal::open_shared(&self.upper.sidecar)?),
             none => none.insert(Journal::open(&self.upper.sidecar, sound)?),
         };
         // What was copied up shows its old number until the kernel forgets it, and then the one that it has in
@@ -250,6 +271,10 @@ impl View {
                 }
             }
         }
+        // Our own lines are known. If others have written meanwhile, the length will tell.
+        if let Some(loaded) = self.loaded.get_mut() {
+            loaded.sound += journal.written() - before;
+        }
         Ok(())
     }
 
@@ -266,6 +291,11 @@ impl View {
     /// container's sidecar say what theirs do, so that they are needed no more. Reads files that may shut
     /// out their owner.
     pub fn settle(&self) -> Result<(), Error> {
+        self.settle_below(b"")
+    }
+
+    /// The same where it began as a copy of the directory `base` of the layers (relative, empty for all).
+    pub fn settle_below(&self, base: &[u8]) -> Result<(), Error> {
         let loaded = self.loaded()?;
         let mut journal = Journal::open(&self.upper.sidecar, loaded.sound)?;
         let mut links = HashMap::new();
@@ -273,8 +303,11 @@ impl View {
             .layers
             .iter()
             .flat_map(|l| l.iter().map(|(path, _)| path));
-        for path in paths.collect::<BTreeSet<_>>() {
-            let Some(record) = self.below(loaded, path)? else {
+        for whole in paths.collect::<BTreeSet<_>>() {
+            let Some(path) = strip(whole, base) else {
+                continue;
+            };
+            let Some(record) = self.below(loaded, whole)? else {
                 continue;
             };
             let silent = record.owner.is_none() && record.xattrs.is_empty();
@@ -332,7 +365,10 @@ impl View {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
-        let (upper, sound) = Owners::read_journal(&self.upper.sidecar)?;
+        let (upper, sound) = match self.shared {
+            true => Owners::read_shared(&self.upper.sidecar)?,
+            false => Owners::read_journal(&self.upper.sidecar)?,
+        };
         let layers = self.layers.iter().map(|l| Owners::read(&l.sidecar));
         let loaded = Loaded {
             upper,
@@ -374,6 +410,14 @@ fn telling(owners: &Owners) -> impl Iterator<Item = &[u8]> {
     telling.map(|(path, _)| path)
 }
 
+/// A path as it is below another one, if it is.
+fn strip<'a>(path: &'a [u8], base: &[u8]) -> Option<&'a [u8]> {
+    match path.strip_prefix(base)? {
+        rest if base.is_empty() || rest.is_empty() => Some(rest),
+        rest => rest.strip_prefix(b"/"),
+    }
+}
+
 /// The last component of a path.
 fn last(path: &[u8]) -> &[u8] {
     path.rsplit(|b| *b == b'/').next().unwrap_or_default()
@@ -397,13 +441,13 @@ fn is_dir(stat: &Stat) -> bool {
 }
 
 impl Layer {
-    fn root(&self) -> Result<OwnedFd, Error> {
+    pub(super) fn root(&self) -> Result<OwnedFd, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(CWD, &self.tree, flags, Mode::empty()).map_err(self.failed(b""))
     }
 
     /// Open a file as such, through no symlink; `None` when the tree does not have it.
-    fn open(&self, path: &[u8], flags: OFlags) -> Result<Option<OwnedFd>, Error> {
+    pub(super) fn open(&self, path: &[u8], flags: OFlags) -> Result<Option<OwnedFd>, Error> {
         match trees::open_below(self.root()?, path, flags) {
             Ok(fd) => Ok(Some(fd)),
             // A parent that is something else here than in the layers above is as good as none.
@@ -424,7 +468,7 @@ impl Layer {
             .transpose()
     }
 
-    fn failed(&self, path: &[u8]) -> impl FnOnce(Errno) -> Error {
+    pub(super) fn failed(&self, path: &[u8]) -> impl FnOnce(Errno) -> Error {
         move |e| Error::Lookup {
             path: PathBuf::from(OsStr::from_bytes(path)),
             tree: self.tree.clone(),

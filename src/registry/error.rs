@@ -1,5 +1,9 @@
 //! Everything that can go wrong between us and a registry.
 
+mod transient;
+
+pub(super) use transient::Transient;
+
 use std::io;
 use std::time::Duration;
 
@@ -356,21 +360,6 @@ pub enum Error {
     },
 }
 
-/// Whether trying again can help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transient {
-    /// It cannot.
-    No,
-    /// It can, at once or a little later.
-    Yes,
-    /// It can, but each try costs a whole time limit.
-    Slow,
-    /// It can if the peer was there a moment ago.
-    IfSeen,
-    /// It can after this time.
-    After(Duration),
-}
-
 /// Something that did not work as configured, but was not needed. To be shown as a warning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
@@ -457,25 +446,6 @@ impl Error {
     /// [`io::Error`] comes back as it was.
     pub fn from_io(e: io::Error) -> Result<Self, io::Error> {
         e.downcast()
-    }
-
-    pub(super) fn transient(&self) -> Transient {
-        match self {
-            Self::Broken { .. }
-            | Self::Short { .. }
-            | Self::Server { .. }
-            | Self::UploadLost { .. } => Transient::Yes,
-            Self::Stalled { .. } => Transient::Slow,
-            Self::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
-                Transient::Slow
-            }
-            Self::Connect { .. } | Self::HostNotFound { .. } => Transient::IfSeen,
-            Self::RateLimited { wait, .. } => match wait {
-                Some(wait) => Transient::After(*wait),
-                None => Transient::Yes,
-            },
-            _ => Transient::No,
-        }
     }
 }
 

@@ -31,7 +31,7 @@ use rustix::io::Errno;
 use super::content::Contents;
 use crate::sys::fork::Failed;
 
-use crate::trees::{Name, is_opaque, join, merge, open_dir};
+use crate::trees::{Name, beneath, is_opaque, join, merge, open_dir};
 
 /// Why layers could not be merged.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,28 @@ pub fn flatten(lowers: &[&Path], dest: BorrowedFd<'_>) -> Result<(), Error> {
     child::as_root(|| merge_all(lowers, dest))
 }
 
+/// The same of the directory `path` (relative, without symlinks on the way) of the merged tree alone.
+pub fn flatten_below(lowers: &[&Path], path: &[u8], dest: BorrowedFd<'_>) -> Result<(), Error> {
+    if path.is_empty() {
+        return flatten(lowers, dest);
+    }
+    child::as_root(|| {
+        let roots = open_roots(lowers)?;
+        let found = beneath(&roots, path).map_err(Error::sys("openat", path))?;
+        // What lies below a file is hidden by it.
+        let is_dir = |stat: &Stat| FileType::from_raw_mode(stat.st_mode).is_dir();
+        let dirs = found.iter().take_while(|(_, stat)| is_dir(stat));
+        let dirs = dirs.map(|(layer, _)| open_dir(&roots[*layer], path));
+        let dirs = dirs.collect::<Result<Vec<_>, _>>();
+        merge_roots(dirs.map_err(Error::sys("openat2", path))?, dest)
+    })
+}
+
 fn merge_all(lowers: &[&Path], dest: BorrowedFd<'_>) -> Result<(), Error> {
+    merge_roots(open_roots(lowers)?, dest)
+}
+
+fn open_roots(lowers: &[&Path]) -> Result<Vec<OwnedFd>, Error> {
     let mut roots = Vec::with_capacity(lowers.len());
     for path in lowers {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -101,6 +122,10 @@ fn merge_all(lowers: &[&Path], dest: BorrowedFd<'_>) -> Result<(), Error> {
             break;
         }
     }
+    Ok(roots)
+}
+
+fn merge_roots(roots: Vec<OwnedFd>, dest: BorrowedFd<'_>) -> Result<(), Error> {
     let mut todo = Vec::new();
     if !roots.is_empty() {
         todo.push(Task::Merge {

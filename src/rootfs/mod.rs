@@ -14,8 +14,9 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use flatten::{Error as FlattenError, flatten};
+pub use flatten::{Error as FlattenError, flatten, flatten_below};
 pub use implied::{Restated, Xattr, restated};
+pub use overlay::options as overlay_options;
 pub use view::{Error as ViewError, LayeredView};
 
 /// How layers become one tree.

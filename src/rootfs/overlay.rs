@@ -74,6 +74,36 @@ fn with_fsconfig(stack: &Stack) -> Result<OwnedFd, Failed> {
         .map_err(|e| real("fsmount", upper, e))
 }
 
+/// Mount options of an overlay that is part of a configuration: `lowers` has the topmost first, and `over` the
+/// directories `upper` and `work` for what is written.
+pub fn options(lowers: &[&Path], over: Option<&Path>) -> Vec<String> {
+    // What has a meaning between options, and between layers.
+    let escaped = |path: &Path, special: &[char]| {
+        let mut out = String::new();
+        for c in path.to_string_lossy().chars() {
+            if special.contains(&c) {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        out
+    };
+    let lowers: Vec<String> = lowers
+        .iter()
+        .map(|l| escaped(l, &['\\', ',', ':']))
+        .collect();
+    let mut options = vec![
+        format!("lowerdir={}", lowers.join(":")),
+        "userxattr".to_owned(),
+    ];
+    if let Some(over) = over {
+        let over = escaped(over, &['\\', ',']);
+        options.push(format!("upperdir={over}/upper"));
+        options.push(format!("workdir={over}/work"));
+    }
+    options
+}
+
 /// mount(2). All options must fit in one page, so the layers go in as short names of open directories.
 fn with_options(stack: &Stack, target: &Path) -> Result<(), Error> {
     let mut keep = Vec::with_capacity(stack.lowers.len() + 2);

@@ -1,5 +1,5 @@
 //! Read single files of an image before anything is mounted: `/etc/passwd` to resolve `USER`,
-//! `/etc/group` for its groups.
+//! `/etc/group` for its groups; and find out where a path of a volume leads to.
 //!
 //! Looks a path up through the layer directories as overlay would merge them: whiteouts and opaque
 //! directories hide, symlinks are resolved inside the merged root (`..` stops there). The tree is
@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
@@ -89,6 +89,9 @@ enum Found {
     Other,
 }
 
+/// A path without symlinks, and what is there.
+type Place = (Vec<Vec<u8>>, Found);
+
 impl LayeredView {
     /// A view of layer directories, the top one first.
     pub fn new(layers: &[PathBuf]) -> Self {
@@ -101,7 +104,36 @@ impl LayeredView {
     /// `None` if there is none. Fails if it has more than `max` bytes.
     pub fn read_file(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>, Error> {
         let asked = || PathBuf::from(path);
-        let mut todo: VecDeque<Vec<u8>> = components(path.as_bytes()).collect();
+        let fd = match self.walk(path.as_bytes())? {
+            None => return Ok(None),
+            Some((_, Found::File(fd))) => fd,
+            Some(_) => return Err(Error::NotAFile { path: asked() }),
+        };
+        let mut content = Vec::new();
+        let read = File::from(fd)
+            .take(max.saturating_add(1))
+            .read_to_end(&mut content);
+        read.map_err(|e| Error::Sys {
+            call: "read",
+            path: asked(),
+            layer: PathBuf::new(),
+            source: Errno::from_io_error(&e).unwrap_or(Errno::IO),
+        })?;
+        if content.len() as u64 > max {
+            return Err(Error::TooLarge { path: asked(), max });
+        }
+        Ok(Some(content))
+    }
+
+    /// Where `path` leads to in the merged tree, relative and without symlinks, if that is a directory.
+    pub fn directory(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
+        let found = self.walk(path.as_os_str().as_bytes())?;
+        Ok(found.and_then(|(at, what)| matches!(what, Found::Dir).then(|| at.join(&b'/'))))
+    }
+
+    /// Follow a path, and its symlinks, from the root of the image.
+    fn walk(&self, path: &[u8]) -> Result<Option<Place>, Error> {
+        let mut todo: VecDeque<Vec<u8>> = components(path).collect();
         let mut at: Vec<Vec<u8>> = Vec::new();
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
@@ -116,7 +148,9 @@ impl LayeredView {
                 Some(Found::Symlink(target)) => {
                     links += 1;
                     if links > LINKS_MAX {
-                        return Err(Error::Loop { path: asked() });
+                        return Err(Error::Loop {
+                            path: PathBuf::from(OsStr::from_bytes(path)),
+                        });
                     }
                     if target.starts_with(b"/") {
                         at.clear();
@@ -129,27 +163,10 @@ impl LayeredView {
                 }
                 // A file used as a directory: there is nothing below it.
                 Some(Found::File(_) | Found::Other) if !todo.is_empty() => return Ok(None),
-                Some(Found::Other) => return Err(Error::NotAFile { path: asked() }),
-                Some(Found::File(fd)) => {
-                    let mut content = Vec::new();
-                    let read = File::from(fd)
-                        .take(max.saturating_add(1))
-                        .read_to_end(&mut content);
-                    read.map_err(|e| Error::Sys {
-                        call: "read",
-                        path: asked(),
-                        layer: PathBuf::new(),
-                        source: Errno::from_io_error(&e).unwrap_or(Errno::IO),
-                    })?;
-                    if content.len() as u64 > max {
-                        return Err(Error::TooLarge { path: asked(), max });
-                    }
-                    return Ok(Some(content));
-                }
+                Some(found) => return Ok(Some((at, found))),
             }
         }
-        // The path ends at a directory.
-        Err(Error::NotAFile { path: asked() })
+        Ok(Some((at, Found::Dir)))
     }
 
     /// Look up a path whose parents are directories of the merged tree, not symlinks.
@@ -232,7 +249,6 @@ mod tests {
     use rustix::fs::{XattrFlags, mknodat, setxattr};
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
 
     /// Layers in a temporary directory, `0` being the top one.
     struct Layers(tempfile::TempDir, usize);
@@ -363,6 +379,37 @@ mod tests {
         let path = Path::new("outdir").join(outside.path().strip_prefix("/").unwrap());
         l.is(path.to_str().unwrap(), None);
         l.is("dots/usr/lib/os", Some(1));
+    }
+
+    #[test]
+    fn a_directory_is_found_through_links_and_inside_only() {
+        let l = Layers::new(2);
+        l.file(1, "run/app/x")
+            .link(0, "var", "/run")
+            .file(1, "file");
+        l.link(0, "out", "../../../../run/app")
+            .link(0, "host", "/etc")
+            .link(0, "a", "b")
+            .link(0, "b", "a");
+        let layers: Vec<PathBuf> = (0..2).map(|i| l.at(i, "")).collect();
+        let view = LayeredView::new(&layers);
+        let found = |path: &str| view.directory(Path::new(path));
+        for (path, want) in [
+            ("/run/app", Some("run/app")),
+            ("var/app/", Some("run/app")),
+            ("/out", Some("run/app")),
+            ("/out/../app", Some("run/app")),
+            ("/", Some("")),
+            ("/..", Some("")),
+            ("/host", None),
+            ("/file", None),
+            ("/file/x", None),
+            ("/none", None),
+        ] {
+            let want = want.map(|w| w.as_bytes().to_vec());
+            assert_eq!(found(path).unwrap(), want, "{path}");
+        }
+        assert!(matches!(found("/a"), Err(Error::Loop { .. })));
     }
 
     #[test]

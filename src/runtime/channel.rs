@@ -39,6 +39,12 @@ pub(super) enum FromInit {
     Failed(Failure),
     NeedFuse,
     Console,
+    /// Of a bundle: the child was made, and is the descriptor.
+    Cloned,
+    /// Of a bundle: its mounts are there, and its root is not yet entered.
+    Prepared,
+    /// Of a bundle: it waits for its start.
+    Ready,
     /// Of a further process: what its calls are asked about by.
     Listener,
 }
@@ -47,6 +53,10 @@ pub(super) enum FromInit {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromParent {
     Go,
+    /// To a bundle's child: go on. Its number, as the parent counts.
+    Proceed {
+        pid: i32,
+    },
 }
 
 /// What arrives at the parent.
@@ -79,6 +89,18 @@ impl Channel {
         self.0.as_fd()
     }
 
+    /// What is connected to somebody else.
+    pub(super) fn of(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Go on with another socket, under the same number, which goes over exec or does not, as before.
+    pub(super) fn replace(&mut self, socket: &OwnedFd) -> io::Result<()> {
+        let flags = rustix::io::fcntl_getfd(&self.0)?;
+        rustix::io::dup3(socket, &mut self.0, rustix::io::DupFlags::CLOEXEC)?;
+        Ok(rustix::io::fcntl_setfd(&self.0, flags)?)
+    }
+
     pub(super) fn send<T: Serialize>(
         &self,
         message: &T,
@@ -103,14 +125,23 @@ impl Channel {
         fd: Option<BorrowedFd<'_>>,
         flags: SendFlags,
     ) -> io::Result<()> {
-        let packet = serde_json::to_vec(message)?;
+        self.send_bytes(&serde_json::to_vec(message)?, fd, flags)
+    }
+
+    /// One packet as it is.
+    pub(super) fn send_bytes(
+        &self,
+        packet: &[u8],
+        fd: Option<BorrowedFd<'_>>,
+        flags: SendFlags,
+    ) -> io::Result<()> {
         let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(&fds));
         }
-        sendmsg(&self.0, &[IoSlice::new(&packet)], &mut ancillary, flags)?;
+        sendmsg(&self.0, &[IoSlice::new(packet)], &mut ancillary, flags)?;
         Ok(())
     }
 

@@ -14,6 +14,8 @@ pub enum Stage {
     Join,
     /// Writing the id maps of the user namespace.
     IdMap,
+    /// Joining a namespace, or making one that has to wait.
+    Namespace,
     /// Separating from the caller: session, death signal, mount propagation.
     Detach,
     /// Mounting the root file system.
@@ -42,6 +44,10 @@ pub enum Stage {
     Identity,
     /// The same, when the program may have begun.
     Supervise,
+    /// Becoming the program's user.
+    User,
+    /// A program of the caller's, by the word of the specification.
+    Hook,
     /// Looking for the program.
     Find,
     /// Executing the program.
@@ -53,6 +59,9 @@ impl fmt::Display for Stage {
         f.write_str(match self {
             Self::Join => "cannot enter the container",
             Self::IdMap => "cannot map the user's id into the container",
+            Self::Namespace => "cannot enter a namespace",
+            Self::User => "cannot become the user of the program",
+            Self::Hook => "a hook failed",
             Self::Detach => "cannot separate the container from its caller",
             Self::Root => "cannot mount the root file system",
             Self::Proc => "cannot mount /proc",
@@ -94,9 +103,28 @@ impl Failure {
         }
     }
 
+    /// One that is told by words alone.
+    pub(super) fn said(stage: Stage, what: String) -> Self {
+        Self {
+            stage,
+            what,
+            errno: 0,
+        }
+    }
+
     /// As an error with its text.
     pub fn source(&self) -> io::Error {
         io::Error::from_raw_os_error(self.errno)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.stage, self.what)?;
+        if self.errno != 0 {
+            write!(f, ": {}", self.source())?;
+        }
+        Ok(())
     }
 }
 
@@ -110,7 +138,7 @@ pub enum Error {
     #[error("cannot make the container's namespaces: {0}")]
     Clone(#[source] io::Error),
     /// A step inside the container's namespaces failed.
-    #[error("{}: {}: {}", .0.stage, .0.what, .0.source())]
+    #[error("{0}")]
     Init(Failure),
     /// The program is not there.
     #[error("{0:?}: no such program in the container")]

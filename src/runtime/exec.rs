@@ -82,7 +82,10 @@ pub fn exec(
     loop {
         match ours.from_init().map_err(|e| Error::Parent("recvmsg", e))? {
             Received::Message(FromInit::Console, fd) if terminal.is_none() => terminal = fd,
-            Received::Message(FromInit::Listener, Some(listener)) if process.identity.is_some() => {
+            Received::Message(FromInit::Listener, Some(listener))
+                if process.identity.is_some()
+                    || process.filter.as_ref().is_some_and(|f| f.listener) =>
+            {
                 supervise(listener.as_fd(), starting.pidfd()?).map_err(Error::Unsupervised)?;
             }
             Received::Message(FromInit::Failed(f), _) => return Err(failed(process, f)),

@@ -11,6 +11,7 @@
 //! - a path inside the root file system is resolved by openat2(2) with `RESOLVE_IN_ROOT`, or after
 //!   pivot_root(2); never by string concatenation from the outside.
 
+pub mod bundle;
 pub mod caps;
 mod channel;
 mod error;

@@ -16,8 +16,14 @@ pub struct MountOptions {
     pub flags: u32,
     /// Attributes that a bind mount gets.
     pub attr: MountAttr,
-    /// Apply `attr` to all mounts below.
-    pub attr_recursive: bool,
+    /// Attributes that it and all mounts below get.
+    pub attr_below: MountAttr,
+    /// Attributes that are taken from it and all mounts below.
+    pub clear_below: MountAttr,
+    /// Files show other owners, as an id map says; with `true` those of mounts below, too.
+    pub idmap: Option<bool>,
+    /// Begin with a copy of what is covered.
+    pub copy_up: bool,
     /// `MS_PRIVATE` and so on, or 0.
     pub propagation: u32,
     /// What is left for the file system.
@@ -36,8 +42,22 @@ pub enum MountOptionError {
 }
 
 impl MountOptions {
-    /// Read the option list of one mount.
+    /// Read the option list of one mount, for a container of one id.
     pub fn parse<S: AsRef<str>>(options: &[S]) -> Result<Self, MountOptionError> {
+        for word in options.iter().map(AsRef::as_ref) {
+            match word {
+                "rrw" | "rsuid" | "rdev" | "rexec" => {
+                    return Err(MountOptionError::Unprivileged(word.to_owned()));
+                }
+                "idmap" | "ridmap" => return Err(MountOptionError::IdMap(word.to_owned())),
+                _ => {}
+            }
+        }
+        Ok(Self::read(options))
+    }
+
+    /// Read the option list of one mount, whatever the kernel will say to it.
+    pub fn read<S: AsRef<str>>(options: &[S]) -> Self {
         let mut out = Self::default();
         let mut data: Vec<&str> = Vec::new();
         for word in options.iter().map(AsRef::as_ref) {
@@ -47,29 +67,41 @@ impl MountOptions {
             };
             match word {
                 "defaults" | "rw" | "suid" | "dev" | "exec" | "async" | "nolazytime" | "nomand"
-                | "loud" | "" => {}
+                | "loud" | "atime" | "diratime" | "norelatime" | "nostrictatime" | "symfollow"
+                | "" => {}
                 "ro" => set(MountFlags::RDONLY, MountAttr::RDONLY),
                 "nosuid" => set(MountFlags::NOSUID, MountAttr::NOSUID),
                 "nodev" => set(MountFlags::NODEV, MountAttr::NODEV),
                 "noexec" => set(MountFlags::NOEXEC, MountAttr::NOEXEC),
                 "noatime" => set(MountFlags::NOATIME, MountAttr::NOATIME),
-                "nodiratime" => set(MountFlags::NODIRATIME, MountAttr::empty()),
+                "nodiratime" => set(MountFlags::NODIRATIME, MountAttr::NODIRATIME),
                 "relatime" => set(MountFlags::RELATIME, MountAttr::empty()),
-                "strictatime" => set(MountFlags::STRICTATIME, MountAttr::empty()),
+                "strictatime" => set(MountFlags::STRICTATIME, MountAttr::STRICTATIME),
                 "lazytime" => set(MountFlags::LAZYTIME, MountAttr::empty()),
                 "sync" => set(MountFlags::SYNCHRONOUS, MountAttr::empty()),
                 "dirsync" => set(MountFlags::DIRSYNC, MountAttr::empty()),
                 "silent" => set(MountFlags::SILENT, MountAttr::empty()),
-                "rro" | "rnosuid" | "rnodev" | "rnoexec" | "rnoatime" => {
-                    out.attr_recursive = true;
-                    out.attr |= match word {
-                        "rro" => MountAttr::RDONLY,
-                        "rnosuid" => MountAttr::NOSUID,
-                        "rnodev" => MountAttr::NODEV,
-                        "rnoexec" => MountAttr::NOEXEC,
-                        _ => MountAttr::NOATIME,
-                    };
-                }
+                "rro" => out.attr_below |= MountAttr::RDONLY,
+                "rnosuid" => out.attr_below |= MountAttr::NOSUID,
+                "rnodev" => out.attr_below |= MountAttr::NODEV,
+                "rnoexec" => out.attr_below |= MountAttr::NOEXEC,
+                "rnoatime" => out.attr_below |= MountAttr::NOATIME,
+                "rstrictatime" => out.attr_below |= MountAttr::STRICTATIME,
+                "rnodiratime" => out.attr_below |= MountAttr::NODIRATIME,
+                "rnosymfollow" => out.attr_below |= MountAttr::NOSYMFOLLOW,
+                "rrw" => out.clear_below |= MountAttr::RDONLY,
+                "rsuid" => out.clear_below |= MountAttr::NOSUID,
+                "rdev" => out.clear_below |= MountAttr::NODEV,
+                "rexec" => out.clear_below |= MountAttr::NOEXEC,
+                // Without a bit of its own: what is not one of the others.
+                "ratime" | "rrelatime" => out.clear_below |= MountAttr::NOATIME,
+                "rnostrictatime" | "rnorelatime" => out.clear_below |= MountAttr::STRICTATIME,
+                "rdiratime" => out.clear_below |= MountAttr::NODIRATIME,
+                "rsymfollow" => out.clear_below |= MountAttr::NOSYMFOLLOW,
+                "idmap" => out.idmap = Some(false),
+                "ridmap" => out.idmap = Some(true),
+                "tmpcopyup" => out.copy_up = true,
+                "nosymfollow" => set(MountFlags::from_bits_retain(256), MountAttr::NOSYMFOLLOW),
                 "bind" => out.bind = true,
                 "rbind" => {
                     out.bind = true;
@@ -81,15 +113,11 @@ impl MountOptions {
                 "unbindable" | "runbindable" => {
                     out.set_propagation(word, MountPropagationFlags::UNBINDABLE);
                 }
-                "rrw" | "rsuid" | "rdev" | "rexec" => {
-                    return Err(MountOptionError::Unprivileged(word.to_owned()));
-                }
-                "idmap" | "ridmap" => return Err(MountOptionError::IdMap(word.to_owned())),
                 other => data.push(other),
             }
         }
         out.data = data.join(",");
-        Ok(out)
+        out
     }
 
     fn set_propagation(&mut self, word: &str, flag: MountPropagationFlags) {
@@ -113,7 +141,9 @@ mod tests {
         assert_eq!(o.data, "size=64k,mode=1777");
         assert_eq!(u64::from(o.propagation), libc::MS_SLAVE | libc::MS_REC);
         let o = MountOptions::parse(&["bind", "rro"]).unwrap();
-        assert!(o.attr_recursive && o.attr == MountAttr::RDONLY);
+        assert!(o.attr.is_empty() && o.attr_below == MountAttr::RDONLY);
+        let o = MountOptions::read(&["rbind", "rrw", "ridmap", "rnoatime"]);
+        assert_eq!((o.clear_below, o.idmap), (MountAttr::RDONLY, Some(true)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From an OCI runtime configuration to a [`Plan`]: pure data, every decision made, so that the child
 //! only has to carry it out. Nothing here makes a system call.
 
-mod sysctl;
+pub(super) mod sysctl;
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -162,6 +162,8 @@ pub struct Plan {
     pub(super) mountpoint: PathBuf,
     pub(super) root_readonly: bool,
     pub(super) proc: ProcFs,
+    /// Mount file systems of the kernel anew also where their namespace is the outer one, as root may.
+    pub(super) anew: bool,
     pub(super) mounts: Vec<Mount>,
     pub(super) files: Vec<(PathBuf, String)>,
     pub(super) devices: Vec<Device>,
@@ -208,6 +210,9 @@ pub enum PlanError {
     /// The process is to run under an id that is not mapped.
     #[error("the process is to run as {0}, which the user namespace does not map")]
     UnmappedUser(String),
+    /// A word that is none.
+    #[error("there is no {0} {1:?}")]
+    Value(&'static str, String),
     /// Something a rootless runtime cannot do.
     #[error("{0} cannot be honoured: {1}")]
     Unsupported(&'static str, &'static str),
@@ -297,6 +302,7 @@ impl Plan {
                 .and_then(|r| r.readonly())
                 .unwrap_or(false),
             proc: ProcFs::Fresh,
+            anew: false,
             mounts,
             files: options.files,
             devices: devices(linux.devices().as_deref())?,
@@ -336,6 +342,7 @@ impl Plan {
                 oom_score_adj: process.oom_score_adj(),
                 preserve_fds: options.preserve_fds,
                 executable: options.executable,
+                user: None,
                 scope_signals: false,
             },
             supervisor: match options.identity {

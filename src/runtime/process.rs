@@ -10,6 +10,52 @@ use super::plan::{Stdin, Streams, WindowSize};
 use super::seccomp::Filter;
 use crate::emulate::creds::Cred;
 use crate::sys::exec::OwnExecutable;
+use crate::sys::process::{IoPriority, Schedule};
+
+/// A user of a namespace of several, with the five sets of capabilities(7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// As the namespace counts.
+    pub uid: u32,
+    /// As above.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Capabilities.
+    pub caps: CapSets,
+    /// Whether it is root first, since its namespace is not the caller's.
+    pub enters: bool,
+    /// What AppArmor or SELinux make of the process at exec.
+    pub label: Option<Label>,
+    /// Scheduling.
+    pub schedule: Option<Schedule>,
+    /// As above, of input and output.
+    pub io_priority: Option<IoPriority>,
+}
+
+/// Five sets, as the program begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapSets {
+    /// What exec can give at most.
+    pub bounding: Caps,
+    /// What is in force.
+    pub effective: Caps,
+    /// What goes over exec of a file that wants it.
+    pub inheritable: Caps,
+    /// What may be put in force.
+    pub permitted: Caps,
+    /// What goes over exec.
+    pub ambient: Caps,
+}
+
+/// A security label that is written before exec: the file below `/proc/thread-self/attr`, and the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its file.
+    pub file: &'static str,
+    /// What is written.
+    pub text: String,
+}
 
 /// All that concerns the process alone, and not the container around it.
 #[derive(Clone, Debug)]
@@ -46,6 +92,8 @@ pub struct Process {
     pub preserve_fds: u32,
     /// Whether the file that the caller was started from must be kept out of the container's hands.
     pub executable: OwnExecutable,
+    /// Who it is to the kernel, where there is more than the one id that it has anyway.
+    pub user: Option<Box<User>>,
     /// It sees processes that are not the container's, and shall not be able to end them.
     pub scope_signals: bool,
 }

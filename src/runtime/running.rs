@@ -87,6 +87,11 @@ impl<'a> Running<'a> {
         self.has(libc::CLONE_NEWPID)
     }
 
+    /// Whether its ids are those of another user namespace.
+    pub fn other_user_namespace(&self) -> bool {
+        self.has(libc::CLONE_NEWUSER)
+    }
+
     pub(super) fn has(&self, flag: i32) -> bool {
         self.namespaces & flag as u64 != 0
     }

@@ -106,8 +106,8 @@ fn attempt(plan: &Plan) -> Result<Started, Error> {
                 };
                 return Err(failed(&plan.process, failure));
             }
-            Received::Message(FromInit::Listener, _) => return Err(Error::Vanished),
             Received::Closed => break,
+            Received::Message(..) => return Err(Error::Vanished),
         }
     }
     let child = starting.child.take().ok_or(Error::Vanished)?;

@@ -358,16 +358,24 @@ impl Containers<'_> {
         whole(atomic::read_json(&entry.path.join(STATE)))
     }
 
-    /// The image that a container was made from; `None` when it was made from none.
-    pub fn image(&self, entry: &ContainerEntry) -> Result<Option<ImageRecord>, Error> {
+    /// What the container's configuration has in an annotation.
+    pub(super) fn annotation(
+        &self,
+        entry: &ContainerEntry,
+        name: &str,
+    ) -> Result<Option<String>, Error> {
         #[derive(serde::Deserialize)]
         struct Config {
             #[serde(default)]
             annotations: std::collections::HashMap<String, String>,
         }
         let config: Option<Config> = self.config(entry)?;
-        let record = config.and_then(|mut c| c.annotations.remove(IMAGE_ANNOTATION));
-        record
+        Ok(config.and_then(|mut c| c.annotations.remove(name)))
+    }
+
+    /// The image that a container was made from; `None` when it was made from none.
+    pub fn image(&self, entry: &ContainerEntry) -> Result<Option<ImageRecord>, Error> {
+        self.annotation(entry, IMAGE_ANNOTATION)?
             .map(|json| {
                 serde_json::from_str(&json).map_err(|source| Error::Record {
                     path: entry.path.join(CONFIG),
@@ -379,10 +387,15 @@ impl Containers<'_> {
 
     /// Remove a container that does not live.
     pub fn remove(&self, entry: &ContainerEntry) -> Result<(), Error> {
+        self.lock_ended(entry)?.remove()
+    }
+
+    /// Lock a container that does not live.
+    pub fn lock_ended(&self, entry: &ContainerEntry) -> Result<ContainerDir, Error> {
         let until = Instant::now() + GLANCE;
         loop {
             match self.try_lock(entry)? {
-                Some(dir) => return dir.remove(),
+                Some(dir) => return Ok(dir),
                 None if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
                 None => return Err(Error::ContainerBusy(entry.id.clone())),
             }

@@ -179,6 +179,38 @@ pub enum Error {
         "{0:?} is not a container name: want a letter or digit, then letters, digits, _ . or -"
     )]
     BadContainerName(String),
+    /// A volume name outside the grammar.
+    #[error(
+        "{0:?} is not a volume name: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*, with 200 characters at most"
+    )]
+    BadVolumeName(String),
+    /// No volume has this name.
+    #[error("no volume with name {0:?} found: no such volume")]
+    NoSuchVolume(String),
+    /// Several names of volumes start like this.
+    #[error("{prefix}: the name is ambiguous, it fits {}", .matches.join(", "))]
+    AmbiguousVolume {
+        /// What the user wrote.
+        prefix: String,
+        /// Names that fit.
+        matches: Vec<String>,
+    },
+    /// There is one of this name.
+    #[error("volume with name {0} already exists: volume already exists")]
+    VolumeExists(String),
+    /// A container was made with it.
+    #[error(
+        "volume {name} is being used by the following container(s): {container}: volume is being used"
+    )]
+    VolumeInUse {
+        /// The volume.
+        name: String,
+        /// The container's id.
+        container: String,
+    },
+    /// Somebody fills it, imports or exports it.
+    #[error("volume {0} is in use by another process")]
+    VolumeBusy(String),
     /// The container runs, or somebody works on it.
     #[error("container {0} is in use by another process")]
     ContainerBusy(String),
@@ -229,6 +261,11 @@ impl Error {
             )),
             Self::NoSuchImage { local: Some(local), .. } => Some(format!("there is {local}")),
             Self::NoSuchImage { name, .. } => Some(format!("coracle pull {name}")),
+            Self::VolumeInUse { .. } => {
+                Some("remove the container first; --force does that, too".to_owned())
+            }
+            Self::VolumeExists(_) => Some("--ignore takes the one that is there".to_owned()),
+            Self::AmbiguousVolume { .. } => Some("give more of the name".to_owned()),
             Self::AmbiguousImage { .. } | Self::AmbiguousContainer { .. } => {
                 Some("give more digits of the id".to_owned())
             }

@@ -88,6 +88,10 @@ impl Store {
             if let Some(image) = containers.image(&entry)? {
                 roots.extend(image.roots().map(|d| d.hex().to_owned()));
             }
+            let mounted = containers.mounts(&entry)?.into_iter();
+            for image in mounted.filter_map(|m| m.image) {
+                roots.extend(image.roots().map(|d| d.hex().to_owned()));
+            }
         }
         let tmp = self.tmp();
         for name in atomic::names(&tmp)? {

@@ -12,6 +12,7 @@ use super::atomic::{self, DraftDir};
 use super::error::io;
 use super::{Error, Store};
 use crate::oci::Digest;
+use crate::owners;
 
 const DIFF: &str = "diff";
 const OWNERS: &str = "owners";
@@ -127,6 +128,14 @@ impl LayerDraft {
     /// Where the sidecar belongs.
     pub fn sidecar(&self) -> PathBuf {
         self.draft.path().join(OWNERS)
+    }
+
+    /// The tree and its sidecar, as they are so far.
+    pub fn layer(&self) -> owners::Layer {
+        owners::Layer {
+            tree: self.draft.path().join(DIFF),
+            sidecar: self.sidecar(),
+        }
     }
 
     /// Where the recipe of its tar belongs, and what the tar itself replaces: [`Layers::recipe`].

@@ -28,6 +28,7 @@
 //!   containers/.names/NAME       symlink to ID: claimed by symlink(2), which is exclusive
 //!   ephemeral/ID/                the same for `--rm`: garbage once nobody holds its lock
 //!   ephemeral/.spare/            what an empty one left, for the next to take
+//!   volumes/NAME/                a volume: what containers see, and what is known of it; see `volumes`
 //!   quarantine/                  what `system check --repair` found broken; only ever written to
 //!   mountpoint/                  empty; every container mounts its root over it, in its own namespace
 //!   skeleton/                    lowest layer of all: mount points that an image may lack
@@ -49,7 +50,9 @@
 //! # Lock order
 //!
 //! `lock` → directory `images` or `containers/.names` (short, only to change names) → one container's
-//! directory → one blob. A lock further left is never awaited while one further right is held. Long
+//! directory → one volume's directory → one blob. A lock further left is never awaited while one further right is held,
+//! with one exception: who has a container's lock may wait for `lock`, to take its volumes along, since others only
+//! try that of a container. Long
 //! work (a download) holds a lease and its blob's lock, and never `lock`.
 //!
 //! What is not promised: unpacked layers and large blobs are not synced one by one, so after a power
@@ -69,6 +72,7 @@ mod layers;
 mod lock;
 mod share;
 mod spare;
+mod volumes;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -91,6 +95,10 @@ pub use journal::{Journal, Reader as JournalReader};
 pub use layers::{LayerDraft, LayerInfo, Layers, Packed};
 pub use lock::Guard;
 pub use share::Share;
+pub use volumes::{
+    MOUNTS_ANNOTATION, MountKind, Mounted, VolumeDir, VolumeEntry, VolumeRecord, Volumes,
+    is_volume_name, volumes_of,
+};
 
 use crate::oci::Digest;
 use crate::owners;
@@ -103,7 +111,7 @@ const VERSION: u64 = 1;
 const META: &str = "meta.json";
 const LOCK: &str = "lock";
 const WANTED: &str = "lock.wanted";
-const DIRS: [&str; 15] = [
+const DIRS: [&str; 16] = [
     "tmp",
     "blobs",
     "blobs/sha256",
@@ -113,6 +121,7 @@ const DIRS: [&str; 15] = [
     "containers",
     "containers/.names",
     "ephemeral",
+    "volumes",
     "mountpoint",
     "skeleton",
     "skeleton/dev",
@@ -230,6 +239,11 @@ impl Store {
     /// The containers by id and name.
     pub fn containers(&self) -> Containers<'_> {
         Containers { store: self }
+    }
+
+    /// The volumes by name.
+    pub fn volumes(&self) -> Volumes<'_> {
+        Volumes { store: self }
     }
 
     /// Directory of the unpacked layer, whether or not it is there.

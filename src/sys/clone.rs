@@ -45,7 +45,9 @@ fn copy(namespaces: u64) -> io::Result<Side> {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = namespaces | libc::CLONE_PIDFD as u64;
     args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A child for our own parent (CLONE_PARENT) tells it as we would: the kernel wants no other signal.
+    let sibling = namespaces & libc::CLONE_PARENT as u64 != 0;
+    args.exit_signal = if sibling { 0 } else { libc::SIGCHLD as u64 };
     // SAFETY: args is initialised and its size is passed; without CLONE_VM and without a stack the
     // child continues here on a copy of this one, as after fork(2). The process is single-threaded.
     let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };

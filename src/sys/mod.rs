@@ -3,6 +3,7 @@
 //! returns owned or borrowed descriptors, never raw ones, and leaves policy to its caller.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod fork;
@@ -11,6 +12,7 @@ pub mod mount;
 pub mod net;
 pub mod notify;
 pub mod peer;
+pub mod process;
 pub mod seccomp;
 pub mod signal;
 pub mod start;

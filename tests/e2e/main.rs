@@ -56,6 +56,12 @@ mod login;
 mod logs;
 mod manifests;
 mod nested;
+mod oci_attacks;
+mod oci_callers;
+mod oci_config;
+mod oci_life;
+mod oci_root;
+mod podman_habits;
 mod ps_rm;
 mod pull_policy;
 mod pull_registry;
@@ -75,6 +81,8 @@ mod signatures;
 mod storage_drivers;
 mod stress;
 mod unpack_vs_umoci;
+mod volumes;
+mod volumes_care;
 
 use std::process::ExitCode;
 
@@ -127,6 +135,12 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("logs", logs::TESTS, false),
     ("manifests", manifests::TESTS, false),
     ("nested", nested::TESTS, false),
+    ("oci_attacks", oci_attacks::TESTS, false),
+    ("oci_callers", oci_callers::TESTS, false),
+    ("oci_config", oci_config::TESTS, false),
+    ("oci_life", oci_life::TESTS, false),
+    ("oci_root", oci_root::TESTS, false),
+    ("podman_habits", podman_habits::TESTS, false),
     ("ps_rm", ps_rm::TESTS, false),
     ("pull_policy", pull_policy::TESTS, false),
     ("pull_registry", pull_registry::TESTS, false),
@@ -146,6 +160,8 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("storage_drivers", storage_drivers::TESTS, false),
     ("stress", stress::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
+    ("volumes", volumes::TESTS, false),
+    ("volumes_care", volumes_care::TESTS, false),
 ];
 
 fn main() -> ExitCode {

@@ -689,6 +689,28 @@ fn a_login_is_used(e: &Env) -> Done {
     .ok()
     .out();
     assert_eq!(pushed.trim(), digest(raw.as_bytes()));
+
+    // One on the command line counts before one that is kept, and for its registry alone.
+    let kept = login("wrong");
+    let with = |args: &[&str]| own.cmd(args).env("REGISTRY_AUTH_FILE", &kept);
+    with(&["push", "--creds", "me:wrong", &name, &to])
+        .run()
+        .fails_with(125, "login");
+    with(&["push", "--creds", "me:s3cret", &name, &to]).ok();
+    with(&["pull", "--creds", "me:s3cret", &to]).ok();
+    with(&["pull", &to]).run().fails_with(125, "login");
+    let (from, aside) = (format!("docker://{to}"), own.home.join("aside"));
+    let aside = format!("oci:{}", aside.display());
+    with(&["copy", "--src-creds", "me:s3cret", &from, &aside]).ok();
+    with(&["copy", "--dest-creds", "me:s3cret", &from, &aside])
+        .run()
+        .fails_with(125, "--dest-creds");
+    with(&["pull", "--creds", "me:s3cret", &to, "elsewhere.example/app"])
+        .run()
+        .fails_with(125, "one registry");
+    with(&["push", "--creds", "me", &name, &to])
+        .run()
+        .fails_with(125, "not a terminal");
     Ok(())
 }
 

@@ -13,7 +13,6 @@ suite!(
     volume_target_stays_inside,
     volume_covers_with_what_is_below,
     read_only_volume_covers_what_is_below,
-    named_volumes_are_not_here_yet,
     mount_bind,
     mount_bind_missing_source,
     mount_tmpfs,
@@ -153,19 +152,6 @@ fn read_only_volume_covers_what_is_below(e: &Env) -> Done {
     let out = e.run(&["-v", &v], "busybox", &["touch", "/v/sub/f"]);
     Cmd::host(["umount", "-l"]).arg(&sub).ok();
     out.code_is(1).err_has("read-only file system");
-    Ok(())
-}
-
-fn named_volumes_are_not_here_yet(e: &Env) -> Done {
-    e.coracle_only("it has them")?;
-    e.run(&["-v", "name:/v"], "busybox", &["true"])
-        .fails_with(125, "volume");
-    e.run(
-        &["--mount", "type=volume,src=name,dst=/v"],
-        "busybox",
-        &["true"],
-    )
-    .fails_with(125, "volume");
     Ok(())
 }
 

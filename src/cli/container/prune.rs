@@ -4,7 +4,7 @@ use crate::cli::filters::PruneArgs;
 use crate::cli::{Failure, Global, human, text};
 use crate::ops::prune;
 
-/// Remove all containers that have ended
+/// Remove all containers that do not run
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
@@ -14,7 +14,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let Some(wanted) = args
         .prune
-        .wanted(&["all containers that have ended"], false)?
+        .wanted(&["all containers that do not run"], false)?
     else {
         return Ok(0);
     };

@@ -137,6 +137,7 @@ fn seconds(time: Option<&str>) -> i64 {
     time.map_or(NEVER, |t| t.as_second())
 }
 
-fn destinations(c: &Container) -> Vec<&str> {
-    c.mounts.iter().map(|m| m.destination.as_str()).collect()
+fn destinations(c: &Container) -> Vec<String> {
+    let targets = c.mounts.iter().map(|m| m.target.display().to_string());
+    targets.collect()
 }

@@ -156,6 +156,7 @@ impl Line {
             "group-add" => a.group_add.push(values::group_add(v).ok()?),
             "hostname" => set(&mut a.hostname, values::hostname(v).ok()?)?,
             "identity" => set(&mut a.identity, values::identity(v).ok()?)?,
+            "image-volume" => set(&mut a.image_volume, values::image_volumes(v).ok()?)?,
             "ipc" => a.ipc = once(given, "ipc", values::namespace(v).ok()?)?,
             "label" => a.label.push(values::label(v).ok()?),
             "mount" => a.mount.push(values::mount(v).ok()?),
@@ -175,6 +176,7 @@ impl Line {
             "userns" => set(&mut a.userns, values::userns(v).ok()?)?,
             "uts" => a.uts = once(given, "uts", values::namespace(v).ok()?)?,
             "volume" => a.volume.push(values::volume(v).ok()?),
+            "volumes-from" => a.volumes_from.push(values::volumes_from(v).ok()?),
             "workdir" => set(&mut a.workdir, values::absolute(v).ok()?)?,
             _ => return None,
         }
@@ -210,14 +212,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cli::run_only;
+    use crate::cli::only;
 
     fn words(line: &[&str]) -> Vec<OsString> {
         ["coracle"].iter().chain(line).map(OsString::from).collect()
     }
 
     fn by_clap(line: &[&str]) -> Option<App> {
-        let mut matches = run_only().try_get_matches_from(words(line)).ok()?;
+        let mut matches = only::<Args>("run").try_get_matches_from(words(line)).ok()?;
         App::from_arg_matches_mut(&mut matches).ok()
     }
 
@@ -243,6 +245,7 @@ mod tests {
         ("--hostname", "h", "a b"),
         ("-h", "h", "/"),
         ("--identity", "off", "of"),
+        ("--image-volume", "tmpfs", "x"),
         ("--ipc", "host", "x"),
         ("--label", "a=b", "="),
         ("-l", "a", ""),
@@ -266,6 +269,9 @@ mod tests {
         ("--uts", "host", "x"),
         ("--volume", "/:/b:ro", "a:b:c:d"),
         ("-v", "/:/b", ":"),
+        ("--volume", "data:/b:ro,U", "da/ta:/b"),
+        ("-v", "/b", "b"),
+        ("--volumes-from", "web:ro", "web:x"),
         ("--workdir", "/w", "w"),
         ("-w", "/w", ""),
     ];
@@ -358,7 +364,7 @@ mod tests {
             "tls-verify",
             "variant",
         ];
-        let app = run_only();
+        let app = only::<Args>("run");
         let run = app.get_subcommands().next().unwrap();
         let names = OPTIONS.iter().map(|(name, ..)| name).chain(FLAGS);
         let known: Vec<&str> = names

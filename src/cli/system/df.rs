@@ -11,10 +11,11 @@ use crate::ops::usage::{self, Usage};
 /// Show what takes the space
 ///
 /// What several images share counts once in the sum. Reclaimable is what would be free without the images that
-/// no container was made from, and without the containers that have ended.
+/// no container was made from, without the containers that have ended, and without the volumes that no container was
+/// made with.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Show each image and each container
+    /// Show each image, each container and each volume
     #[arg(short, long, conflicts_with = "format")]
     verbose: bool,
     /// Print with a Go-like template, "table TEMPLATE", or "json"
@@ -54,6 +55,7 @@ fn sums(usage: &Usage) -> [Sum; 4] {
         chosen.map(|c| c.size).sum()
     };
     let running = |c: &&usage::ContainerUsage| c.container.state == State::Running;
+    let is_used = |v: &usage::VolumeUsage| !v.volume.containers.is_empty();
     let left = &usage.leftovers;
     [
         Sum {
@@ -72,10 +74,13 @@ fn sums(usage: &Usage) -> [Sum; 4] {
         },
         Sum {
             kind: "Local Volumes",
-            total: 0,
-            active: 0,
-            size: 0,
-            reclaimable: 0,
+            total: usage.volumes.len(),
+            active: usage.volumes.iter().filter(|v| is_used(v)).count(),
+            size: usage.volumes.iter().map(|v| v.size).sum(),
+            reclaimable: {
+                let unused = usage.volumes.iter().filter(|v| !is_used(v));
+                unused.map(|v| v.size).sum()
+            },
         },
         Sum {
             kind: "Leftovers",
@@ -171,11 +176,20 @@ fn verbose(usage: &Usage) -> String {
             c.container.name.clone().unwrap_or_default(),
         ]);
     }
+    let mut volumes = Table::new(&["VOLUME NAME", "LINKS", "SIZE"]);
+    for v in &usage.volumes {
+        volumes.row(vec![
+            v.volume.record.name.clone(),
+            v.volume.containers.len().to_string(),
+            human::size(v.size),
+        ]);
+    }
     let left = &usage.leftovers;
     format!(
-        "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLeftovers: {} layers and {} blobs that nothing refers to, {}\n",
+        "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nLeftovers: {} layers and {} blobs that nothing refers to, {}\n",
         images.render(),
         containers.render(),
+        volumes.render(),
         left.layers,
         left.blobs,
         human::size(left.bytes),

@@ -18,9 +18,9 @@ use crate::oci::{Reference, ReferenceError};
 
 const MAIN: &str = "containers/registries.conf";
 const DROP_INS: &str = "containers/registries.conf.d";
-/// Below the user's cache.
+/// Below the cache of the machine and the user's.
 const RECORDED: &str = "containers/short-name-aliases.conf";
-const SYSTEM: &str = "/etc";
+const SYSTEM: &str = "/";
 /// Larger than any sane file.
 const FILE_MAX: u64 = 4 << 20;
 
@@ -210,8 +210,10 @@ impl Registries {
         Self::load_from(Path::new(SYSTEM), env)
     }
 
-    fn load_from(system: &Path, env: Env<'_>) -> Result<Self, RegistriesError> {
+    /// `root` is where `/etc` and `/var` are.
+    fn load_from(root: &Path, env: Env<'_>) -> Result<Self, RegistriesError> {
         let mut all = Self::none();
+        let system = root.join("etc");
         let own = env.config_home();
         let mut dirs = vec![system.join(DROP_INS)];
         dirs.extend(own.as_ref().map(|dir| dir.join(DROP_INS)));
@@ -230,13 +232,15 @@ impl Registries {
                 all.read(&path)?;
             }
         }
-        if let Some(dir) = env.cache_home() {
+        // What root has answered, and above it what the user has.
+        let caches = [Some(root.join("var/cache")), env.cache_home()];
+        for dir in caches.into_iter().flatten() {
             all.recorded(&dir.join(RECORDED))?;
         }
         Ok(all)
     }
 
-    /// What the user has once answered podman. Such a file has aliases, and nothing else of it counts.
+    /// What somebody has once answered podman. Such a file has aliases, and nothing else of it counts.
     fn recorded(&mut self, path: &Path) -> Result<(), RegistriesError> {
         let text = match read(path) {
             Err(RegistriesError::Read { source, .. }) if is_absent(&source) => return Ok(()),

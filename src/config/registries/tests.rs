@@ -288,7 +288,7 @@ fn files_overwrite_each_other_in_order() {
             "CONTAINERS_REGISTRIES_CONF" => file.map(|f| tmp.path().join(f).into()),
             _ => None,
         };
-        Registries::load_from(&tmp.path().join("etc"), Env::new(&get))
+        Registries::load_from(tmp.path(), Env::new(&get))
     };
     let x = |c: &Registries| c.meaning("x").unwrap().candidates[0].registry().to_owned();
     let search = |host: &str| format!("unqualified-search-registries = [\"{host}\"]\n");
@@ -327,6 +327,11 @@ fn files_overwrite_each_other_in_order() {
     // What podman was told once stands above all files, and nothing but aliases is taken from there.
     let recorded = "home/.cache/containers/short-name-aliases.conf";
     put(
+        "var/cache/containers/short-name-aliases.conf",
+        "[aliases]\nx = \"root.io/x\"",
+    );
+    assert_eq!(x(&load(None).unwrap()), "root.io");
+    put(
         recorded,
         &format!("{}[aliases]\nx = \"said.io/x\"", search("odd.io")),
     );
@@ -340,6 +345,8 @@ fn files_overwrite_each_other_in_order() {
     put(recorded, "[aliases]\nx = \"no name\"");
     assert!(matches!(load(None), Err(RegistriesError::Value { .. })));
     fs::remove_file(tmp.path().join(recorded)).unwrap();
+    let of_root = "var/cache/containers/short-name-aliases.conf";
+    fs::remove_file(tmp.path().join(of_root)).unwrap();
     put("mine.conf", &search("mine.io"));
     put("etc/containers/registries.conf.d/10-a.conf", "");
     assert_eq!(x(&load(Some("mine.conf")).unwrap()), "mine.io");

@@ -3,11 +3,11 @@
 
 use std::ffi::CStr;
 
-use rustix::fs::{AtFlags, CWD, FileType as Kind, StatxFlags, XattrFlags, statx};
+use rustix::fs::{AtFlags, CWD, FileType as Kind, Statx, StatxFlags, XattrFlags, statx};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
-use super::{DONE, Reply, Result, Scratch};
+use super::{DONE, Reply, Result, Scratch, Seen};
 use crate::emulate::caller::{Caller, widen};
 use crate::emulate::creds::{KEEP, cap};
 use crate::emulate::ownership::{self, Object};
@@ -56,7 +56,14 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
         && !c.world.ownership.is_beside()
         && c.cred().can(cap::CHOWN)
         && let Some(name) = c.name(dirfd, path, &mut scratch.name)
-        && let Some(reply) = quickly(c, name, last, uid, gid, &mut scratch.given)
+        && let Some(reply) = quickly(
+            c,
+            name,
+            last,
+            uid,
+            gid,
+            (&mut scratch.given, &mut scratch.seen),
+        )
     {
         return Ok(reply);
     }
@@ -95,14 +102,15 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
 }
 
 /// The usual cases, with as few system calls as they need: root gives a plain file away, or keeps it. `None`:
-/// not one of them. `given` says of the file before whether it had been given away, and is told of this one.
+/// not one of them. `given` says of the file before whether it had been given away, and is told of this one; `seen`
+/// says whose the file was that was looked at last.
 fn quickly(
     c: &Caller<'_>,
     name: &CStr,
     last: Last,
     uid: u32,
     gid: u32,
-    given: &mut bool,
+    (given, seen): (&mut bool, &mut Option<Seen>),
 ) -> Option<Reply> {
     let is_root = |id| id == 0 || id == KEEP;
     if is_root(uid) && is_root(gid) {
@@ -111,14 +119,14 @@ fn quickly(
         }
         // Nothing is recorded, and nothing is to be: the kernel can do it. What takes no attribute has
         // none either, but may have a record; a program may have capabilities in one.
-        let usual = |(file_type, mode)| file_type == FileType::Dir || mode & 0o111 == 0;
+        let usual = |(file_type, mode, _)| file_type == FileType::Dir || mode & 0o111 == 0;
         let nothing = c.world.ownership.is_quiet() || plain(name, last).is_some_and(usual);
         return nothing.then_some(Reply::Continue);
     }
     if uid == KEEP || gid == KEEP {
         return None;
     }
-    let (file_type, mode) = plain(name, last)?;
+    let (file_type, mode, stat) = plain(name, last)?;
     // The kernel takes set-id bits and capabilities away, but not from a directory.
     if file_type == FileType::File && mode & 0o6111 != 0 {
         return None;
@@ -141,7 +149,13 @@ fn quickly(
             Err(_) => return None,
         }
     }
-    match ownership::attribute_at(name, last) {
+    // Of two looks at the same file one is spared. What it is, it stays; and if it has meanwhile got this very owner
+    // from another supervisor, no more is lost than a ctime.
+    let before = match seen.take().filter(|seen| seen.is(&stat)) {
+        Some(seen) => Ok(Some(seen.owner)),
+        None => ownership::attribute_at(name, last),
+    };
+    match before {
         // What stands for a device stays one; and a value that is there already changes no ctime.
         Ok(Some(before)) if before.file_type == file_type && before != owner => {}
         Err(Errno::NODATA) => *given = false,
@@ -152,12 +166,14 @@ fn quickly(
 }
 
 /// Type and mode of a file or directory that is, to the kernel, root's.
-fn plain(name: &CStr, last: Last) -> Option<(FileType, u32)> {
+fn plain(name: &CStr, last: Last) -> Option<(FileType, u32, Statx)> {
     let flags = match last {
         Last::Follow => AtFlags::empty(),
         Last::Keep => AtFlags::SYMLINK_NOFOLLOW,
     };
-    let wanted = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID | StatxFlags::GID;
+    let owner = StatxFlags::UID | StatxFlags::GID;
+    let which = StatxFlags::INO | StatxFlags::BTIME;
+    let wanted = StatxFlags::TYPE | StatxFlags::MODE | owner | which;
     let stat = statx(CWD, name, flags, wanted).ok()?;
     let file_type = match Kind::from_raw_mode(stat.stx_mode.into()) {
         Kind::Directory => FileType::Dir,
@@ -165,5 +181,5 @@ fn plain(name: &CStr, last: Last) -> Option<(FileType, u32)> {
         _ => return None,
     };
     let is_roots = (stat.stx_uid, stat.stx_gid) == (0, 0);
-    is_roots.then_some((file_type, u32::from(stat.stx_mode) & 0o7777))
+    is_roots.then_some((file_type, u32::from(stat.stx_mode) & 0o7777, stat))
 }

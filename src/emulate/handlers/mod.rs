@@ -16,11 +16,13 @@ mod socket;
 mod stat;
 mod xattr;
 
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::caller::{Caller, PathBuffer};
 use super::resolve::Name;
 use super::rules::Op;
+use crate::owners::{Node, Owner};
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,37 @@ pub(super) struct Scratch {
     pub(super) name: Name,
     /// Whether the file that was given to somebody last had been somebody's before.
     given: bool,
+    seen: Option<Seen>,
+}
+
+/// Whose a file was when it was looked at last: chown(1) looks at each file before it gives it away. What is told by
+/// device, number and time of birth is the same file, whoever names it how; that it may belong to somebody else by
+/// now, who uses this must allow for.
+struct Seen {
+    device: (u32, u32),
+    node: Node,
+    owner: Owner,
+}
+
+impl Seen {
+    /// `None` where the file system has no times of birth: then the number may be another file's soon.
+    fn new(stat: &Statx, owner: Owner) -> Option<Self> {
+        let (device, node) = Self::file(stat);
+        (node.birth != 0).then_some(Self {
+            device,
+            node,
+            owner,
+        })
+    }
+
+    fn is(&self, stat: &Statx) -> bool {
+        (self.device, self.node) == Self::file(stat)
+    }
+
+    fn file(stat: &Statx) -> ((u32, u32), Node) {
+        let device = (stat.stx_dev_major, stat.stx_dev_minor);
+        (device, Node::of(stat))
+    }
 }
 
 impl Scratch {
@@ -52,6 +85,7 @@ impl Scratch {
             path: PathBuffer::new(),
             name: Name::new(),
             given: false,
+            seen: None,
         }
     }
 }

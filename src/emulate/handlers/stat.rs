@@ -4,7 +4,7 @@
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
-use super::{DONE, Reply, Result, Scratch};
+use super::{DONE, Reply, Result, Scratch, Seen};
 use crate::emulate::caller::{Caller, PATH_MAX};
 use crate::emulate::layouts;
 use crate::emulate::ownership::{self, Object};
@@ -96,7 +96,10 @@ pub(super) fn handle(c: &Caller<'_>, scratch: &mut Scratch) -> Result {
             };
             let flags = at_flags | sync(q.flags);
             match statx(CWD, name, flags, mask(c)) {
-                Ok(stat) => answer(c, &q, stat, Some(owner)),
+                Ok(stat) => {
+                    scratch.seen = Seen::new(&stat, owner);
+                    answer(c, &q, stat, Some(owner))
+                }
                 Err(_) => Ok(Reply::Continue),
             }
         }
@@ -211,7 +214,8 @@ fn sync(flags: u32) -> AtFlags {
 fn mask(c: &Caller<'_>) -> StatxFlags {
     match c.call.op {
         Op::Statx => StatxFlags::from_bits_retain(c.word(3)) | StatxFlags::BASIC_STATS,
-        _ => StatxFlags::BASIC_STATS,
+        // For `Seen`; no other call tells the caller.
+        _ => StatxFlags::BASIC_STATS | StatxFlags::BTIME,
     }
 }
 

@@ -27,6 +27,7 @@ pub struct Tree {
 enum Kind {
     Layer,
     Container,
+    Volume,
 }
 
 impl Tree {
@@ -47,6 +48,14 @@ impl Tree {
             sidecar: Some(sidecar),
             kind: Kind::Container,
             copied_from: Vec::new(),
+        }
+    }
+
+    /// What is in a volume, likewise.
+    pub fn volume(dir: PathBuf, sidecar: PathBuf) -> Self {
+        Self {
+            kind: Kind::Volume,
+            ..Self::container(dir, sidecar)
         }
     }
 
@@ -80,12 +89,15 @@ impl Tree {
             .map_err(Error::sys("open", self.dir.as_os_str().as_bytes()))?;
         let records = match (&self.sidecar, self.kind) {
             (Some(sidecar), Kind::Layer) => Records::Layer(Owners::read(sidecar)?),
-            (Some(sidecar), Kind::Container) => {
+            (Some(sidecar), kind) => {
                 let upper = Layer {
                     tree: self.dir.clone(),
                     sidecar: sidecar.clone(),
                 };
-                let view = View::new(self.copied_from.clone(), upper);
+                let view = match kind {
+                    Kind::Volume => View::of_volume(upper),
+                    _ => View::new(self.copied_from.clone(), upper),
+                };
                 // Reads them.
                 match view.is_empty()? {
                     true => Records::None,

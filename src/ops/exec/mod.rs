@@ -178,6 +178,7 @@ fn process(
         oom_score_adj: p.oom_score_adj,
         preserve_fds: o.preserve_fds,
         executable: OwnExecutable::look(),
+        user: None,
         scope_signals: config.has_pid_namespace() && !container.own_pids(),
     })
 }

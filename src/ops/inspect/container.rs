@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::super::ps::{self, Bound, Container, State};
+use super::super::ps::{self, Container, State};
 use super::super::run::Options;
+use super::super::volume::mount_document;
 use super::super::{Error, stored, usage};
 use crate::monitor::STOP_TIMEOUT;
 use crate::store::{ContainerEntry, Store};
@@ -73,7 +74,7 @@ pub(super) fn container(
             "Name": "overlay",
             "Data": { "UpperDir": upper, "WorkDir": directory.join("work") },
         },
-        "Mounts": c.mounts.iter().map(mount).collect::<Value>(),
+        "Mounts": c.mounts.iter().map(mount_document).collect::<Value>(),
         "Dependencies": [],
         "NetworkSettings": network,
         "Namespace": "",
@@ -201,23 +202,6 @@ fn network(name: &str) -> Value {
     all.insert("Ports".to_owned(), json!({}));
     all.insert("Networks".to_owned(), json!({ name: own }));
     Value::Object(all)
-}
-
-fn mount(m: &Bound) -> Value {
-    let of = |names: &[&str]| m.options.iter().find(|o| names.contains(&o.as_str()));
-    let propagation = of(&[
-        "private", "rprivate", "shared", "rshared", "slave", "rslave",
-    ]);
-    json!({
-        "Type": "bind",
-        "Source": m.source,
-        "Destination": m.destination,
-        "Driver": "",
-        "Mode": "",
-        "Options": m.options,
-        "RW": of(&["ro"]).is_none(),
-        "Propagation": propagation.map_or("rprivate", String::as_str),
-    })
 }
 
 /// How much of the command is the image's entrypoint, if the image is still there.

@@ -151,12 +151,14 @@ fn fitting(config: Vec<u8>, layers: &[Described]) -> Result<Vec<u8>, Error> {
 fn media_type(compression: Compression, format: Format) -> Result<&'static str, Error> {
     Ok(match (compression, format) {
         (Compression::None, Format::Oci) => media::OCI_LAYER,
-        (Compression::Gzip { .. }, Format::Oci) => media::OCI_LAYER_GZIP,
+        (Compression::Gzip { .. } | Compression::Zlib { .. }, Format::Oci) => media::OCI_LAYER_GZIP,
         (Compression::Zstd { .. } | Compression::ZstdChunked { .. }, Format::Oci) => {
             media::OCI_LAYER_ZSTD
         }
         (Compression::None, Format::Docker) => media::DOCKER_LAYER,
-        (Compression::Gzip { .. }, Format::Docker) => media::DOCKER_LAYER_GZIP,
+        (Compression::Gzip { .. } | Compression::Zlib { .. }, Format::Docker) => {
+            media::DOCKER_LAYER_GZIP
+        }
         (Compression::Zstd { .. } | Compression::ZstdChunked { .. }, Format::Docker) => {
             return Err(Error::DockerZstd);
         }

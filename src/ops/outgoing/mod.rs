@@ -235,7 +235,8 @@ impl Outgoing<'_> {
     fn rebuilt(&self, recipe: &Recipe, compression: Compression) -> Result<Blob, Error> {
         let spool = self.store.spool()?;
         let full = |e| Error::from(self.store.spool_failed(e));
-        let mut sink = Sink::new(&spool, compression).map_err(full)?;
+        let known = self.layer.diff_id.clone();
+        let mut sink = Sink::of(&spool, compression, known).map_err(full)?;
         let (made, written) = std::thread::scope(|scope| {
             let (chunks, receive) = Chunks::new();
             let making = scope.spawn(move || {

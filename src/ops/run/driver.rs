@@ -101,8 +101,7 @@ pub(super) fn root(
         lowers,
         volatile,
     };
-    make_dir(&stack.upper, &stack.lowers[0])?;
-    take_owner(&stack.upper, &stack.lowers[0])?;
+    like(&stack.upper, &stack.lowers[0])?;
     match rustix::fs::mkdir(&stack.work, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(Error::file("create the directory", &stack.work, e.into())),
@@ -111,6 +110,12 @@ pub(super) fn root(
         Driver::Overlay => Root::Overlay(stack),
         Driver::FuseOverlayfs | Driver::Copy => Root::Fuse(stack),
     })
+}
+
+/// A directory that stands over another one, and looks like it.
+pub(super) fn like(upper: &Path, lower: &Path) -> Result<(), Error> {
+    make_dir(upper, lower)?;
+    take_owner(upper, lower)
 }
 
 /// The owner of the image's root directory, where it is not root: overlay shows that of the container's.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::options::{IdentityChoice, Options, UserNamespace, Volume};
+use super::options::{IdentityChoice, Options, UserNamespace};
 use super::user::Ids;
 use crate::emulate::creds::Cred;
 use crate::emulate::{Mode, Setup};
@@ -28,6 +28,10 @@ pub(super) struct Place {
     pub user: Ids,
     pub groups: Vec<u32>,
     pub caps: Caps,
+    /// Where directories of the host are.
+    pub host: Vec<PathBuf>,
+    /// Where volumes are.
+    pub kept: Vec<(PathBuf, Layer)>,
 }
 
 /// For the runtime.
@@ -40,16 +44,13 @@ pub(super) fn identity(choice: IdentityChoice, o: &Options, place: Place) -> Ide
     };
     let Ids { uid, gid } = place.user;
     let caps = place.caps.bits().bits();
-    let volumes = o.volumes.iter().filter_map(|v| match v {
-        Volume::Bind { target, .. } => Some(target.clone()),
-        Volume::Tmpfs { .. } => None,
-    });
     let setup = Setup {
         first: Cred::first(uid, gid, &place.groups, caps, no_new_privileges(o)),
         caps,
         layers: place.layers,
         upper: place.upper,
-        volumes: volumes.collect::<Vec<PathBuf>>(),
+        volumes: place.host,
+        kept: place.kept,
         strict: mode == Mode::Strict,
         shared_pids: false,
     };

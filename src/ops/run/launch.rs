@@ -7,10 +7,13 @@ use std::rc::Rc;
 
 use oci_spec::runtime::Spec;
 
-use super::options::{IdentityChoice, Namespace, Network, Options, SeccompChoice, UserNamespace};
+use super::options::{
+    IdentityChoice, Namespace, Network, Options, SeccompChoice, UserNamespace, Volume,
+};
 use super::process;
 use super::spec::{self, Facts};
 use super::user::{self, Ids};
+use super::volumes::{self, Mounts};
 use super::{ImageDefaults, Source, driver, files, identity};
 use crate::ops::exec::{EXEC_ANNOTATION, Further};
 use crate::ops::progress::Progress;
@@ -21,7 +24,7 @@ use crate::rootfs::{Driver, Root};
 use crate::runtime::caps::Caps;
 use crate::runtime::seccomp::Seccomp;
 use crate::runtime::{self, Plan, Started, Stdin, Streams, WindowSize};
-use crate::store::{ContainerDir, Guard, IMAGE_ANNOTATION, Store};
+use crate::store::{ContainerDir, Guard, IMAGE_ANNOTATION, MOUNTS_ANNOTATION, Mounted, Store};
 use crate::sys::exec::OwnExecutable;
 
 /// What a start has beside the container.
@@ -39,12 +42,14 @@ pub(in crate::ops) fn write(
     store: &Store,
     o: &Options,
     source: &Source,
+    volumes: &[Volume],
     container: &ContainerDir,
 ) -> Result<(), Error> {
     let hostname = hostname(o, container.id());
-    let prepared = Prepared::new(store, o, source, container, &hostname)?;
+    let prepared = Prepared::new(store, o, source, volumes, container, &hostname)?;
     let spec = prepared.spec(identity::wanted(o))?;
-    Ok(container.write_config(&spec.json()?)?)
+    container.write_config(&spec.json()?)?;
+    volumes::make(store, &prepared.mounts)
 }
 
 /// Start its program. The caller has one thread and has blocked the signals that it waits for.
@@ -52,18 +57,20 @@ pub(in crate::ops) fn launch(
     store: &Store,
     o: &Options,
     source: &Source,
+    volumes: &[Volume],
     container: &ContainerDir,
     stage: &mut Stage,
     progress: &dyn Progress,
 ) -> Result<Started, Error> {
     let hostname = hostname(o, container.id());
-    let prepared = Prepared::new(store, o, source, container, &hostname)?;
+    let prepared = Prepared::new(store, o, source, volumes, container, &hostname)?;
 
     let mut choice = identity::wanted(o);
     let mut spec = prepared.spec(choice)?;
     container.write_config(&spec.json()?)?;
     // The configuration pins the image: collecting garbage may go on.
     drop(stage.guard.take());
+    volumes::prepare(store, &prepared.mounts, &source.owners, prepared.ids)?;
     let mut attempts = 0;
     let started = loop {
         let attempt = |driver| prepared.attempt(store, driver, choice, &spec, stage);
@@ -105,6 +112,7 @@ pub(in crate::ops) fn launch(
 struct Prepared<'a> {
     o: &'a Options,
     source: &'a Source,
+    mounts: Mounts,
     container: &'a ContainerDir,
     /// As it was asked for.
     user: &'a str,
@@ -132,6 +140,7 @@ impl<'a> Prepared<'a> {
         store: &Store,
         o: &'a Options,
         source: &'a Source,
+        volumes: &[Volume],
         container: &'a ContainerDir,
         hostname: &'a str,
     ) -> Result<Self, Error> {
@@ -155,6 +164,7 @@ impl<'a> Prepared<'a> {
         Ok(Self {
             o,
             source,
+            mounts: volumes::plan(store, container, volumes)?,
             container,
             user,
             ids,
@@ -191,7 +201,8 @@ impl<'a> Prepared<'a> {
             caps: self.caps,
             rootfs: &self.target,
             cgroup2: is_cgroup2(),
-            annotations: annotations(o, source, choice)?,
+            annotations: annotations(o, source, choice, &self.mounts.mounted)?,
+            mounts: &self.mounts.planned,
         };
         Ok(Written {
             spec: spec::build(o, facts)?,
@@ -227,6 +238,8 @@ impl<'a> Prepared<'a> {
             user: self.ids,
             groups: written.groups.clone(),
             caps: self.caps,
+            host: self.mounts.host.clone(),
+            kept: self.mounts.kept.clone(),
         };
         let settings = runtime::Options {
             seccomp: seccomp(o, self.caps)?,
@@ -277,6 +290,7 @@ fn annotations(
     o: &Options,
     source: &Source,
     choice: IdentityChoice,
+    mounted: &[Mounted],
 ) -> Result<HashMap<String, String>, Error> {
     let json = |e: serde_json::Error| Error::Spec(e.to_string());
     let mut all: HashMap<String, String> = o.annotations.iter().cloned().collect();
@@ -311,6 +325,10 @@ fn annotations(
     // Whoever wants something of a container that runs asks the process that watches it.
     let monitor = rustix::process::getpid().as_raw_nonzero();
     all.insert(MONITOR_ANNOTATION.to_owned(), monitor.to_string());
+    if !mounted.is_empty() {
+        let mounted = serde_json::to_string(mounted).map_err(json)?;
+        all.insert(MOUNTS_ANNOTATION.to_owned(), mounted);
+    }
     if let Some(image) = &source.image {
         let image = serde_json::to_string(image).map_err(json)?;
         all.insert(IMAGE_ANNOTATION.to_owned(), image);

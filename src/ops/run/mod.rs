@@ -13,6 +13,7 @@ mod options;
 pub(super) mod process;
 mod spec;
 pub(super) mod user;
+mod volumes;
 
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
@@ -22,9 +23,11 @@ use oci_spec::image::ImageConfiguration;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
-    CommandLine, Device, EnvVar, HealthWish, IdentityChoice, Namespace, Network, Options,
-    SeccompChoice, Security, Ulimit, UserNamespace, Volume, What,
+    CommandLine, Device, EnvVar, HealthWish, IdentityChoice, ImageVolumes, Namespace, Network,
+    Options, SeccompChoice, Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
 };
+
+pub use crate::store::is_volume_name;
 
 pub use crate::monitor::{Keep, Restart};
 
@@ -35,7 +38,7 @@ use super::events::{self, Action, Event};
 use super::progress::Progress;
 use super::pull::{self, PullPolicy};
 use super::state::State;
-use super::{Error, stored};
+use super::{Error, stored, volume};
 use crate::host;
 use crate::monitor::{self, Ended, Signals};
 use crate::owners;
@@ -63,28 +66,51 @@ pub(super) struct Source {
 pub(super) struct Begun {
     pub(super) container: ContainerDir,
     pub(super) source: Source,
+    /// What is mounted by the user's wish: [`Options::volumes`] and what else the options say of volumes, each with
+    /// its name.
+    pub(super) volumes: Vec<Volume>,
     /// The lock of the store, until the configuration pins the image.
     pub(super) guard: Option<Guard>,
+}
+
+impl Begun {
+    /// Away with it: it does not start.
+    pub(super) fn undo(self, store: &Store) {
+        // The first failure is the one to tell.
+        let Self {
+            container,
+            volumes,
+            guard,
+            ..
+        } = self;
+        drop(guard);
+        let _ = discard(store, container, &volumes);
+    }
+}
+
+/// Remove a container that is over and goes, and the volumes that are its own.
+pub(super) fn discard(
+    store: &Store,
+    container: ContainerDir,
+    volumes: &[Volume],
+) -> Result<(), Error> {
+    volume::remove_unused(store, &volumes::names(volumes), container.id())?;
+    Ok(container.remove()?)
 }
 
 /// Run it in the foreground; returns how the program ended. With `remove`, and whenever it did not
 /// start, nothing of the container is left.
 pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended, Error> {
-    let Begun {
-        container,
-        source,
-        guard,
-    } = begin(store, o, progress)?;
-    match in_foreground(store, o, &source, &container, guard, progress) {
+    let mut begun = begin(store, o, progress)?;
+    match in_foreground(store, o, &mut begun, progress) {
         Ok(ended) => {
             if o.remove {
-                container.remove()?;
+                discard(store, begun.container, &begun.volumes)?;
             }
             Ok(ended)
         }
         Err(e) => {
-            // The first failure is the one to tell.
-            let _ = container.remove();
+            begun.undo(store);
             Err(explained(e))
         }
     }
@@ -93,15 +119,20 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
 fn in_foreground(
     store: &Store,
     o: &Options,
-    source: &Source,
-    container: &ContainerDir,
-    guard: Option<Guard>,
+    begun: &mut Begun,
     progress: &dyn Progress,
 ) -> Result<Ended, Error> {
+    let guard = begun.guard.take();
+    let Begun {
+        container,
+        source,
+        volumes,
+        ..
+    } = begun;
     // Before the configuration says who asks us for what.
     let signals = Signals::block().map_err(Error::Prepare)?;
     if !o.remove {
-        keep_options(store, container, source, o)?;
+        keep_options(store, container, source, volumes, o)?;
     }
     let mut stage = Stage {
         streams: None,
@@ -112,7 +143,7 @@ fn in_foreground(
         },
         guard,
     };
-    let started = launch(store, o, source, container, &mut stage, progress)?;
+    let started = launch(store, o, source, volumes, container, &mut stage, progress)?;
     write_pid(o, started.pid.as_raw_nonzero().get())?;
     let mut state = State::default();
     if !o.remove {
@@ -121,7 +152,7 @@ fn in_foreground(
         events::happened_to(store, container, |e| e, Action::Create);
         events::happened_to(store, container, |e| e, Action::Start);
     }
-    let ended = monitor::watch(&started, &signals, o.interactive, container.as_fd())?;
+    let ended = monitor::watch(&started, &signals, o.interactive, Some(container.as_fd()))?;
     if !o.remove {
         state.end(ended.exit_code());
         state.write(container)?;
@@ -141,6 +172,7 @@ pub(super) fn begin(store: &Store, o: &Options, progress: &dyn Progress) -> Resu
     super::sweep(store);
     // From reading the image until the container pins it, nobody may collect its layers.
     let (source, guard) = source(store, o, progress)?;
+    let volumes = volumes::resolve(store, o, &source.defaults)?;
     let id = random_id()?;
     let container = create(store, o, &id)?;
     if let Some(path) = &o.cidfile
@@ -152,6 +184,7 @@ pub(super) fn begin(store: &Store, o: &Options, progress: &dyn Progress) -> Resu
     Ok(Begun {
         container,
         source,
+        volumes,
         guard: Some(guard),
     })
 }
@@ -180,9 +213,14 @@ pub(super) fn keep_options(
     store: &Store,
     container: &ContainerDir,
     source: &Source,
+    volumes: &[Volume],
     o: &Options,
 ) -> Result<(), Error> {
     let mut o = o.resolved();
+    // It has the same ones whenever it starts.
+    o.volumes = volumes.to_vec();
+    o.volumes_from.clear();
+    o.image_volumes = ImageVolumes::Ignore;
     o.keep.health = match &source.image {
         Some(image) => health::resolve(&stored::config(store, &image.id)?, &o.health),
         None => health::resolve(b"{}", &o.health),

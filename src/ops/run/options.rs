@@ -54,7 +54,7 @@ pub enum IdentityChoice {
     Off,
 }
 
-/// A mount that the user asks for.
+/// A mount that the user asks for. Options are runtime-spec words, and podman's `O`, `U` and `nocopy`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Volume {
     /// A file or directory of the host.
@@ -63,8 +63,26 @@ pub enum Volume {
         source: PathBuf,
         /// In the container.
         target: PathBuf,
-        /// Mount options, runtime-spec words.
+        /// Mount options.
         options: Vec<String>,
+    },
+    /// A volume of the store, which is made if there is none of this name.
+    Named {
+        /// `None`: an anonymous one of the container's own. One that was made has a name.
+        name: Option<String>,
+        /// In the container.
+        target: PathBuf,
+        /// Mount options.
+        options: Vec<String>,
+    },
+    /// The content of an image.
+    Image {
+        /// Its name or id.
+        image: String,
+        /// In the container.
+        target: PathBuf,
+        /// What is written goes with the container; else nothing can be written.
+        writable: bool,
     },
     /// A file system in memory.
     Tmpfs {
@@ -73,6 +91,39 @@ pub enum Volume {
         /// Mount options, runtime-spec words.
         options: Vec<String>,
     },
+}
+
+impl Volume {
+    /// Where it is in the container.
+    pub fn target(&self) -> &std::path::Path {
+        match self {
+            Self::Bind { target, .. }
+            | Self::Named { target, .. }
+            | Self::Image { target, .. }
+            | Self::Tmpfs { target, .. } => target,
+        }
+    }
+}
+
+/// `--volumes-from`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// Name or id.
+    pub container: String,
+    /// Whatever they are there.
+    pub read_only: bool,
+}
+
+/// `--image-volume`: what becomes of the places that the image declares to be volumes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageVolumes {
+    /// Each is an anonymous volume.
+    #[default]
+    Anonymous,
+    /// Each is a file system in memory.
+    Tmpfs,
+    /// They are part of the root file system.
+    Ignore,
 }
 
 /// A host device to bind.
@@ -185,6 +236,12 @@ pub struct Options {
     pub name: Option<String>,
     /// `-v`, `--mount` and `--tmpfs`, in the order given.
     pub volumes: Vec<Volume>,
+    /// `--volumes-from`
+    #[serde(default)]
+    pub volumes_from: Vec<VolumesFrom>,
+    /// `--image-volume`
+    #[serde(default)]
+    pub image_volumes: ImageVolumes,
     /// `--env-file`, then `-e`: later ones win.
     pub env: Vec<EnvVar>,
     /// `-w`

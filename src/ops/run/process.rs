@@ -20,6 +20,8 @@ pub(super) struct ImageDefaults {
     pub workdir: String,
     pub labels: Vec<(String, String)>,
     pub stop_signal: Option<String>,
+    /// Where it wants volumes.
+    pub volumes: Vec<String>,
 }
 
 impl ImageDefaults {
@@ -38,6 +40,7 @@ impl ImageDefaults {
             workdir: c.working_dir().clone().unwrap_or_default(),
             labels,
             stop_signal: c.stop_signal().clone(),
+            volumes: list(c.volumes()),
         }
     }
 }

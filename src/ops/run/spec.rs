@@ -10,8 +10,9 @@ use oci_spec::runtime::{
     ProcessBuilder, RootBuilder, Spec, UserBuilder,
 };
 
-use super::options::{Namespace, Network, Options, Volume};
+use super::options::{Namespace, Network, Options};
 use super::user::Ids;
+use super::volumes::Planned;
 use crate::ops::Error;
 use crate::runtime::caps::Caps;
 
@@ -60,6 +61,8 @@ pub(super) struct Facts<'a> {
     /// Whether /sys/fs/cgroup is cgroup v2 on this host.
     pub cgroup2: bool,
     pub annotations: HashMap<String, String>,
+    /// What the user wants mounted.
+    pub mounts: &'a [Planned],
 }
 
 /// Build it.
@@ -156,7 +159,7 @@ fn assemble(o: &Options, f: Facts<'_>) -> Result<Spec, OciSpecError> {
     spec.set_version("1.2.0".into())
         .set_hostname(own_name)
         .set_root(Some(root))
-        .set_mounts(Some(mounts(o, f.cgroup2)?))
+        .set_mounts(Some(mounts(o, f.cgroup2, f.mounts)?))
         .set_process(Some(process))
         .set_annotations(Some(f.annotations))
         .set_linux(Some(linux));
@@ -190,7 +193,7 @@ fn matches_path(pattern: &str, path: &str) -> bool {
     }
 }
 
-fn mounts(o: &Options, cgroup2: bool) -> Result<Vec<Mount>, OciSpecError> {
+fn mounts(o: &Options, cgroup2: bool, asked: &[Planned]) -> Result<Vec<Mount>, OciSpecError> {
     let mount = |fstype: &str, source: PathBuf, target: &Path, options: Vec<String>| {
         MountBuilder::default()
             .typ(fstype)
@@ -247,22 +250,13 @@ fn mounts(o: &Options, cgroup2: bool) -> Result<Vec<Mount>, OciSpecError> {
     for d in &o.devices {
         all.push(mount("bind", d.source.clone(), &d.target, words("bind"))?);
     }
-    // Parents before children, whatever the order of the options (docker sorts by depth).
-    let mut volumes: Vec<&Volume> = o.volumes.iter().collect();
-    volumes.sort_by_key(|v| match v {
-        Volume::Bind { target, .. } | Volume::Tmpfs { target, .. } => target.components().count(),
-    });
-    for v in volumes {
-        all.push(match v {
-            Volume::Bind {
-                source,
-                target,
-                options,
-            } => mount("bind", source.clone(), target, options.clone())?,
-            Volume::Tmpfs { target, options } => {
-                mount("tmpfs", "tmpfs".into(), target, options.clone())?
-            }
-        });
+    for m in asked {
+        all.push(mount(
+            m.fstype,
+            m.source.clone(),
+            &m.target,
+            m.options.clone(),
+        )?);
     }
     Ok(all)
 }

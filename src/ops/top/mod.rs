@@ -28,7 +28,14 @@ pub fn top(store: &Store, name: &str, columns: &[Column]) -> Result<Vec<Vec<Stri
         runtime::Error::Ended => Error::NotRunning(name.to_owned()),
         e => e.into(),
     })?;
-    let processes = processes::of(description.pid, container.own_pids())?;
+    let mut processes = processes::of(description.pid, container.own_pids())?;
+    if description.emulated {
+        let numbers: Vec<i32> = processes.iter().map(|p| p.host_pid).collect();
+        let whose = live::connect(store, &entry)?.whose(&numbers)?;
+        for (process, (uid, gid)) in processes.iter_mut().zip(whose) {
+            (process.uid, process.gid) = ([uid; 2], [gid; 2]);
+        }
+    }
     let text = |path: &str| {
         // A container without them, or with nonsense in their place, has numbers.
         let bytes = container.read_file(Path::new(path), FILE_MAX);

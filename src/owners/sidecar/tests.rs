@@ -123,3 +123,31 @@ fn a_journal_follows_its_inodes() {
     Journal::open(&path, sound).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), MAGIC);
 }
+
+#[test]
+fn a_journal_of_several_writers_loses_nothing_to_a_killed_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("owners");
+    let owner = |uid| Record {
+        owner: Owner::parse(format!("{uid}:0:0777:symlink").as_bytes()),
+        ..Record::default()
+    };
+    let mut first = Journal::open_shared(&path).unwrap();
+    let mut second = Journal::open_shared(&path).unwrap();
+    first.set(b"a", None, &owner(1)).unwrap();
+    second.set(b"b", None, &owner(2)).unwrap();
+    // One that dies in the middle of a line.
+    let mut text = std::fs::read(&path).unwrap();
+    text.extend(b"own 7 7");
+    std::fs::write(&path, &text).unwrap();
+    let mut third = Journal::open_shared(&path).unwrap();
+    third.set(b"c", None, &owner(3)).unwrap();
+    first.set(b"a", None, &owner(4)).unwrap();
+    let (owners, length) = Owners::read_shared(&path).unwrap();
+    let uid = |path: &[u8]| owners.get(path).and_then(|r| r.owner).map(|o| o.uid);
+    assert_eq!([b"a", b"b", b"c"].map(|p| uid(p)), [4, 2, 3].map(Some));
+    assert_eq!(length, std::fs::metadata(&path).unwrap().len());
+    // Another version is refused all the same.
+    std::fs::write(&path, "coracle-owners 2\n").unwrap();
+    assert!(Owners::read_shared(&path).is_err());
+}

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::MAGIC;
@@ -125,6 +125,8 @@ impl Writer {
 pub struct Journal {
     file: File,
     path: PathBuf,
+    /// Bytes of ours.
+    written: u64,
 }
 
 impl Journal {
@@ -144,11 +146,60 @@ impl Journal {
         let mut journal = Self {
             file,
             path: path.to_owned(),
+            written: 0,
         };
         if sound == 0 {
             journal.append(MAGIC)?;
         }
         Ok(journal)
+    }
+
+    /// The same of a volume, where others may be writing.
+    pub fn open_shared(path: &Path) -> Result<Self, Error> {
+        let failed = || Error::sidecar(path);
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed())?;
+        // Two that make it at once make one beginning.
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|e| failed()(e.into()))?;
+        let mut journal = Self {
+            file,
+            path: path.to_owned(),
+            written: 0,
+        };
+        let length = journal.file.metadata().map_err(failed())?.len();
+        let mut last = [0u8; 1];
+        if length == 0 {
+            journal.append(MAGIC)?;
+        } else if journal
+            .file
+            .read_at(&mut last, length - 1)
+            .map_err(failed())?
+            == 1
+            && last != *b"\n"
+        {
+            journal.append("\n")?;
+        }
+        rustix::fs::flock(&journal.file, rustix::fs::FlockOperation::Unlock)
+            .map_err(|e| failed()(e.into()))?;
+        Ok(journal)
+    }
+
+    /// Append what another journal says.
+    pub fn take_over(&mut self, other: &Path) -> Result<(), Error> {
+        match std::fs::read_to_string(other) {
+            Ok(text) => match text.strip_prefix(MAGIC) {
+                Some("") | None => Ok(()),
+                Some(lines) => self.append(lines),
+            },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::sidecar(other)(e)),
+        }
     }
 
     /// Replace what was said of an inode; without one, of a path. In one write, so that no reader ever
@@ -170,7 +221,13 @@ impl Journal {
         self.append(&text)
     }
 
+    /// How many bytes this writer has appended.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     fn append(&mut self, text: &str) -> Result<(), Error> {
+        self.written += text.len() as u64;
         let written = self.file.write_all(text.as_bytes());
         written.map_err(Error::sidecar(&self.path))
     }

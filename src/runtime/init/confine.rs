@@ -99,9 +99,9 @@ fn listener(filter: &Filter) -> Result<OwnedFd> {
 /// The filter of a further process. Its listener goes to who starts it, and by him to the supervisor.
 pub(super) fn filter_further(process: &Process, channel: &Channel) -> Result<()> {
     match (&process.filter, &process.identity) {
-        (Some(f), Some(_)) => channel
+        (Some(f), identity) if f.listener || identity.is_some() => channel
             .send_unasked(&FromInit::Listener, listener(f)?.as_fd())
-            .at(Stage::Identity, identity("sendmsg")),
+            .at(Stage::Identity, || "sendmsg".into()),
         _ => filter(process, None),
     }
 }

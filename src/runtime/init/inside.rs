@@ -13,7 +13,14 @@ pub(super) fn sysctls(plan: &Plan, root: &RootDir) -> Result<()> {
     for (file, value) in &plan.sysctl {
         let path = Path::new("/proc/sys").join(file);
         root.open_as(&path, Links::Refuse, OFlags::WRONLY)
-            .and_then(|fd| Ok(rustix::io::write(&fd, value.as_bytes())?))
+            .and_then(|fd| {
+                // Nothing but /proc: where another container shares the root file system, it may have moved it away
+                // (CVE-2025-52881).
+                if rustix::fs::fstatfs(&fd)?.f_type != rustix::fs::PROC_SUPER_MAGIC {
+                    return Err(rustix::io::Errno::XDEV.into());
+                }
+                Ok(rustix::io::write(&fd, value.as_bytes())?)
+            })
             .at(Stage::Sysctl, || format!("{file}={value}"))?;
     }
     Ok(())

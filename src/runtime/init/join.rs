@@ -17,13 +17,13 @@
 //! `/proc/PID/exe` leads to when the container's begins (CVE-2019-5736, `sys::exec`).
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{DumpableBehavior, chroot, fchdir, set_dumpable_behavior, setsid, umask};
 
 use super::program::First;
-use super::{Context as _, Result, Stage, confine, inside, program, streams, terminal};
+use super::{Context as _, Result, Stage, confine, inside, program, streams, terminal, user};
 use crate::runtime::Failure;
 use crate::runtime::channel::{Channel, FromInit};
 use crate::runtime::process::Process;
@@ -50,11 +50,12 @@ pub(in crate::runtime) fn run(
     for fd in parents {
         let _ = sys::exec::close_copy(fd);
     }
-    if let Err(failure) = enter(process, into, channel) {
-        give_up(channel, failure);
-    }
+    let proc = match enter(process, into, channel) {
+        Ok(proc) => proc,
+        Err(failure) => give_up(channel, failure),
+    };
     // In the container's pid namespace, and a child of our parent.
-    match sys::clone::clone_sibling(|| further(process, channel)) {
+    match sys::clone::clone_sibling(|| further(process, channel, proc)) {
         Ok(child) => {
             let pid = child.pid.as_raw_pid().to_ne_bytes();
             // If nobody reads it, nobody is left who waits for that process.
@@ -72,7 +73,8 @@ fn give_up(channel: &Channel, failure: Failure) -> ! {
 }
 
 /// All that concerns the host, and then into the namespaces.
-fn enter(process: &Process, into: &Into<'_>, channel: &Channel) -> Result<()> {
+/// Returns the host's /proc, if it is needed further on.
+fn enter(process: &Process, into: &Into<'_>, channel: &Channel) -> Result<Option<OwnedFd>> {
     let at = |what: &'static str| move || what.to_owned();
     for dir in &into.container.cgroups {
         let file = dir.join("cgroup.procs");
@@ -85,7 +87,17 @@ fn enter(process: &Process, into: &Into<'_>, channel: &Channel) -> Result<()> {
     streams(process, Stage::Join)?;
     sys::clone::default_signals();
     let pidfd = into.container.as_fd();
-    let keep = [Some(channel.fd()), Some(into.tell), Some(pidfd), into.root];
+    let proc = match &process.user {
+        Some(user) => user::host_proc(user)?,
+        None => None,
+    };
+    let keep = [
+        Some(channel.fd()),
+        Some(into.tell),
+        Some(pidfd),
+        into.root,
+        proc.as_ref().map(OwnedFd::as_fd),
+    ];
     confine::close_all(process, &keep)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Stage::Join, at("prctl"))?;
     sys::clone::enter(pidfd, into.container.namespaces).at(Stage::Join, at("setns"))?;
@@ -95,17 +107,29 @@ fn enter(process: &Process, into: &Into<'_>, channel: &Channel) -> Result<()> {
         chroot(c".").at(Stage::Join, at("chroot"))?;
         let _ = sys::exec::close_copy(root);
     }
-    Ok(())
+    if let Some(user) = &process.user {
+        user::become_root(user)?;
+    }
+    Ok(proc)
 }
 
-fn further(process: &Process, channel: &Channel) -> ! {
-    let Err(failure) = start(process, channel);
+fn further(process: &Process, channel: &Channel, proc: Option<OwnedFd>) -> ! {
+    let Err(failure) = start(process, channel, proc);
     give_up(channel, failure)
 }
 
-fn start(process: &Process, channel: &Channel) -> Result<Infallible> {
+fn start(process: &Process, channel: &Channel, proc: Option<OwnedFd>) -> Result<Infallible> {
     let at = |what: &'static str| move || what.to_owned();
-    confine::close_all(process, &[Some(channel.fd())])?;
+    let user = process.user.as_deref();
+    let label = match user {
+        Some(user) => user::open_label(user, proc.as_ref().map(OwnedFd::as_fd))?,
+        None => None,
+    };
+    drop(proc);
+    confine::close_all(
+        process,
+        &[Some(channel.fd()), label.as_ref().map(OwnedFd::as_fd)],
+    )?;
     // As for the first process: no terminal of the caller's (CVE-2017-5226).
     setsid().at(Stage::Join, at("setsid"))?;
     nix::sys::signal::SigSet::empty()
@@ -116,7 +140,19 @@ fn start(process: &Process, channel: &Channel) -> Result<Infallible> {
     inside::limits(process)?;
     terminal::adopt(tty)?;
     entered?;
-    confine::privileges(process)?;
+    match user {
+        Some(user) => {
+            user::priorities(user)?;
+            user::own_streams(user);
+            user::write_label(user, label.as_ref())?;
+            // Without no_new_privs a filter takes CAP_SYS_ADMIN, which the program may not have.
+            if !process.no_new_privileges {
+                confine::filter_further(process, channel)?;
+            }
+            user::give_up(user, process.no_new_privileges)?;
+        }
+        None => confine::privileges(process)?,
+    }
     // Who gives our listener away sleeps until something is executed, and nobody answers before: so that is
     // always ours.
     let own = match process.identity {
@@ -126,7 +162,9 @@ fn start(process: &Process, channel: &Channel) -> Result<Infallible> {
     let (program, word) = program::prepare(process, First::Program(own), channel)?;
     umask(Mode::from_bits_truncate(process.umask));
     confine::descriptors(process, channel)?;
-    confine::filter_further(process, channel)?;
+    if user.is_none() || process.no_new_privileges {
+        confine::filter_further(process, channel)?;
+    }
     let error = program.exec(word);
     sys::exec::report_errno(channel.fd(), &error);
     sys::clone::exit_now(127)

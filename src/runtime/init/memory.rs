@@ -52,6 +52,15 @@ fn is_shm(dev: &Mount, m: &Mount) -> bool {
 }
 
 impl Memory {
+    /// Parts that somebody else made: mounts by their index, and what covers what is hidden.
+    pub(super) fn given(mounts: Vec<(usize, OwnedFd)>, empty: Option<OwnedFd>) -> Self {
+        Self {
+            files: Vec::new(),
+            mounts,
+            empty,
+        }
+    }
+
     /// The part that mount number `index` of the configuration is to be, if it is one.
     pub(super) fn take(&mut self, index: usize) -> Option<OwnedFd> {
         let found = self.mounts.iter().position(|(i, _)| *i == index)?;

@@ -2,16 +2,21 @@
 //! an order in which each step is possible and none leaves a gap; every failure goes to the parent
 //! over the channel, with its stage.
 
+pub(super) mod bundle;
 mod confine;
+mod copy_up;
 mod inside;
 pub(super) mod join;
 mod memory;
 mod mounts;
+mod nodes;
+mod overlay;
 mod program;
 mod protect;
 pub(super) mod reaper;
 mod rootfs;
 mod terminal;
+mod user;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +25,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount};
 use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
 
-use super::channel::{Channel, FromInit, FromParent};
+use super::channel::{Channel, FromInit};
 use super::plan::{Plan, ProcFs, Stdin};
 use super::process::Process;
 use super::{Failure, Stage};
@@ -76,7 +81,7 @@ fn start(plan: &Plan, channel: &Channel, supervisor: Option<BorrowedFd<'_>>) -> 
     // Kernel parameters before /proc/sys becomes read-only.
     network(plan)?;
     inside::sysctls(plan, &root)?;
-    rootfs::enter(plan, &root)?;
+    rootfs::enter(plan, &root, true)?;
     drop(root);
 
     // From here on every path is one of the container. No descriptor may still lead out of it: a
@@ -88,7 +93,7 @@ fn start(plan: &Plan, channel: &Channel, supervisor: Option<BorrowedFd<'_>>) -> 
         empty.as_ref().map(AsFd::as_fd),
     ];
     confine::close_all(process, &keep)?;
-    protect::all(plan, empty)?;
+    protect::all(plan, empty, None)?;
     let tty = terminal::open(process, channel)?;
     inside::score(process)?;
     let cwd_made = inside::working_directory(process);
@@ -228,7 +233,7 @@ fn mount_fuse(plan: &Plan, channel: &Channel) -> Result<()> {
         .send(&FromInit::NeedFuse, Some(fuse.as_fd()))
         .and_then(|()| channel.from_parent());
     match asked {
-        Ok(FromParent::Go) => Ok(()),
+        Ok(_) => Ok(()),
         Err(e) => Err(Failure::new(Stage::Root, "fuse-overlayfs", e)),
     }
 }

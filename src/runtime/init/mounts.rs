@@ -15,10 +15,11 @@ use rustix::mount::{
 use rustix::process::fchdir;
 
 use super::memory::Memory;
+use super::overlay::{self, OPTIONS_MAX};
 use super::rootfs::{Kind, Links, RootDir};
 use super::{Context as _, Plan, Result, Stage, own_proc};
 use crate::runtime::plan::{Devices, Mount};
-use crate::sys::mount::{Depth, MountAttr, set_attributes};
+use crate::sys::mount::{Change, Depth, MountAttr, change_attributes, set_attributes};
 
 /// Nodes that every container has (runtime-spec, config-linux.md "Default Devices").
 const NODES: [(&CStr, &CStr); 6] = [
@@ -53,8 +54,8 @@ pub(super) fn all(plan: &Plan, root: &RootDir, memory: &mut Memory) -> Result<()
     for (index, m) in plan.mounts.iter().enumerate() {
         // Devices right after /dev itself, so that what comes later may be mounted over them.
         match memory.take(index) {
-            Some(tree) => root
-                .open_or_create(&m.destination, Kind::Directory, Links::Follow)
+            Some(tree) => point(&tree)
+                .and_then(|kind| root.open_or_create(&m.destination, kind, Links::Follow))
                 .and_then(|target| place(&tree, &target))
                 .at(Stage::Mount, || describe(m))?,
             None => one(plan, root, m)?,
@@ -84,9 +85,9 @@ fn one(plan: &Plan, root: &RootDir, m: &Mount) -> Result<()> {
         _ if m.options.bind => bind(root, m),
         b"proc" => proc(plan, root, m),
         // A file system of a namespace that stays the outer one cannot be mounted anew.
-        b"sysfs" if !plan.has(libc::CLONE_NEWNET) => outer(root, m, "/sys"),
+        b"sysfs" if !plan.anew && !plan.has(libc::CLONE_NEWNET) => outer(root, m, "/sys"),
         b"sysfs" => or_outer(new(root, m, Links::Refuse), root, m, "/sys"),
-        b"mqueue" if !plan.has(libc::CLONE_NEWIPC) => {
+        b"mqueue" if !plan.anew && !plan.has(libc::CLONE_NEWIPC) => {
             // A host that mounts none has none to share.
             match rustix::fs::stat(c"/dev/mqueue") {
                 Ok(_) => outer(root, m, "/dev/mqueue"),
@@ -100,8 +101,35 @@ fn one(plan: &Plan, root: &RootDir, m: &Mount) -> Result<()> {
             };
             or_outer(new(root, &m, Links::Follow), root, &m, "/sys/fs/cgroup")
         }
+        b"mqueue" if plan.anew => or_outer(new(root, m, Links::Follow), root, m, "/dev/mqueue"),
+        b"devpts" if plan.anew => {
+            let mounted = new(root, m, Links::Follow);
+            match without_group(m) {
+                // As crun: tty's group, in a namespace that has none.
+                Some(m) if is(&mounted, libc::EINVAL) => new(root, &m, Links::Follow),
+                _ => mounted,
+            }
+            .at(Stage::Mount, || describe(m))
+        }
+        b"overlay" if m.options.data.len() > OPTIONS_MAX => root
+            .open_or_create(&m.destination, Kind::Directory, Links::Follow)
+            .and_then(|target| overlay::mount(&m.options.data, m.options.attr, &target))
+            .at(Stage::Mount, || describe(m)),
         _ => new(root, m, Links::Follow).at(Stage::Mount, || describe(m)),
     }
+}
+
+fn is(result: &io::Result<()>, errno: i32) -> bool {
+    matches!(result, Err(e) if e.raw_os_error() == Some(errno))
+}
+
+/// The same without the option that says whose group terminals are, if it has one.
+fn without_group(m: &Mount) -> Option<Mount> {
+    let words = m.options.data.split(',');
+    let data: Vec<&str> = words.filter(|w| !w.starts_with("gid=")).collect();
+    let mut other = m.clone();
+    other.options.data = data.join(",");
+    (other != *m).then_some(other)
 }
 
 fn describe(m: &Mount) -> String {
@@ -111,6 +139,7 @@ fn describe(m: &Mount) -> String {
 /// A new instance of a file system.
 fn new(root: &RootDir, m: &Mount, links: Links) -> io::Result<()> {
     let target = root.open_or_create(&m.destination, Kind::Directory, links)?;
+    let covered = m.options.copy_up.then_some(target.as_fd());
     let data = CString::new(m.options.data.as_str())?;
     // mount(2) takes a path only, and "." is cheaper to resolve than one through /proc/self/fd.
     fchdir(&target)?;
@@ -121,6 +150,9 @@ fn new(root: &RootDir, m: &Mount, links: Links) -> io::Result<()> {
         MountFlags::from_bits_retain(m.options.flags),
         Some(data.as_c_str()),
     )?;
+    if let Some(covered) = covered {
+        super::copy_up::copy(covered, root.open(&m.destination, links)?.as_fd())?;
+    }
     if m.options.propagation != 0 {
         let mounted = root.open(&m.destination, links)?;
         set_attributes(
@@ -128,13 +160,17 @@ fn new(root: &RootDir, m: &Mount, links: Links) -> io::Result<()> {
             c"",
             Depth::One,
             MountAttr::empty(),
-            m.options.propagation.into(),
+            // Nothing is mounted below yet, and the call takes the type alone.
+            u64::from(m.options.propagation) & !libc::MS_REC,
         )?;
     }
     Ok(())
 }
 
 fn proc(plan: &Plan, root: &RootDir, m: &Mount) -> Result<()> {
+    if plan.anew && !plan.has(libc::CLONE_NEWPID) {
+        return or_outer(new(root, m, Links::Refuse), root, m, "/proc");
+    }
     if own_proc(plan) && plan.has(libc::CLONE_NEWPID) {
         new(root, m, Links::Refuse).at(Stage::Proc, || describe(m))
     } else {
@@ -184,12 +220,15 @@ fn bind(root: &RootDir, m: &Mount) -> Result<()> {
         // the mount itself, "rro" for all below; propagation goes with the tree.
         let propagation = u64::from(o.propagation) & !libc::MS_REC;
         if !o.attr.is_empty() {
-            let depth = if o.attr_recursive {
-                Depth::Recursive
-            } else {
-                Depth::One
+            set_attributes(tree.as_fd(), c"", Depth::One, o.attr, 0)?;
+        }
+        if !o.attr_below.is_empty() || !o.clear_below.is_empty() {
+            let change = Change {
+                add: o.attr_below,
+                clear: o.clear_below,
+                ..Change::default()
             };
-            set_attributes(tree.as_fd(), c"", depth, o.attr, 0)?;
+            change_attributes(tree.as_fd(), c"", Depth::Recursive, change)?;
         }
         if propagation != 0 {
             set_attributes(
@@ -202,11 +241,7 @@ fn bind(root: &RootDir, m: &Mount) -> Result<()> {
         }
         let target = match root.open(&m.destination, Links::Follow) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
-                let kind = match FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) {
-                    FileType::Directory => Kind::Directory,
-                    _ => Kind::File,
-                };
-                root.open_or_create(&m.destination, kind, Links::Follow)
+                root.open_or_create(&m.destination, point(&tree)?, Links::Follow)
             }
             other => other,
         }?;
@@ -215,8 +250,21 @@ fn bind(root: &RootDir, m: &Mount) -> Result<()> {
     go().at(Stage::Mount, || describe(m))
 }
 
-fn clone_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+/// What a tree has to be mounted on.
+fn point(tree: &OwnedFd) -> io::Result<Kind> {
+    Ok(
+        match FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode) {
+            FileType::Directory => Kind::Directory,
+            _ => Kind::File,
+        },
+    )
+}
+
+pub(super) fn clone_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if path.as_os_str().is_empty() {
+        flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    }
     let tree = |recursive| {
         let extra = if recursive {
             OpenTreeFlags::AT_RECURSIVE
@@ -232,7 +280,7 @@ fn clone_tree(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> io::Result<O
     }
 }
 
-fn place(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+pub(super) fn place(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     Ok(move_mount(tree, c"", target, c"", flags)?)
 }

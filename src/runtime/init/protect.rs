@@ -13,14 +13,16 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, major, minor};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, mount_bind, mount_bind_recursive, move_mount};
+use rustix::mount::{
+    MoveMountFlags, OpenTreeFlags, mount_bind, mount_bind_recursive, move_mount, open_tree,
+};
 
 use super::{Context as _, Failure, Plan, Result, Stage};
 use crate::sys::mount::{Depth, MountAttr, set_attributes};
 
 /// Both kinds. What this kernel does not have needs no protection. `empty` is a directory that hides
-/// others, not yet mounted anywhere.
-pub(super) fn all(plan: &Plan, empty: Option<OwnedFd>) -> Result<()> {
+/// others, not yet mounted anywhere; `null` the null device, where others may change what has its name.
+pub(super) fn all(plan: &Plan, empty: Option<OwnedFd>, null: Option<OwnedFd>) -> Result<()> {
     for path in &plan.readonly {
         match mount_bind_recursive(path, path) {
             Ok(()) => readonly(path),
@@ -30,11 +32,11 @@ pub(super) fn all(plan: &Plan, empty: Option<OwnedFd>) -> Result<()> {
         .at(Stage::Mask, || path.display().to_string())?;
     }
     if !plan.masked.is_empty() {
-        check_null()?;
+        check_null(null.as_ref())?;
     }
     let mut cover = Cover::New(empty);
     for path in &plan.masked {
-        mask(path, &mut cover).at(Stage::Mask, || path.display().to_string())?;
+        mask(path, &mut cover, null.as_ref()).at(Stage::Mask, || path.display().to_string())?;
     }
     Ok(())
 }
@@ -51,7 +53,11 @@ enum Cover<'a> {
 }
 
 /// A file is hidden by the null device, a directory by an empty one.
-fn mask<'a>(path: &'a Path, cover: &mut Cover<'a>) -> std::result::Result<(), Errno> {
+fn mask<'a>(
+    path: &'a Path,
+    cover: &mut Cover<'a>,
+    null: Option<&OwnedFd>,
+) -> std::result::Result<(), Errno> {
     // Asked first: where the kernel refuses a bind, since the one is a file and the other a directory,
     // it undoes its copy, and for that waits for every processor (synchronize_rcu_expedited).
     let directory = match rustix::fs::stat(path) {
@@ -61,7 +67,15 @@ fn mask<'a>(path: &'a Path, cover: &mut Cover<'a>) -> std::result::Result<(), Er
         Err(e) => return Err(e),
     };
     if !directory {
-        return mount_bind(c"/dev/null", path);
+        let Some(null) = null else {
+            return mount_bind(c"/dev/null", path);
+        };
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = open_tree(null, c"", clone)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+        return move_mount(&tree, c"", CWD, path, flags);
     }
     match cover {
         Cover::Mounted(first) => mount_bind(*first, path),
@@ -77,8 +91,12 @@ fn mask<'a>(path: &'a Path, cover: &mut Cover<'a>) -> std::result::Result<(), Er
 }
 
 /// The mask must be the null device and nothing that somebody put in its place (CVE-2025-31133).
-fn check_null() -> Result<()> {
-    let stat = rustix::fs::lstat(c"/dev/null").at(Stage::Mask, || "/dev/null".into())?;
+fn check_null(null: Option<&OwnedFd>) -> Result<()> {
+    let stat = match null {
+        Some(null) => rustix::fs::fstat(null),
+        None => rustix::fs::lstat(c"/dev/null"),
+    };
+    let stat = stat.at(Stage::Mask, || "/dev/null".into())?;
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
     if is_null {

@@ -122,8 +122,9 @@ impl RootDir {
     }
 }
 
-/// Make it `/` and let go of everything else.
-pub(super) fn enter(plan: &Plan, root: &RootDir) -> Result<()> {
+/// Make it `/` and let go of everything else; without `pivot` by moving its mount, for a caller whose own root
+/// cannot be left by pivot_root(2).
+pub(super) fn enter(plan: &Plan, root: &RootDir, pivot: bool) -> Result<()> {
     if plan.root_readonly {
         crate::sys::mount::set_attributes(
             root.as_fd(),
@@ -137,7 +138,12 @@ pub(super) fn enter(plan: &Plan, root: &RootDir) -> Result<()> {
     fchdir(root).at(Stage::Pivot, || "fchdir".into())?;
     // pivot_root(2): with both arguments "." the old root lands on top of the new one and is taken
     // away from there, without a directory for it.
-    match pivot_root(c".", c".") {
+    let entered = if pivot {
+        pivot_root(c".", c".")
+    } else {
+        Err(Errno::INVAL)
+    };
+    match entered {
         Ok(()) => {
             // Not to lose mounts of the old root for others: it is a slave by now, and detaching
             // stays in our namespace.

@@ -1,9 +1,9 @@
 //! Sysctls of a container: only those of namespaces that it has of its own. Pure. sysctl(8), namespaces(7).
 
-use super::PlanError;
+use crate::runtime::PlanError;
 
 /// The file of a sysctl, if it belongs to a namespace that the container has of its own.
-pub(super) fn path(name: &str, namespaces: u64) -> Result<String, PlanError> {
+pub(in crate::runtime) fn path(name: &str, namespaces: u64) -> Result<String, PlanError> {
     let has = |flag: i32| namespaces & flag as u64 != 0;
     let refuse = || PlanError::Sysctl(name.to_owned());
     // Dots separate, and a slash may stand for a dot inside a part (sysctl(8)).

@@ -22,8 +22,13 @@ pub enum ProfileError {
     #[error("the seccomp profile is not valid: {0}")]
     Json(#[from] serde_json::Error),
     /// `SCMP_ACT_NOTIFY` needs somebody who listens.
-    #[error("the seccomp profile wants a notification listener, which run cannot provide")]
+    #[error("the seccomp profile wants a notification listener, and there is none (listenerPath)")]
     Notify,
+    /// The call that would tell the listener is one that it is to be asked about.
+    #[error(
+        "the seccomp profile has SCMP_ACT_NOTIFY for sendmsg, by which the listener is handed over"
+    )]
+    NotifyOfItself,
     /// An argument index beyond the six arguments of a system call.
     #[error("the seccomp profile compares argument {0} of {1}; system calls have arguments 0 to 5")]
     Argument(usize, String),
@@ -61,7 +66,11 @@ impl Conditions {
 
 /// Parse, and settle Docker's conditions so that what is left is a runtime-spec profile.
 pub(super) fn parse(json: &str, caps: Caps) -> Result<LinuxSeccomp, ProfileError> {
-    let mut doc: Value = serde_json::from_str(json)?;
+    settle(serde_json::from_str(json)?, caps)
+}
+
+/// The same for what was read already.
+pub(super) fn settle(mut doc: Value, caps: Caps) -> Result<LinuxSeccomp, ProfileError> {
     if let Some(Value::Array(syscalls)) = doc.get_mut("syscalls") {
         let mut kept = Vec::with_capacity(syscalls.len());
         for mut rule in std::mem::take(syscalls) {
@@ -102,16 +111,24 @@ pub(super) fn parse(json: &str, caps: Caps) -> Result<LinuxSeccomp, ProfileError
 }
 
 /// Compile a runtime-spec profile.
-pub(super) fn compile(p: &LinuxSeccomp, identity: Option<Mode>) -> Result<Filter, ProfileError> {
-    let default = action(p.default_action(), p.default_errno_ret())?;
+pub(super) fn compile(
+    p: &LinuxSeccomp,
+    identity: Option<Mode>,
+    listener: bool,
+) -> Result<Filter, ProfileError> {
+    let default = action(p.default_action(), p.default_errno_ret(), listener)?;
     let mut rules = Vec::new();
     for syscall in p.syscalls().iter().flatten() {
-        let action = action(syscall.action(), syscall.errno_ret())?;
+        let action = action(syscall.action(), syscall.errno_ret(), listener)?;
         // What the default does already needs no rule; libseccomp refuses it, docker skips it.
         if action == default {
             continue;
         }
         for name in syscall.names() {
+            // What hands the listener over cannot be asked about: nobody would be there to answer.
+            if action == Action::Notify && name == "sendmsg" {
+                return Err(ProfileError::NotifyOfItself);
+            }
             let conditions = syscall
                 .args()
                 .iter()
@@ -156,10 +173,23 @@ pub(super) fn compile(p: &LinuxSeccomp, identity: Option<Mode>) -> Result<Filter
             LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
         }
     });
-    Ok(Filter { program, flags })
+    let listener =
+        default == Action::Notify || profile.rules.iter().any(|r| r.action == Action::Notify);
+    if default == Action::Notify {
+        return Err(ProfileError::NotifyOfItself);
+    }
+    Ok(Filter {
+        program,
+        flags,
+        listener,
+    })
 }
 
-fn action(a: LinuxSeccompAction, errno: Option<u32>) -> Result<Action, ProfileError> {
+fn action(
+    a: LinuxSeccompAction,
+    errno: Option<u32>,
+    listener: bool,
+) -> Result<Action, ProfileError> {
     let errno = |default: i32| {
         let e = errno.unwrap_or(default as u32);
         // MAX_ERRNO: the kernel clamps what is larger.
@@ -178,6 +208,7 @@ fn action(a: LinuxSeccompAction, errno: Option<u32>) -> Result<Action, ProfileEr
             Action::KillThread
         }
         LinuxSeccompAction::ScmpActKillProcess => Action::KillProcess,
+        LinuxSeccompAction::ScmpActNotify if listener => Action::Notify,
         LinuxSeccompAction::ScmpActNotify => return Err(ProfileError::Notify),
     })
 }
@@ -230,7 +261,7 @@ mod tests {
             "[]",
         ] {
             let refused = match parse(json, Caps::EMPTY) {
-                Ok(p) => compile(&p, None).is_err(),
+                Ok(p) => compile(&p, None, false).is_err(),
                 Err(_) => true,
             };
             assert!(refused, "{json}");

@@ -18,6 +18,7 @@ mod profile;
 pub use file::ProfileError;
 
 use oci_spec::runtime::LinuxSeccomp;
+use serde_json::Value;
 
 use self::profile::{Action, Arch, Condition, Profile, Rule};
 use super::caps::Caps;
@@ -41,6 +42,8 @@ pub enum Seccomp {
 pub struct Filter {
     pub(crate) program: Vec<Instruction>,
     pub(crate) flags: u64,
+    /// Somebody listens to what the profile asks about.
+    pub(crate) listener: bool,
 }
 
 impl Seccomp {
@@ -58,12 +61,14 @@ impl Seccomp {
                     ..profile(arch)
                 }),
                 flags: 0,
+                listener: false,
             })
         };
         let ready = |program: &[Instruction]| {
             Some(Filter {
                 program: program.to_vec(),
                 flags: 0,
+                listener: false,
             })
         };
         // Half a millisecond of compiling is a good part of a start.
@@ -74,8 +79,14 @@ impl Seccomp {
             (_, Some(Mode::Full)) if usual => ready(precompiled::EMULATING),
             (Self::Unconfined, _) => compiled(&|_| Profile::new(Action::Allow, Vec::new())),
             (Self::Default, _) => compiled(&|arch| default::profile(caps, arch)),
-            (Self::Profile(p), _) => Some(file::compile(p, identity)?),
+            (Self::Profile(p), _) => Some(file::compile(p, identity, false)?),
         })
+    }
+
+    /// The filter of a bundle's profile. `listener`: the caller has somebody for what is to be asked about.
+    pub fn bundle(profile: Value, listener: bool) -> Result<Filter, ProfileError> {
+        let profile = file::settle(profile, Caps::EMPTY)?;
+        file::compile(&profile, None, listener)
     }
 
     /// Read a profile: the OCI runtime-spec form, or Docker's with its `includes` and `excludes` for

@@ -2,6 +2,7 @@
 
 use super::{ContainerEntry, Containers, is_id};
 use crate::store::lock::Guard;
+use crate::store::volumes::volumes_of;
 use crate::store::{Error, atomic, remove_tree};
 
 impl Containers<'_> {
@@ -33,6 +34,11 @@ impl Containers<'_> {
             match self.try_lock(entry) {
                 Ok(Some(mut dir)) => {
                     dir.name = self.name_of(&dir.id)?;
+                    // Before the container, which is the only one that knows of them.
+                    let volumes = volumes_of(self.mounts(entry).unwrap_or_default());
+                    let volumes =
+                        (self.store.volumes()).discard_anonymous(&volumes, &dir.id, &alone)?;
+                    trash.extend(volumes.into_iter().map(|(_, lock, path)| (lock, path)));
                     trash.push(dir.discard()?);
                 }
                 Ok(None) | Err(Error::NoSuchContainer(_)) => {}

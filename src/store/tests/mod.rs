@@ -3,6 +3,7 @@
 mod blobs;
 mod containers;
 mod images;
+mod volumes;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::mpsc;

@@ -155,6 +155,7 @@ impl Machine {
         let binary = dir.join("bin/coracle");
         std::fs::copy(&source, &binary)
             .unwrap_or_else(|e| panic!("cannot copy {}: {e}", source.display()));
+        std::os::unix::fs::symlink("coracle", dir.join("bin/coracle-oci")).unwrap();
         std::fs::copy(std::env::current_exe().unwrap(), dir.join("walk")).unwrap();
         for tool in TOOLS {
             let found = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"]
@@ -281,6 +282,11 @@ impl Machine {
         });
         *lock(&REGISTRY) = Some(child);
         !ended
+    }
+
+    /// Ids of a user who has subordinate ids. The suite must have been started by root.
+    pub fn peer() -> (u32, u32) {
+        user(PEER, true)
     }
 
     /// The words that turn the suite's user into the test user, before a command.

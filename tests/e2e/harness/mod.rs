@@ -1,6 +1,7 @@
 //! What the tests stand on: the machine (users, directories, registry), one environment a test, and
 //! commands with time limits.
 
+mod bundle;
 mod cmd;
 mod env;
 mod evil;
@@ -10,6 +11,7 @@ pub mod skips;
 mod tarball;
 pub mod walk;
 
+pub use bundle::Bundle;
 pub use cmd::{Cmd, Output, Proc};
 pub use env::{Done, Env, Feature, Runtime, Skip};
 pub use evil::{Evil, Reply, Then};

@@ -6,15 +6,21 @@ use super::super::super::ps::Container;
 use super::super::super::run::{Options, Restart};
 use super::at;
 use crate::monitor::log::Driver;
+use crate::store::MountKind;
 
 /// What was asked of the host, as far as the configuration tells.
 pub(super) fn host_config(c: &Container, config: &Value) -> Value {
-    let binds = c.mounts.iter().map(|m| {
-        let options = match m.options.iter().any(|o| o == "ro") {
-            true => "ro,rprivate,rbind",
-            false => "rw,rprivate,rbind",
+    let binds = c.mounts.iter().filter_map(|m| {
+        let source = match m.kind {
+            MountKind::Bind => m.source.display().to_string(),
+            MountKind::Volume => m.name.clone(),
+            MountKind::Image | MountKind::Tmpfs => return None,
         };
-        format!("{}:{}:{options}", m.source, m.destination)
+        let options = match m.is_writable() {
+            true => "rw,rprivate,rbind",
+            false => "ro,rprivate,rbind",
+        };
+        Some(format!("{source}:{}:{options}", m.target.display()))
     });
     let mode = |kind: &str| match has_namespace(config, kind) {
         true => "private",
