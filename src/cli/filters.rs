@@ -36,6 +36,7 @@ pub(super) fn moment(s: &str) -> Result<Timestamp, String> {
     // As `date +%s.%N` has it.
     if let Some((seconds, part)) = s.split_once('.')
         && (1..=9).contains(&part.len())
+        && part.bytes().all(|b| b.is_ascii_digit())
         && let (Ok(seconds), Ok(part)) = (seconds.parse(), format!("{part:0<9}").parse())
     {
         return Timestamp::new(seconds, part).map_err(|_| bad());

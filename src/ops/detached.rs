@@ -265,8 +265,7 @@ impl Monitor {
         let code = self.state.exit_code.unwrap_or_default();
         self.control.close(self.container.as_fd());
         if self.o.remove {
-            let entry = &self.entry;
-            let event = events::of_container(&self.store, entry, Action::Remove);
+            let event = events::of_container(&self.store, &self.entry, Action::Remove);
             run::discard(&self.store, self.container, &self.o.volumes)?;
             events::record(&self.store, &event);
         } else {

@@ -149,12 +149,17 @@ impl Place {
 impl Reader {
     /// Lines that were added since the last call, without empty ones; of none there are no more now.
     pub fn lines(&mut self) -> io::Result<Vec<String>> {
-        if let Some(before) = &mut self.before {
-            let lines = before.lines()?;
-            if !lines.is_empty() {
-                return Ok(lines);
-            }
-        }
+        let lines = self.younger()?;
+        let Some(before) = &mut self.before else {
+            return Ok(lines);
+        };
+        // After the younger ones were read: whoever wrote one of them had written these before.
+        let mut late = before.lines()?;
+        late.extend(lines);
+        Ok(late)
+    }
+
+    fn younger(&mut self) -> io::Result<Vec<String>> {
         loop {
             let Some(place) = &mut self.file else {
                 self.file = Place::open(&self.path)?;
