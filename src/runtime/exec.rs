@@ -86,7 +86,11 @@ pub fn exec(
                 if process.identity.is_some()
                     || process.filter.as_ref().is_some_and(|f| f.listener) =>
             {
-                supervise(listener.as_fd(), starting.pidfd()?).map_err(Error::Unsupervised)?;
+                let pidfd = starting.pidfd()?;
+                supervise(listener.as_fd(), pidfd).map_err(|e| match container.has_ended() {
+                    true => Error::Ended,
+                    false => Error::Unsupervised(e),
+                })?;
             }
             Received::Message(FromInit::Failed(f), _) => return Err(failed(process, f)),
             Received::Message(..) => return Err(Error::Vanished),

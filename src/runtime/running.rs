@@ -69,17 +69,23 @@ impl<'a> Running<'a> {
                 (Err(e), _) | (_, Err(e)) => return Err(at("/proc/PID/ns")(e)),
             }
         }
+        let running = Self {
+            pidfd,
+            process,
+            namespaces,
+            cgroups: Vec::new(),
+        };
         // All that was the process' own as long as it lives now: a number may pass to another.
-        let mut ended = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-        match poll(&mut ended, Some(&Timespec::default())).map_err(at("poll"))? {
-            0 => Ok(Self {
-                pidfd,
-                process,
-                namespaces,
-                cgroups: Vec::new(),
-            }),
-            _ => Err(Error::Ended),
+        match running.has_ended() {
+            false => Ok(running),
+            true => Err(Error::Ended),
         }
+    }
+
+    /// Whether that process has ended meanwhile.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut ended = [PollFd::from_borrowed_fd(self.pidfd, PollFlags::IN)];
+        !matches!(poll(&mut ended, Some(&Timespec::default())), Ok(0))
     }
 
     /// Whether it has a pid namespace of its own, so that all its processes end with the first.

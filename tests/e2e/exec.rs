@@ -445,7 +445,9 @@ fn it_ends_with_the_container(e: &Env) -> Done {
             .spawn();
         p.wait_for("on");
         up.end();
-        p.wait().code_is(137);
+        let out = p.wait();
+        // The monitor may have gone before it could say that the supervisor has taken it.
+        assert!([125, 137].contains(&out.code()), "{out:?}");
         assert!(pid_of(&sleep).is_none());
     }
     Ok(())
