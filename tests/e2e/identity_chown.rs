@@ -29,6 +29,12 @@ open('x', 'w').close(); os.chmod('x', 0o755)
 os.setxattr('x', 'security.capability', bytes.fromhex('0100000200200000000000000000000000000000'))
 give('x', 5, 5); print(os.listxattr('x'))
 passwd = open('/etc/passwd').read(); give('/etc/passwd', 5, 5); print(open('/etc/passwd').read() == passwd)
+# What was looked at may be another file by now, also one that has its number.
+for way in ('renamed', 'anew'):
+    open('a', 'w').close(); os.chown('a', 2, 2); os.chown('a', 3, 3)
+    if way == 'anew': os.lstat('a'); os.unlink('a'); os.mknod('a', stat.S_IFCHR | 0o644, os.makedev(1, 3))
+    else: os.mknod('b', stat.S_IFCHR | 0o644, os.makedev(1, 3)); os.lstat('a'); os.rename('b', 'a')
+    os.chown('a', 4, 4); s = os.lstat('a'); print(way, s.st_uid, oct(s.st_mode)); os.unlink('a')
 fd = os.open('f', os.O_RDONLY); os.fchown(fd, 1, 2); print(os.stat('f').st_uid, os.fstat(fd).st_gid)
 ";
 
@@ -64,6 +70,8 @@ x 5 5 0o100755 ctime
 []
 /etc/passwd 5 5 0o100644 ctime
 True
+renamed 4 0o20644
+anew 4 0o20644
 1 2
 ";
     assert_eq!(out, want);

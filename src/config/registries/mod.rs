@@ -233,8 +233,13 @@ impl Registries {
             }
         }
         // What root has answered, and above it what the user has.
-        let caches = [Some(root.join("var/cache")), env.cache_home()];
-        for dir in caches.into_iter().flatten() {
+        match all.recorded(&root.join("var/cache").join(RECORDED)) {
+            // Podman lets nobody but root look.
+            Err(RegistriesError::Read { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+        if let Some(dir) = env.cache_home() {
             all.recorded(&dir.join(RECORDED))?;
         }
         Ok(all)
