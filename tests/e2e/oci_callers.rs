@@ -181,6 +181,7 @@ for i in $(seq 100); do [ -S sock ] && break; sleep 0.1; done
 "$@"
 "#;
 
+/// ctr may drop the last output of a further program that ends at once: so that one ends a second later.
 const SCRIPT: &str = r#"
 set -e
 C="ctr --address sock"
@@ -190,7 +191,7 @@ $C run --rm $R bb:latest one echo hello
 set +e
 $C run --rm $R bb:latest two sh -c 'exit 6'; echo "code $?"
 $C run -d $R bb:latest four sleep 1000
-$C task exec --exec-id a four sh -c 'echo inside; exit 4'; echo "code $?"
+$C task exec --exec-id a four sh -c 'echo inside; sleep 1; exit 4'; echo "code $?"
 $C task pause four; $C task ls | grep -o PAUSED
 $C task resume four; $C task ls | grep -o RUNNING
 $C task kill -s KILL four; sleep 1
