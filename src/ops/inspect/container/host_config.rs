@@ -108,7 +108,19 @@ pub(super) fn host_config(c: &Container, config: &Value) -> Value {
             ],
             json!([]),
         ),
-        (&["Links", "VolumesFrom"], Value::Null),
+        (
+            &[
+                "BlkioDeviceReadBps",
+                "BlkioDeviceReadIOps",
+                "BlkioDeviceWriteBps",
+                "BlkioDeviceWriteIOps",
+                "BlkioWeightDevice",
+                "CgroupConf",
+                "Links",
+                "VolumesFrom",
+            ],
+            Value::Null,
+        ),
     ];
     for (names, value) in &nothing {
         for name in *names {
