@@ -80,6 +80,17 @@ fn images_are_told_of_too(e: &Env) -> Done {
         told(&own, &words),
         "tag localhost/other:latest\nuntag localhost/other:latest\n"
     );
+    own.cmd(["volume", "create", "data"]).ok();
+    own.cmd(["volume", "rm", "data"]).ok();
+    let volumes = [
+        "--filter=volume=data",
+        "--format",
+        "{{.Type}} {{.Action}} {{.ID}}",
+    ];
+    assert_eq!(
+        told(&own, &volumes),
+        "volume create data\nvolume destroy data\n"
+    );
     own.cmd(["rmi", &image]).ok();
     let last = told(&own, &["--format", "{{.Type}} {{.Action}}"]);
     assert!(last.ends_with("image untag\nimage delete\n"), "{last}");

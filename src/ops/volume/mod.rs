@@ -28,6 +28,7 @@ pub use remove::{Wanted, prune, remove};
 pub(super) use remove::{remove_unused, size};
 
 use super::Error;
+use super::events::{self, Action, Event};
 use crate::store::{self, Store, VolumeRecord};
 
 /// What to make.
@@ -56,8 +57,10 @@ pub fn create(store: &Store, o: &Options) -> Result<String, Error> {
         options,
         ..new(name.clone(), false)
     };
-    if !store.volumes().create(&record)? && !o.ignore {
-        return Err(store::Error::VolumeExists(name).into());
+    match store.volumes().create(&record)? {
+        true => events::record(store, &Event::volume(Action::Create, &name)),
+        false if o.ignore => {}
+        false => return Err(store::Error::VolumeExists(name).into()),
     }
     Ok(name)
 }

@@ -4,6 +4,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Error;
 use super::list::{Filter, list};
+use crate::ops::events::{self, Action, Event};
 use crate::ops::rm;
 use crate::store::{self, Store};
 use crate::sys::{fork, userns};
@@ -35,7 +36,11 @@ pub fn remove(
     match store.volumes().remove(&name) {
         // An anonymous one went with its container.
         Err(store::Error::NoSuchVolume(_)) if force => Ok(name),
-        result => result.map(|()| name).map_err(Into::into),
+        result => {
+            result?;
+            events::record(store, &Event::volume(Action::Remove, &name));
+            Ok(name)
+        }
     }
 }
 
@@ -54,6 +59,7 @@ pub fn prune(store: &Store, wanted: &Wanted) -> Result<(Vec<String>, u64), Error
         let size = size(store, &name);
         match store.volumes().remove(&name) {
             Ok(()) => {
+                events::record(store, &Event::volume(Action::Remove, &name));
                 names.push(name);
                 bytes += size;
             }
