@@ -26,7 +26,10 @@ const SECTIONS: [&str; 6] = [
 ];
 /// Options in the prose that are not ours: docker's, for which we say what there is instead, and other
 /// programs'.
-const FOREIGN: [&str; 15] = [
+const FOREIGN: [&str; 18] = [
+    "--cgroups",
+    "--runc-binary",
+    "--runtime",
     "--cpus",
     "--detach",
     "--gpus",

@@ -6,8 +6,8 @@ mod prune;
 use clap::Subcommand;
 
 use super::{
-    Failure, Global, attach, commit, create, diff, exec, export, inspect, kill, pause, ps, rename,
-    rm, run, start, stop, top, wait,
+    Failure, Global, attach, commit, create, diff, exec, export, inspect, kill, logs, pause, ps,
+    rename, rm, run, start, stop, top, wait,
 };
 
 /// Manage containers
@@ -28,6 +28,7 @@ enum Verb {
     Export(export::Args),
     Inspect(inspect::Args),
     Kill(kill::Args),
+    Logs(logs::Args),
     #[command(visible_aliases = ["list", "ps"])]
     Ls(ps::Args),
     Pause(pause::Args),
@@ -54,6 +55,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Export(a) => export::exec(global, &a),
         Verb::Inspect(a) => inspect::container(global, a),
         Verb::Kill(a) => kill::exec(global, &a),
+        Verb::Logs(a) => logs::exec(global, &a),
         Verb::Ls(a) => ps::exec(global, &a),
         Verb::Pause(a) => pause::pause(global, &a),
         Verb::Prune(a) => prune::exec(global, &a),

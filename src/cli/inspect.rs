@@ -12,16 +12,16 @@ use crate::oci::Platform;
 use crate::ops;
 use crate::ops::inspect::{self, Kind};
 
-/// Show all that is known about containers and images, as JSON
+/// Show all that is known about containers, images and volumes, as JSON
 ///
-/// NAME is that of a container, else of an image: a name or an id, or where an image is that need not be pulled: docker://NAME (a registry), oci:DIR[:TAG],
+/// NAME is that of a container, else of an image, else of a volume: a name or an id, or where an image is that need not be pulled: docker://NAME (a registry), oci:DIR[:TAG],
 /// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] or dir:DIR.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print with a Go-like template, or "json"
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Kind of object: container, image or all
+    /// Kind of object: container, image, volume or all
     #[arg(short, long, value_name = "TYPE", default_value = "all", value_parser = kind)]
     r#type: Kind,
     /// Count the bytes that a container has written
@@ -38,7 +38,7 @@ pub(super) struct Args {
     platform: Option<String>,
     #[command(flatten)]
     registry: RegistryArgs,
-    /// Name or id of a container or image, or where an image is
+    /// Name or id of a container, image or volume, or where an image is
     #[arg(required_unless_present = "latest", value_name = "NAME")]
     names: Vec<String>,
 }
@@ -48,7 +48,8 @@ fn kind(s: &str) -> Result<Kind, String> {
         "all" => Kind::Any,
         "container" => Kind::Container,
         "image" => Kind::Image,
-        _ => return Err("want container, image or all".to_owned()),
+        "volume" => Kind::Volume,
+        _ => return Err("want container, image, volume or all".to_owned()),
     })
 }
 

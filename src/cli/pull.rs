@@ -94,10 +94,13 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
 
 /// The one that a login is for: it is shown to no registry that the user has not named.
 fn one_registry(origins: &[pull::Origin]) -> Result<&str, Failure> {
-    let mut all = origins.iter().map(|origin| match origin {
-        pull::Origin::Registry(reference) => Some(reference.registry()),
-        _ => None,
-    });
+    fn registry(origin: &pull::Origin) -> Option<&str> {
+        match origin {
+            pull::Origin::Registry(reference) => Some(reference.registry()),
+            _ => None,
+        }
+    }
+    let mut all = origins.iter().map(registry);
     let first = all.next().flatten();
     first
         .filter(|_| all.all(|other| other == first))

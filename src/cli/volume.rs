@@ -10,10 +10,8 @@ mod prune;
 mod rm;
 
 use clap::Subcommand;
-use serde_json::{Value, json};
 
 use super::{Failure, Global};
-use crate::ops::volume::Volume;
 
 /// Manage volumes
 #[derive(Debug, clap::Args)]
@@ -47,28 +45,4 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
         Verb::Prune(a) => prune::exec(global, a),
         Verb::Rm(a) => rm::exec(global, a),
     }
-}
-
-/// The keys that docker and podman have in common, and those of podman's that say something here.
-fn record(v: &Volume) -> Value {
-    let mut record = json!({
-        "Name": v.record.name,
-        "Driver": "local",
-        "Mountpoint": v.mountpoint,
-        "CreatedAt": v.record.created_at,
-        "Labels": v.record.labels,
-        "Scope": "local",
-        "Options": v.record.options,
-        "MountCount": v.containers.len(),
-    });
-    for (name, is_so) in [
-        ("Anonymous", v.record.anonymous),
-        ("NeedsCopyUp", v.record.needs_copy_up),
-        ("NeedsChown", v.record.needs_chown),
-    ] {
-        if is_so {
-            record[name] = Value::Bool(true);
-        }
-    }
-    record
 }

@@ -9,20 +9,22 @@ use serde_json::{Value, json};
 use super::copy::{Place, source};
 use super::intake;
 use super::progress::Progress;
-use super::{Access, Error, IntakeError, list, ps, stored};
+use super::{Access, Error, IntakeError, list, ps, stored, volume};
 use crate::oci::{Digest, MANIFEST_MAX, Platform, Reference};
 use crate::store::{self, ImageRecord, Store};
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// The container of this name, else the image.
+    /// The container of this name, else the image, else the volume.
     #[default]
     Any,
     /// A container.
     Container,
     /// An image.
     Image,
+    /// A volume.
+    Volume,
 }
 
 /// Where to look, and for what.
@@ -48,13 +50,16 @@ fn place(store: &Store, name: &str) -> Result<Place, Error> {
     name.parse()
 }
 
-/// The container or the image called `name` (a name or an id of the store, or a [`Place`]) as a JSON object.
+/// The container, image or volume called `name` (a name or an id of the store, or a [`Place`]) as a JSON object.
 pub fn inspect(
     store: &Store,
     name: &str,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Value, Error> {
+    if options.kind == Kind::Volume {
+        return Ok(volume::document(&volume::find(store, name)?));
+    }
     if options.kind != Kind::Image {
         match store.containers().find(name) {
             Ok(entry) => {
@@ -67,7 +72,11 @@ pub fn inspect(
     }
     match image(store, name, options, progress) {
         Err(Error::Store(store::Error::NoSuchImage { .. })) if options.kind == Kind::Any => {
-            Err(Error::NoSuchObject(name.to_owned()))
+            // Only by its whole name: the start of one is too little to go by.
+            match volume::find(store, name) {
+                Ok(volume) if volume.record.name == name => Ok(volume::document(&volume)),
+                _ => Err(Error::NoSuchObject(name.to_owned())),
+            }
         }
         other => other,
     }

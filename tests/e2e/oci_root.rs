@@ -128,7 +128,7 @@ fn devices_are_made_and_guarded(e: &Env) -> Done {
     // A node of any kind can be made; opened are those that the rules name.
     let script = "ls -l /dev/log-of | tr -s ' ' | cut -d' ' -f1-6; mknod /tmp/disk b 254 0 && echo made; \
                   head -c 1 /tmp/disk >/dev/null || echo guarded; mknod /tmp/null c 1 3; echo x >/tmp/null && echo usual; \
-                  mknod /tmp/kmsg c 1 11; : <>/tmp/kmsg || echo not for writing";
+                  mknod /tmp/kmsg c 1 11; sh -c ': <>/tmp/kmsg' || echo not for writing";
     b.script(script, |c| {
         c["linux"]["resources"] = json!({ "devices": rules });
         c["linux"]["devices"] =
@@ -154,7 +154,7 @@ fn groups_are_made_and_removed(e: &Env) -> Done {
     let top = groups(e)?;
     let name = format!("coracle-e2e-{}", std::process::id());
     let b = Bundle::of_root(e, "b");
-    b.script("sleep 1000 & sleep 1000", |c| {
+    b.script("sleep 1000 & sleep 1000; true", |c| {
         c["linux"]["cgroupsPath"] = json!(format!("/{name}/deep/er"));
         c["linux"]["namespaces"]
             .as_array_mut()

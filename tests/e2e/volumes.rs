@@ -18,6 +18,7 @@ suite!(
     an_overlay_leaves_the_directory_as_it_is,
     owners_are_changed_for_the_user,
     one_id_without_emulation,
+    a_container_that_starts_again_has_its_volumes,
     a_volume_that_is_a_directory_of_the_host,
     what_leaves_comes_back,
     lists_and_filters,
@@ -533,6 +534,76 @@ fn one_id_without_emulation(e: &Env) -> Done {
     Ok(())
 }
 
+fn a_container_that_starts_again_has_its_volumes(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let owners = with_owners(&own);
+    let flags = ["--network=none", "-v", "/anon", "-v", "data:/data"];
+    let script = "cat /anon/log /data/log 2>/dev/null; date >>/anon/log; echo d >>/data/log; stat -c %u:%g /data/file";
+    let what = [owners.as_str(), "sh", "-c", script];
+    own.cmd(["create", "--name", "c"])
+        .args(flags)
+        .args(what)
+        .ok();
+    // They are there, and nobody has filled them.
+    let all = volumes(&own);
+    assert_eq!(all.len(), 2, "{all:?}");
+    let state = ["volume", "inspect", "-f", "{{.NeedsCopyUp}}", "data"];
+    own.cmd(state).ok().out_is("true\n");
+    own.cmd(["volume", "rm", "data"]).run().code_is(2);
+    own.cmd(["start", "-a", "c"]).ok().out_is("70:71\n");
+    let again = own.cmd(["start", "-a", "c"]).ok().out();
+    assert!(
+        again.lines().count() == 3 && again.ends_with("d\n70:71\n"),
+        "{again}"
+    );
+    assert_eq!(volumes(&own), all);
+    let format = "{{range .Mounts}}{{.Type}} {{.Destination}} {{.RW}} {{.Name}}\n{{end}}";
+    let shown = own.cmd(["inspect", "-f", format, "c"]).ok().out();
+    for line in [
+        "volume /data true data",
+        &format!(
+            "volume /anon true {}",
+            all.iter().find(|n| n.len() == 64).unwrap()
+        ),
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    own.cmd(["rm", "-v", "c"]).ok();
+    assert_eq!(volumes(&own), ["data"]);
+    // In the background, and gone with it.
+    own.cmd(["run", "-d", "--rm", "--name", "d"])
+        .args(flags)
+        .args([owners.as_str(), "sleep", "600"])
+        .ok();
+    assert_eq!(volumes(&own).len(), 2);
+    own.cmd(["exec", "d", "stat", "-c", "%u:%g", "/data/file"])
+        .ok()
+        .out_is("70:71\n");
+    own.cmd([
+        "exec",
+        "d",
+        "sh",
+        "-c",
+        "ln -s x /data/new; chown -h 5:6 /data/new",
+    ])
+    .ok();
+    let other = said(
+        &own,
+        &["--volumes-from", "d"],
+        &owners,
+        "stat -c %u:%g /data/new",
+    );
+    assert_eq!(other, "5:6\n");
+    own.cmd(["stop", "-t", "0", "d"]).ok();
+    for _ in 0..100 {
+        if volumes(&own) == ["data"] {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{:?}", volumes(&own));
+}
+
 fn a_volume_that_is_a_directory_of_the_host(e: &Env) -> Done {
     let own = e.with_own_store();
     let image = with_owners(&own);
@@ -677,6 +748,12 @@ fn lists_and_filters(e: &Env) -> Done {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json[0]["Labels"]["app"], "web");
     assert_eq!(json[1]["Name"], "beta");
+    for kind in ["volume", "all"] {
+        let same = own.cmd(["inspect", "-t", kind, "alpha"]).ok().out();
+        let same: serde_json::Value = serde_json::from_str(&same).unwrap();
+        assert_eq!(same[0], json[0], "{kind}");
+    }
+    own.cmd(["inspect", "alp"]).run().code_is(125);
     // By the start of a name that fits no other.
     own.cmd(["volume", "inspect", "-f", "{{.Name}}", "al"])
         .ok()
@@ -696,7 +773,7 @@ fn lists_and_filters(e: &Env) -> Done {
     );
     own.cmd(["ps", "-a", "--format", "{{.Mounts}}"])
         .ok()
-        .out_is("beta\n");
+        .out_has("/b");
     Ok(())
 }
 

@@ -24,6 +24,10 @@ pub(super) fn exec(c: &Context<'_>, args: &Args) -> Result<u8, Problem> {
         return state::print(&pids.into());
     }
     let table = processes::table(&c.runtime, &args.id, &args.options)?;
-    text::stdout(|out| writeln!(out, "{table}"))?;
+    text::stdout(|out| {
+        table
+            .lines()
+            .try_for_each(|line| writeln!(out, "{}", text::printable(line)))
+    })?;
     Ok(0)
 }

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::record;
 use crate::cli::inspect::print_pretty;
 use crate::cli::{Failure, Global, format, report};
 use crate::ops::volume::{self, Volume};
@@ -35,7 +34,7 @@ pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> 
             Err(e) => code = report::failure(&e.into()),
         }
     }
-    let records: Vec<Value> = found.iter().map(record).collect();
+    let records: Vec<Value> = found.iter().map(volume::document).collect();
     match &args.format {
         Some(format) => format::records(format, &records)?,
         None => drop(print_pretty(&Value::Array(records))?),

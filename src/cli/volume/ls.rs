@@ -1,6 +1,5 @@
 //! `coracle volume ls`
 
-use super::record;
 use crate::cli::filters::{moment, pair, truth};
 use crate::cli::table::Table;
 use crate::cli::{Failure, Global, format, text};
@@ -35,7 +34,7 @@ pub(in crate::cli) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> 
         return Ok(0);
     }
     if let Some(template) = format::wanted(args.format.as_deref()) {
-        let records: Vec<_> = list.iter().map(record).collect();
+        let records: Vec<_> = list.iter().map(volume::document).collect();
         format::records(template, &records)?;
         return Ok(0);
     }

@@ -243,7 +243,12 @@ impl Registries {
     /// What somebody has once answered podman. Such a file has aliases, and nothing else of it counts.
     fn recorded(&mut self, path: &Path) -> Result<(), RegistriesError> {
         let text = match read(path) {
-            Err(RegistriesError::Read { source, .. }) if is_absent(&source) => return Ok(()),
+            // Podman makes the machine's directory for root's eyes only, and is no matter of others then.
+            Err(RegistriesError::Read { source, .. })
+                if is_absent(&source) || source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                return Ok(());
+            }
             text => text?,
         };
         let file = File::parse(&text, path)?;

@@ -43,15 +43,22 @@ pub(super) struct Made {
     pub terminal: Option<OwnedFd>,
 }
 
+/// How many descriptors are handed on, and the variables that say so.
+pub(super) type Handed = (u32, Vec<String>);
+
 /// Create it.
 pub fn create(runtime: &Runtime, o: &Options) -> Result<(), Error> {
-    make(runtime, o, true).map(drop)
+    let handed = descriptors(o.preserve_fds)?;
+    make(runtime, o, handed, true).map(drop)
 }
 
 /// Create it; `detached`: nobody will relay its terminal.
-pub(super) fn make(runtime: &Runtime, o: &Options, detached: bool) -> Result<Made, Error> {
-    // Before anything is opened here that could take their numbers.
-    let (preserve_fds, env) = descriptors(o.preserve_fds)?;
+pub(super) fn make(
+    runtime: &Runtime,
+    o: &Options,
+    (preserve_fds, env): Handed,
+    detached: bool,
+) -> Result<Made, Error> {
     let bundle = std::path::absolute(&o.bundle).map_err(|e| Error::file("find", &o.bundle, e))?;
     let path = match &o.config {
         Some(path) => path.clone(),
@@ -233,7 +240,8 @@ pub(super) fn console(path: &Path) -> Result<OwnedFd, Error> {
 }
 
 /// How many are handed on, with those of socket activation (sd_listen_fds(3)), and what the program is told of them.
-pub(super) fn descriptors(wanted: u32) -> Result<(u32, Vec<String>), Error> {
+/// To be asked before anything is opened here that could take their numbers.
+pub(super) fn descriptors(wanted: u32) -> Result<Handed, Error> {
     let number = |name: &str| -> Option<u32> { std::env::var(name).ok()?.parse().ok() };
     // Another process may be meant, whose variables were inherited.
     let ours = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());

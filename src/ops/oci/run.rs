@@ -16,13 +16,14 @@ pub struct After {
 
 /// Run it. Returns the code of its program, 0 if that was left running.
 pub fn run(runtime: &Runtime, o: &Options, after: After) -> Result<u8, Error> {
+    let handed = create::descriptors(o.preserve_fds)?;
     // Before the container is there, so that none is lost.
     let signals = if after.detach {
         None
     } else {
         Some(Signals::block().map_err(Error::Signals)?)
     };
-    let made = create::make(runtime, o, after.detach)?;
+    let made = create::make(runtime, o, handed, after.detach)?;
     if let Err(e) = start::go(&made.container, &made.config) {
         if let Ok(Some(record)) = made.container.record() {
             super::kill::end(&record);

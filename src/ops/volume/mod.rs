@@ -7,10 +7,10 @@
 //! What a container mounts, and when, is [`run`](super::run)'s business.
 
 mod archive;
+mod documents;
 mod error;
 pub(super) mod fill;
 mod list;
-mod mounts;
 mod options;
 mod remove;
 
@@ -20,9 +20,9 @@ use jiff::Timestamp;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use archive::{export, import};
+pub use documents::{document, mount_document};
 pub use error::VolumeError;
 pub use list::{Filter, Volume, find, list};
-pub use mounts::document as mount_document;
 pub(super) use options::{Backing, backing};
 pub use remove::{Wanted, prune, remove};
 pub(super) use remove::{remove_unused, size};

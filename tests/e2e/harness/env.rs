@@ -321,8 +321,31 @@ impl Env {
 
 impl Drop for Env {
     fn drop(&mut self) {
+        end_monitors(&self.dir);
         if std::env::var_os("E2E_KEEP").is_none() {
             remove(&self.dir);
+        }
+    }
+}
+
+/// End the containers that a failed test left in the background: those whose monitor has something open below `dir`.
+fn end_monitors(dir: &Path) {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let path = process.path();
+        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        if name.trim_end() != "coracle-monitor" {
+            continue;
+        }
+        let fds = std::fs::read_dir(path.join("fd")).into_iter().flatten();
+        let ours = fds
+            .flatten()
+            .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(dir)));
+        let pid = process.file_name().to_str().and_then(|n| n.parse().ok());
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw)
+            && ours
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
 }

@@ -1,11 +1,12 @@
-//! What `inspect` shows of the mounts of a container. docker-inspect(1), "Mounts".
+//! What `inspect` shows of volumes, and of the mounts of a container. podman-volume-inspect(1), docker-inspect(1).
 
 use serde_json::{Value, json};
 
+use super::Volume;
 use crate::store::{MountKind, Mounted};
 
 /// One mount, with the keys that docker and podman have in common.
-pub fn document(m: &Mounted) -> Value {
+pub fn mount_document(m: &Mounted) -> Value {
     let propagation = m.options.iter().rev().find(|o| {
         let word = o.strip_prefix('r').unwrap_or(o);
         ["private", "slave", "shared", "unbindable"].contains(&word)
@@ -35,6 +36,30 @@ pub fn document(m: &Mounted) -> Value {
     document
 }
 
+/// A volume, with the keys that docker and podman have in common, and those of podman's that say something here.
+pub fn document(v: &Volume) -> Value {
+    let mut record = json!({
+        "Name": v.record.name,
+        "Driver": "local",
+        "Mountpoint": v.mountpoint,
+        "CreatedAt": v.record.created_at,
+        "Labels": v.record.labels,
+        "Scope": "local",
+        "Options": v.record.options,
+        "MountCount": v.containers.len(),
+    });
+    for (name, is_so) in [
+        ("Anonymous", v.record.anonymous),
+        ("NeedsCopyUp", v.record.needs_copy_up),
+        ("NeedsChown", v.record.needs_chown),
+    ] {
+        if is_so {
+            record[name] = Value::Bool(true);
+        }
+    }
+    record
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +80,6 @@ mod tests {
             "Type": "volume", "Name": "data", "Driver": "local", "Source": "/s", "Destination": "/t",
             "Mode": "", "Options": ["rbind", "rro", "rslave"], "RW": false, "Propagation": "rslave",
         });
-        assert_eq!(document(&mounted), want);
+        assert_eq!(mount_document(&mounted), want);
     }
 }
