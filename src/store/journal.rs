@@ -47,7 +47,7 @@ impl Journal<'_> {
     pub fn append(&self, line: &str, chance: u32) -> io::Result<()> {
         self.append_up_to(
             line,
-            if chance % ONE_IN == 0 {
+            if chance.is_multiple_of(ONE_IN) {
                 SIZE_MAX
             } else {
                 u64::MAX
