@@ -358,6 +358,8 @@ mod tests {
             "no-healthcheck",
             "os",
             "platform",
+            "log-driver",
+            "log-opt",
             "restart",
             "sig-proxy",
             "signature-policy",
