@@ -48,6 +48,7 @@ pub fn run_detached(store: &Store, o: &Options, progress: &dyn Progress) -> Resu
     let id = begun.container.id().to_owned();
     let running = detached::start(store, begun.container, true, How::default(), progress)?;
     run::write_pid(o, running.pid)?;
+    detached::warn_of_logout(progress);
     Ok(id)
 }
 

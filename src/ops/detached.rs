@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal as NixSignal};
 use serde::{Deserialize, Serialize};
 
 use super::events::{self, Action, Event};
@@ -96,6 +97,13 @@ pub(super) struct Running {
     pub pid: i32,
     /// The connection to its monitor, if the caller is attached.
     pub client: monitor::Client,
+}
+
+/// Tell whoever leaves a container behind that it will not be there for long, and what to do about it.
+pub(super) fn warn_of_logout(progress: &dyn Progress) {
+    if let Some(mortal) = crate::host::dies_at_logout() {
+        progress.warn(&format!("{} ({})", mortal.reason, mortal.hint));
+    }
 }
 
 /// Start the monitor of a container that we have locked, and wait until its program runs. `fresh`: nothing of it is
@@ -176,6 +184,10 @@ pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> u8 {
     let _ = rustix::process::setsid();
     let _ = rustix::process::chdir("/");
     let _ = rustix::thread::set_name(c"coracle-monitor");
+    // A log that reaches a limit of the caller's is no reason to end the container: write(2) then says EFBIG.
+    let mut limits = SigSet::empty();
+    limits.add(NixSignal::SIGXFSZ);
+    let _ = limits.thread_block();
     let mut reporter = Reporter(Some(caller));
     match Monitor::new(&job, lock).and_then(|monitor| monitor.run(&job, &mut reporter)) {
         Ok(()) => 0,

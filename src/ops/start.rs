@@ -40,6 +40,7 @@ pub fn start(store: &Store, name: &str, progress: &dyn Progress) -> Result<bool,
         Err(e) => return Err(e),
     };
     detached::start(store, container, false, How::default(), progress)?;
+    detached::warn_of_logout(progress);
     Ok(true)
 }
 

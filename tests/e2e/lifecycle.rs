@@ -28,6 +28,8 @@ suite!(
     is_reached_in_the_foreground_too,
     files_for_scripts,
     ends_when_its_time_is_over,
+    its_health_is_tested,
+    a_monitor_is_small,
     a_killed_monitor_takes_it_along,
     a_recorded_number_fools_nobody,
     nothing_is_lost_under_random_kills,
@@ -536,6 +538,98 @@ fn ends_when_its_time_is_over(e: &Env) -> Done {
     );
     own.cmd(["wait", &id]).ok().out_is("137\n");
     wait_until("it stays so", || ps(&own, "{{.State}}") == "exited\n");
+    Ok(())
+}
+
+fn its_health_is_tested(e: &Env) -> Done {
+    let (own, image) = own(e);
+    let options = [
+        "--name",
+        "h",
+        "--health-cmd",
+        "echo looked; test -e /well",
+        "--health-interval",
+        "100ms",
+        "--health-retries",
+        "2",
+    ];
+    let id = detached(&own, &image, &options, "touch /well; sleep 600");
+    own.cmd(["wait", "--condition", "healthy", "h"]).ok();
+    assert!(ps(&own, "{{.Status}}").ends_with("(healthy)\n"));
+    own.cmd(["exec", "h", "rm", "/well"]).ok();
+    own.cmd(["wait", "--condition", "unhealthy", "h"]).ok();
+    let state = state(&own, &id);
+    let log = state["health"]["log"].as_array().unwrap();
+    let last = log.last().unwrap();
+    assert_eq!(
+        (&last["exitCode"], &last["output"]),
+        (&json!(1), &json!("looked\n")),
+        "{state}"
+    );
+    assert!(ps(&own, "{{.Status}}").ends_with("(unhealthy)\n"));
+    own.cmd(["rm", "-f", "h"]).ok();
+    // A test that hangs is ended, and no test is left when the container goes.
+    let sleep = unique_sleep();
+    let options = [
+        "--health-cmd",
+        &sleep,
+        "--health-interval",
+        "50ms",
+        "--health-timeout",
+        "200ms",
+        "--health-retries",
+        "1",
+    ];
+    let id = detached(&own, &image, &options, "sleep 600");
+    own.cmd(["wait", "--condition", "unhealthy", &id]).ok();
+    wait_until("a test hangs", || pid_of(&sleep).is_some());
+    own.cmd(["rm", "-f", &id]).ok();
+    wait_until("no test is left", || pid_of(&sleep).is_none());
+    own.cmd([
+        "run",
+        "-d",
+        "--health-cmd",
+        "true",
+        "--no-healthcheck",
+        &image,
+    ])
+    .run()
+    .code_is(125);
+    Ok(())
+}
+
+/// Memory that the process alone has: what it has written to.
+fn private_kib(pid: i64) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup
+        .lines()
+        .find_map(|l| l.strip_prefix("Private_Dirty:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse().unwrap()
+}
+
+fn a_monitor_is_small(e: &Env) -> Done {
+    let (own, image) = own(e);
+    let id = detached(
+        &own,
+        &image,
+        &["--identity", "off"],
+        "yes | head -c 3000000; sleep 600",
+    );
+    wait_until("all is in the log", || log(&own, &id).len() > 3_000_000);
+    let monitor = state(&own, &id)["monitor"].as_i64().unwrap();
+    let kib = private_kib(monitor);
+    assert!(kib < 1024, "{kib} KiB");
+    // No other process of ours.
+    let ours = format!("coracle-monitor {id}");
+    let count = std::fs::read_dir("/proc").unwrap().flatten().filter(|p| {
+        let line = std::fs::read(p.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line)
+            .replace('\0', " ")
+            .starts_with(&ours)
+    });
+    assert_eq!(count.count(), 1);
+    own.cmd(["rm", "-f", &id]).ok();
     Ok(())
 }
 

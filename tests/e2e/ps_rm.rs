@@ -36,7 +36,7 @@ fn a_container_is_listed_while_it_runs_and_after(e: &Env) -> Done {
         "{running}"
     );
     assert!(running.contains("a:b"), "{running}");
-    own.cmd(["rm", "-f", "web"])
+    own.cmd(["rm", "web"])
         .run()
         .code_is(2)
         .err_has("is running");
