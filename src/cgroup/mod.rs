@@ -110,7 +110,10 @@ impl Cgroup {
     ) -> Result<Self, Error> {
         let settings = resources::settings(resources)?;
         let devices = devices::program(resources)?.filter(|_| guarded);
-        let made = place().and_then(|place| create(&place, &relative(id, path), &settings));
+        let made = place().and_then(|place| match path {
+            Some(path) => create(&place, &relative(path), &settings, false),
+            None => own(&place, id, &settings),
+        });
         let first = settings.iter().find(|s| !s.usual).map(|s| s.what);
         let first = first.or(devices.as_ref().map(|_| "access to devices"));
         let (path, made) = match (made, first) {
@@ -217,11 +220,26 @@ fn place() -> io::Result<Place> {
     })
 }
 
+/// Groups of containers that are called alike, which have their states in different places.
+const ALIKE_MAX: u32 = 1000;
+
+/// A group of our choice, which nobody else has: what is killed and removed with it is the container's alone.
+fn own(place: &Place, id: &str, settings: &[Setting]) -> io::Result<(PathBuf, Vec<PathBuf>)> {
+    let mut count = 0;
+    loop {
+        let name = match count {
+            0 => format!("coracle-oci-{id}"),
+            n => format!("coracle-oci-{id}.{n}"),
+        };
+        match create(place, &Err(PathBuf::from(name)), settings, true) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && count < ALIKE_MAX => count += 1,
+            made => return made,
+        }
+    }
+}
+
 /// Where a group goes: `Ok` from the top, `Err` below the caller's.
-fn relative(id: &str, path: Option<&str>) -> Result<PathBuf, PathBuf> {
-    let Some(path) = path else {
-        return Err(PathBuf::from(format!("coracle-oci-{id}")));
-    };
+fn relative(path: &str) -> Result<PathBuf, PathBuf> {
     // systemd's form, as it would lay its groups out.
     if let [slice, prefix, name] = path.split(':').collect::<Vec<_>>()[..] {
         let leaf = match (prefix, name) {
@@ -257,10 +275,13 @@ fn slices(slice: &str) -> PathBuf {
     path
 }
 
+/// Make a group and what is missing above it. One that is there already must have nobody in it, since its processes end
+/// with the container; if it shall be `fresh` it must not be there at all.
 fn create(
     place: &Place,
     wanted: &Result<PathBuf, PathBuf>,
     settings: &[Setting],
+    fresh: bool,
 ) -> io::Result<(PathBuf, Vec<PathBuf>)> {
     let (start, below) = match wanted {
         Ok(path) => (place.mount.clone(), path),
@@ -289,6 +310,14 @@ fn create(
                 }
                 return Err(e);
             }
+        }
+    }
+    if made.first() != Some(&path) {
+        if fresh {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if processes(&path).is_some_and(|p| !p.is_empty()) {
+            return Err(io::Error::other("others have processes in it"));
         }
     }
     Ok((path, made))
@@ -412,18 +441,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_group_of_others_is_left_alone() {
+        let tmp = tempfile::tempdir().unwrap();
+        let place = Place {
+            mount: tmp.path().to_owned(),
+            own: PathBuf::new(),
+        };
+        let (first, made) = own(&place, "x", &[]).unwrap();
+        assert_eq!(
+            (&first, made),
+            (&tmp.path().join("coracle-oci-x"), vec![first.clone()])
+        );
+        let (second, _) = own(&place, "x", &[]).unwrap();
+        assert_eq!(second, tmp.path().join("coracle-oci-x.1"));
+        // By name, an empty one may be used, one with processes may not.
+        let wanted = Ok(PathBuf::from("coracle-oci-x"));
+        fs::write(first.join("cgroup.procs"), "").unwrap();
+        create(&place, &wanted, &[], false).unwrap();
+        fs::write(first.join("cgroup.procs"), "1\n").unwrap();
+        assert!(create(&place, &wanted, &[], false).is_err());
+    }
+
+    #[test]
     fn where_a_group_goes() {
         let path = |p: &str| PathBuf::from(p);
-        assert_eq!(relative("x", Some("/a/b")), Ok(path("a/b")));
-        assert_eq!(relative("x", Some("a/../../b")), Err(path("a/b")));
-        assert_eq!(relative("x", Some("/../..")), Ok(path("")));
-        assert_eq!(relative("x", None), Err(path("coracle-oci-x")));
+        assert_eq!(relative("/a/b"), Ok(path("a/b")));
+        assert_eq!(relative("a/../../b"), Err(path("a/b")));
+        assert_eq!(relative("/../.."), Ok(path("")));
         assert_eq!(
-            relative("x", Some("user-a.slice:libpod:1")),
+            relative("user-a.slice:libpod:1"),
             Err(path("user.slice/user-a.slice/libpod-1.scope"))
         );
         assert_eq!(
-            relative("x", Some("system.slice:p:n")),
+            relative("system.slice:p:n"),
             Err(path("system.slice/p-n.scope"))
         );
     }
