@@ -56,7 +56,7 @@ fn an_image_is_loaded_listed_shown_renamed_and_removed() {
         "localhost/app:1 2024-11-12 00:00:00 +0000 UTC\n"
     );
     let json: Value = serde_json::from_str(&place.ok(&["images", "--format", "json"])).unwrap();
-    assert_eq!(json["ID"], hex[..12]);
+    assert_eq!(json[0]["Id"], hex);
 
     let shown: Value = serde_json::from_str(&place.ok(&["inspect", "localhost/app:1"])).unwrap();
     let shown = &shown[0];
@@ -112,7 +112,7 @@ fn what_is_not_there_is_said() {
     assert_eq!(none.code, Some(1));
     assert!(none.err.contains("nope: image not known"), "{}", none.err);
     assert_eq!(place.run(&["rmi", "-f", "nope"]).code, Some(0));
-    assert!(place.fails(&["inspect", "nope"]).contains("not known"));
+    assert!(place.fails(&["inspect", "nope"]).contains("neither"));
     assert_eq!(place.run(&["inspect", "nope"]).out, "[]\n");
     place.fails(&["history", "nope"]);
     place.fails(&["tag", "nope", "x"]);

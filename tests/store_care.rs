@@ -114,8 +114,8 @@ fn shared_layers_count_once() {
     // SIZE, SHARED SIZE, UNIQUE SIZE, CONTAINERS
     assert_eq!(fields[fields.len() - 3..][..1], ["1kB"], "{row}");
     let json = place.ok(&["system", "df", "--format", "json"]);
-    let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
-    assert_eq!(first["Type"], "Images");
+    let first: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(first[0]["Type"], "Images");
     assert_eq!(
         place.run(&["image", "exists", "localhost/old:1"]).code,
         Some(0)
