@@ -68,11 +68,13 @@ class Life:
         pulled = self.run("pull", "-q", f"oci:{self.images}/busybox").strip()
         self.run("tag", pulled, self.image)
         self.bundle = self.crun_bundle()
-        self.starts()
-        self.lists()
-        self.execs(rounds)
-        self.logs()
-        self.run("rm", "-f", "--all")
+        try:
+            self.starts()
+            self.lists()
+            self.execs(rounds)
+            self.logs()
+        finally:
+            self.run("rm", "-f", "--all")
 
     def crun_bundle(self):
         peer = self.bench.peer
@@ -105,8 +107,8 @@ class Life:
         rows = []
         for name, options in (("coracle", ""), ("coracle --identity off", "--identity off")):
             took = self.timed(bench.user, f"{count} {words} {options} --name c$i {self.image} sleep 3600; done")
-            sizes = [private(p) for p in processes("coracle-monitor")]
-            helpers = [private(p) for p in processes("coracle-ids")]
+            sizes = [private(p) for p in processes("coracle-monitor", "coracle-monitor")]
+            helpers = [private(p) for p in processes("coracle-ids", "coracle-monitor")]
             rows.append((name, took, len(sizes), statistics.median(sizes), len(helpers), statistics.median(helpers or [0])))
             self.run("rm", "-f", "--all")
         crun = " ".join(self.crun("run", "-d", "--bundle", self.bundle))

@@ -14,6 +14,7 @@ suite!(
     a_creation_that_was_broken_off_leaves_no_process,
     hooks_run_in_their_order,
     a_hook_that_fails_or_hangs_ends_the_creation,
+    a_process_that_is_killed_while_it_is_made_hangs_nobody,
     further_programs,
     a_program_that_is_not_there,
     errors_go_to_the_log,
@@ -273,6 +274,18 @@ fn a_hook_that_fails_or_hangs_ends_the_creation(e: &Env) -> Done {
         c["hooks"]["prestart"] = json!([{ "path": "relative" }])
     });
     b.run().fails_with(1, "not absolute");
+    Ok(())
+}
+
+fn a_process_that_is_killed_while_it_is_made_hangs_nobody(e: &Env) -> Done {
+    let b = Bundle::new(e, "b");
+    let kill = r#"kill -9 $(grep -o '"pid":[0-9]*' | cut -d: -f2)"#;
+    b.script("true", |c| {
+        c["hooks"]["createRuntime"] = json!([{ "path": "/bin/sh", "args": ["sh", "-c", kill] }]);
+    });
+    let (code, said) = b.detached(["create", "c"]);
+    assert_eq!(code, 1, "{said}");
+    b.cmd(["list", "-q"]).ok().out_is("");
     Ok(())
 }
 

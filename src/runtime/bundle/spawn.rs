@@ -93,7 +93,11 @@ pub fn create(b: &Bundle, dir: BorrowedFd<'_>, steps: &mut dyn Steps) -> Result<
     let mut making = Making { child: None };
     if join.is_empty() {
         match sys::clone::clone(b.make).map_err(Error::Clone)? {
-            Side::Parent(child) => making.child = Some(child),
+            Side::Parent(child) => {
+                // With its ends open here we would never see that it has died.
+                drop(inherited);
+                making.child = Some(child);
+            }
             Side::Child => {
                 drop(ours);
                 run(b, inherited)
@@ -102,7 +106,10 @@ pub fn create(b: &Bundle, dir: BorrowedFd<'_>, steps: &mut dyn Steps) -> Result<
     } else {
         match sys::clone::clone(0).map_err(Error::Clone)? {
             // It ends as soon as the child is there, which is ours and not its own.
-            Side::Parent(helper) => making.child = Some(from_helper(b, &ours, helper)?),
+            Side::Parent(helper) => {
+                drop(inherited);
+                making.child = Some(from_helper(b, &ours, helper)?);
+            }
             Side::Child => {
                 drop(ours);
                 helper(b, inherited, &join)
