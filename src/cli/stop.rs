@@ -5,9 +5,9 @@ use super::{Failure, Global};
 use crate::ops::ps::State;
 use crate::ops::stop::{self, Stop};
 
-/// Ask containers to end, and end those that do not
+/// How long a container may take to end
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+struct Patience {
     /// Seconds until SIGKILL [default: the container's own, else 10]
     #[arg(
         short,
@@ -17,6 +17,13 @@ pub(super) struct Args {
         allow_negative_numbers = true
     )]
     time: Option<i64>,
+}
+
+/// Ask containers to end, and end those that do not
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    patience: Patience,
     /// Signal that asks for the end [default: the container's own, else SIGTERM]
     #[arg(short, long, value_name = "SIGNAL", value_parser = signal)]
     signal: Option<rustix::process::Signal>,
@@ -32,7 +39,7 @@ pub(super) fn signal(s: &str) -> Result<rustix::process::Signal, String> {
 pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
     let store = global.store()?;
     let how = Stop {
-        timeout: args.time,
+        timeout: args.patience.time,
         signal: args.signal,
     };
     // Asked for by name, one that has ended already is as wished.
@@ -46,15 +53,8 @@ pub(super) fn exec(global: &Global, args: &Args) -> Result<u8, Failure> {
 /// Stop containers and start them again
 #[derive(Debug, clap::Args)]
 pub(super) struct RestartArgs {
-    /// Seconds until SIGKILL [default: the container's own, else 10]
-    #[arg(
-        short,
-        long = "time",
-        visible_alias = "timeout",
-        value_name = "SECONDS",
-        allow_negative_numbers = true
-    )]
-    time: Option<i64>,
+    #[command(flatten)]
+    patience: Patience,
     /// With --all, only those that run
     #[arg(long)]
     running: bool,
@@ -65,7 +65,7 @@ pub(super) struct RestartArgs {
 pub(super) fn restart(global: &Global, args: &RestartArgs) -> Result<u8, Failure> {
     let store = global.store()?;
     let how = Stop {
-        timeout: args.time,
+        timeout: args.patience.time,
         signal: None,
     };
     let progress = super::progress::new(false);

@@ -64,16 +64,9 @@ fn is_nobody(e: &io::Error) -> bool {
 
 /// Have the foreground monitor open its socket; false while it is not known yet.
 fn ask(store: &Store, entry: &ContainerEntry) -> Result<bool, Error> {
-    #[derive(serde::Deserialize)]
-    struct Config {
-        #[serde(default)]
-        annotations: std::collections::HashMap<String, String>,
-    }
     let containers = store.containers();
-    let config: Option<Config> = containers.config(entry)?;
-    let pid = config
-        .and_then(|mut c| c.annotations.remove(MONITOR_ANNOTATION))
-        .and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+    let pid = containers.annotation(entry, MONITOR_ANNOTATION)?;
+    let pid = pid.and_then(|pid| Pid::from_raw(pid.parse().ok()?));
     let Some(process) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
         return Ok(false);
     };

@@ -99,13 +99,9 @@ fn wishes(store: &Store, entry: &ContainerEntry, how: &Stop) -> Result<(Signal, 
 
 /// The image's, as it stands in the configuration.
 fn stop_signal(store: &Store, entry: &ContainerEntry) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Config {
-        #[serde(default)]
-        annotations: std::collections::HashMap<String, String>,
-    }
-    let config: Option<Config> = store.containers().config(entry).ok()?;
-    config?.annotations.remove(super::STOP_SIGNAL_ANNOTATION)
+    let containers = store.containers();
+    let name = containers.annotation(entry, super::STOP_SIGNAL_ANNOTATION);
+    name.ok().flatten()
 }
 
 /// A signal by name, with SIG or without, or by number; also those of real time (`RTMIN+3`). signal(7).

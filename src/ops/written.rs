@@ -99,13 +99,8 @@ impl Written {
 
 /// Whether a supervisor told what was new in a container from what overlay copied.
 fn watched(store: &Store, entry: &ContainerEntry) -> Result<bool, Error> {
-    #[derive(serde::Deserialize)]
-    struct Config {
-        #[serde(default)]
-        annotations: std::collections::HashMap<String, String>,
-    }
-    let config: Option<Config> = store.containers().config(entry)?;
-    Ok(config.is_some_and(|c| !c.annotations.contains_key(UNWATCHED_ANNOTATION)))
+    let mode = store.containers().annotation(entry, UNWATCHED_ANNOTATION)?;
+    Ok(mode.is_none())
 }
 
 /// The tree `copy` has just been made from an image's layers: let the container's sidecar say what theirs

@@ -359,11 +359,7 @@ impl Containers<'_> {
     }
 
     /// What the container's configuration has in an annotation.
-    pub(super) fn annotation(
-        &self,
-        entry: &ContainerEntry,
-        name: &str,
-    ) -> Result<Option<String>, Error> {
+    pub fn annotation(&self, entry: &ContainerEntry, name: &str) -> Result<Option<String>, Error> {
         #[derive(serde::Deserialize)]
         struct Config {
             #[serde(default)]
