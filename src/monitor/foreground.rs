@@ -78,6 +78,11 @@ pub fn watch(
     result
 }
 
+/// The same where nobody is told of anything meanwhile: wait for the end of what ends by itself.
+pub fn settle(container: &Started) -> Result<Ended, Error> {
+    over(container, wait(container.pidfd.as_fd()))
+}
+
 /// What is to be done when the program has ended, or we have failed to wait for that.
 pub(super) fn over(container: &Started, result: Result<Ended, Error>) -> Result<Ended, Error> {
     if result.is_err() {

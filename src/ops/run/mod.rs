@@ -142,6 +142,7 @@ fn in_foreground(
             WindowSize::default()
         },
         guard,
+        own: None,
     };
     let started = launch(store, o, source, volumes, container, &mut stage, progress)?;
     write_pid(o, started.pid.as_raw_nonzero().get())?;
