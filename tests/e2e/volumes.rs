@@ -424,7 +424,11 @@ fn the_content_of_an_image(e: &Env) -> Done {
 
 fn an_image_of_many_layers_is_mounted(e: &Env) -> Done {
     let own = e.with_own_store();
-    let file = |i: usize| Tar::new().file(format!("layer{i:03}"), format!("{i}")).end();
+    let file = |i: usize| {
+        Tar::new()
+            .file(format!("layer{i:03}"), format!("{i}"))
+            .end()
+    };
     let tars: Vec<_> = std::iter::once(Tar::busybox().end())
         .chain((0..100).map(file))
         .collect();
