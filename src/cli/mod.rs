@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod export;
 mod filters;
+mod flags;
 mod format;
 mod generate;
 mod global;
@@ -192,7 +193,7 @@ pub fn main() -> u8 {
     }
     let args: Vec<OsString> = args.collect();
     match args.first() {
-        Some(name) if is_oci(name) => oci::main(args),
+        Some(name) if is_oci(name) => oci::main(&args),
         _ => run(args),
     }
 }
@@ -218,7 +219,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
                 None => report::usage(&e),
             };
         }
-        Err(Wrong::Defaults(failure)) => return report::failure(&failure),
+        Err(Wrong::Value(failure)) => return report::failure(&failure),
     };
     let global = &app.global;
     logging::start(global.log_level());
@@ -285,8 +286,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 enum Wrong {
     /// It cannot be understood.
     Usage(clap::Error),
-    /// What stands before it in a file cannot.
-    Defaults(Failure),
+    /// A value in it is none, or one that a file puts before it.
+    Value(Failure),
 }
 
 /// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
@@ -308,15 +309,22 @@ fn parse(args: &[OsString]) -> Result<App, Wrong> {
     parse_by(leak(App::command()), args).map_err(Wrong::Usage)?
 }
 
-/// The outer result is about the user's words, the inner one about those of a file.
+/// The outer result is about the user's words, the inner one about values in them and in a file.
 fn parse_by(
     command: &mut clap::Command,
     args: &[OsString],
 ) -> Result<Result<App, Wrong>, clap::Error> {
-    let mut matches = command.try_get_matches_from_mut(args)?;
-    let changed = match defaults::apply(args, command, &matches) {
+    let (plain, mut matches) = match matches(command, args)? {
+        Ok(found) => found,
+        Err(failure) => return Ok(Err(Wrong::Value(failure))),
+    };
+    let (args, off) = match &plain {
+        Some(plain) => (plain.words.as_slice(), plain.off.as_slice()),
+        None => (args, &[][..]),
+    };
+    let changed = match defaults::apply(args, off, command, &matches) {
         Ok(changed) => changed,
-        Err(failure) => return Ok(Err(Wrong::Defaults(failure))),
+        Err(failure) => return Ok(Err(Wrong::Value(failure))),
     };
     if let Some(line) = changed {
         matches = match command.try_get_matches_from_mut(line) {
@@ -326,11 +334,36 @@ fn parse_by(
                 let first = text.lines().next().unwrap_or_default();
                 let failure =
                     Failure::usage(format!("the file that CONTAINERS_CONF names: {first}"));
-                return Ok(Err(Wrong::Defaults(failure)));
+                return Ok(Err(Wrong::Value(failure)));
             }
         };
     }
     App::from_arg_matches_mut(&mut matches).map(Ok)
+}
+
+type Matches = (Option<flags::Plain>, clap::ArgMatches);
+
+/// What clap makes of the words, or else of them without values of flags. The outer result is clap's, the inner one
+/// about such a value.
+fn matches(
+    command: &mut clap::Command,
+    args: &[OsString],
+) -> Result<Result<Matches, Failure>, clap::Error> {
+    let e = match command.try_get_matches_from_mut(args) {
+        Ok(matches) => return Ok(Ok((None, matches))),
+        Err(e) => e,
+    };
+    if !flags::may_explain(&e) {
+        return Err(e);
+    }
+    match flags::plain(command, args) {
+        Ok(None) => Err(e),
+        Ok(Some(plain)) => {
+            let matches = command.try_get_matches_from_mut(&plain.words)?;
+            Ok(Ok((Some(plain), matches)))
+        }
+        Err(failure) => Ok(Err(failure)),
+    }
 }
 
 /// It is needed once, and the process ends soon: taking it apart would be work for nothing.

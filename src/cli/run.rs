@@ -182,7 +182,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEYS", value_parser = values::keys, help_heading = "Process")]
     detach_keys: Option<Keys>,
     /// Hand signals on to the program [default: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Process")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = super::filters::truth, help_heading = "Process")]
     sig_proxy: Option<bool>,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
