@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::AtFlags;
@@ -35,11 +36,21 @@ fn socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
 }
 
-/// Reach the monitor of the container whose directory this is.
-pub(super) fn reach(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+/// Reach the monitor of the container whose directory this is. What it has not answered after so long is `AGAIN`.
+pub(super) fn reach(dir: BorrowedFd<'_>, patience: Duration) -> Result<OwnedFd, Errno> {
     let socket = socket()?;
+    // The kernel takes a connection for a process that is stopped, too, and more of them wait for room.
+    for direction in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
+        sockopt::set_socket_timeout(&socket, direction, Some(patience))?;
+    }
     connect(&socket, &address(dir)?)?;
     Ok(socket)
+}
+
+/// Whatever comes next over this socket may take its time.
+pub(super) fn wait_long(socket: &OwnedFd) -> Result<(), Errno> {
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, None)?;
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, None)
 }
 
 /// What a client wants of the container, which is for the monitor to do.
@@ -230,7 +241,7 @@ impl Control {
     pub fn ended(&mut self, code: u8) {
         for mut client in self.clients.extract_if(.., |c| c.role != Role::New) {
             // They may take their time, but not for ever.
-            let patience = std::time::Duration::from_secs(5);
+            let patience = Duration::from_secs(5);
             let _ =
                 sockopt::set_socket_timeout(&client.socket, sockopt::Timeout::Send, Some(patience));
             for packet in std::mem::take(&mut client.unsent) {

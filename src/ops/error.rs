@@ -201,6 +201,9 @@ pub enum Error {
     /// It has no monitor.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// It has one that is stopped, or busy.
+    #[error("the monitor of container {0} does not answer")]
+    NoAnswer(String),
     /// It has one.
     #[error("container {0} is running already")]
     AlreadyRunning(String),
@@ -324,6 +327,9 @@ impl Error {
                 None => "`coracle doctor` says what this machine allows".to_owned(),
             }),
             Self::Told(told) => told.hint.clone(),
+            Self::NoAnswer(name) => Some(format!(
+                "it may be stopped (ctrl-z, SIGSTOP) or starting still; coracle rm --force {name} ends it"
+            )),
             Self::WillNotEnd(_) => Some(
                 "a process of it waits for a device or a file system that does not answer".to_owned(),
             ),

@@ -80,6 +80,7 @@ mod save_export;
 mod signatures;
 mod storage_drivers;
 mod stress;
+mod unanswered;
 mod unpack_vs_umoci;
 mod volumes;
 mod volumes_care;
@@ -159,6 +160,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
     ("stress", stress::TESTS, false),
+    ("unanswered", unanswered::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
     ("volumes", volumes::TESTS, false),
     ("volumes_care", volumes_care::TESTS, false),

@@ -71,6 +71,8 @@ pub(super) struct Begun {
     pub(super) volumes: Vec<Volume>,
     /// The lock of the store, until the configuration pins the image.
     pub(super) guard: Option<Guard>,
+    /// A file of the user's with its id in it.
+    id_file: Option<PathBuf>,
 }
 
 impl Begun {
@@ -81,9 +83,11 @@ impl Begun {
             container,
             volumes,
             guard,
+            id_file,
             ..
         } = self;
         drop(guard);
+        forget_id(id_file.as_deref(), container.id());
         let _ = discard(store, container, &volumes);
     }
 }
@@ -186,17 +190,34 @@ pub(super) fn begin(store: &Store, o: &Options, progress: &dyn Progress) -> Resu
         source,
         volumes,
         guard: Some(guard),
+        id_file: o.cidfile.clone(),
     })
 }
 
 /// A file that is there already is of another container, which a script would lose.
 fn write_id(path: &Path, id: &str) -> Result<(), Error> {
+    let failed = |e| Error::file("write the id to", path, e);
     let file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(path);
-    file.and_then(|mut f| f.write_all(id.as_bytes()))
-        .map_err(|e| Error::file("write the id to", path, e))
+    let mut file = file.map_err(failed)?;
+    file.write_all(id.as_bytes()).map_err(|e| {
+        // Half an id is nobody's.
+        let _ = std::fs::remove_file(path);
+        failed(e)
+    })
+}
+
+/// A file with the id of a container that is no more names nothing, and would be in the way of the next attempt. One
+/// that says something else by now is not ours.
+pub(super) fn forget_id(path: Option<&Path>, id: &str) {
+    if let Some(path) = path
+        && std::fs::read(path).is_ok_and(|text| text == id.as_bytes())
+    {
+        // A file of the user's that stays is no reason to say something else than what failed.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// `--pidfile`
