@@ -41,6 +41,13 @@ pub struct Ends {
     errors: Option<OwnedFd>,
 }
 
+impl Ends {
+    /// What it writes to its standard output, and to its standard error.
+    pub(super) fn outputs(self) -> (Option<OwnedFd>, Option<OwnedFd>) {
+        (self.output, self.errors)
+    }
+}
+
 /// Pipes for a program without a terminal: its ends and ours.
 ///
 /// # Errors

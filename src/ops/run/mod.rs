@@ -18,6 +18,7 @@ mod volumes;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use oci_spec::image::ImageConfiguration;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -40,10 +41,10 @@ use super::pull::{self, PullPolicy};
 use super::state::State;
 use super::{Error, stored, volume};
 use crate::host;
-use crate::monitor::{self, Ended, Signals};
+use crate::monitor::{self, Ended, Signals, Tee, log};
 use crate::owners;
 use crate::rootfs;
-use crate::runtime::{self, WindowSize};
+use crate::runtime::{self, Streams, WindowSize};
 use crate::store::{self, ContainerDir, ContainerEntry, Guard, ImageRecord, Store};
 
 /// Annotations that nobody else may set.
@@ -138,8 +139,9 @@ fn in_foreground(
     if !o.remove {
         keep_options(store, container, source, volumes, o)?;
     }
+    let (streams, tee) = output(o, container)?.unzip();
     let mut stage = Stage {
-        streams: None,
+        streams,
         window: if o.tty {
             window()
         } else {
@@ -148,6 +150,8 @@ fn in_foreground(
         guard,
     };
     let started = launch(store, o, source, volumes, container, &mut stage, progress)?;
+    // The program has its ends; ours would keep it from ever seeing the end.
+    drop(stage);
     write_pid(o, started.pid.as_raw_nonzero().get())?;
     let mut state = State::default();
     if !o.remove {
@@ -156,7 +160,8 @@ fn in_foreground(
         events::happened_to(store, container, |e| e, Action::Create);
         events::happened_to(store, container, |e| e, Action::Start);
     }
-    let ended = monitor::watch(&started, &signals, o.interactive, Some(container.as_fd()))?;
+    let dir = Some(container.as_fd());
+    let ended = monitor::watch(&started, &signals, o.interactive, dir, tee)?;
     if !o.remove {
         state.end(ended.exit_code());
         state.write(container)?;
@@ -164,6 +169,19 @@ fn in_foreground(
         events::happened_to(store, container, with, Action::Died);
     }
     Ok(ended)
+}
+
+/// For one that stays, and can be asked for its log later: the program's ends of its streams, and what lies between
+/// them and ours. Whatever writes straight to our streams is nobody's but the reader's.
+fn output(o: &Options, container: &ContainerDir) -> Result<Option<(Rc<Streams>, Tee)>, Error> {
+    if o.remove || o.tty || o.keep.log.driver == log::Driver::None {
+        return Ok(None);
+    }
+    let path = container.log();
+    let log =
+        log::Writer::open(&path, o.keep.log.limits).map_err(|e| Error::file("open", &path, e))?;
+    let (theirs, ours) = monitor::pipes(false).map_err(Error::Prepare)?;
+    Ok(Some((Rc::new(theirs), Tee::new(ours, log))))
 }
 
 /// Make the directory of a container: its image is there, its name is taken, and it is locked. Nothing of it is
