@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::{
     Failure, Global, attach, commit, create, diff, exec, export, inspect, kill, logs, pause, ps,
-    rename, rm, run, start, stop, top, wait,
+    rename, rm, run, start, stop, top, update, wait,
 };
 
 /// Manage containers
@@ -41,6 +41,7 @@ enum Verb {
     Stop(stop::Args),
     Top(top::Args),
     Unpause(pause::UnpauseArgs),
+    Update(update::Args),
     Wait(wait::Args),
 }
 
@@ -67,6 +68,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Stop(a) => stop::exec(global, &a),
         Verb::Top(a) => top::exec(global, &a),
         Verb::Unpause(a) => pause::unpause(global, &a),
+        Verb::Update(a) => update::exec(global, &a),
         Verb::Wait(a) => wait::exec(global, &a),
     }
 }

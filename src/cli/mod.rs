@@ -65,6 +65,7 @@ mod text;
 mod top;
 mod unsupported;
 mod untag;
+mod update;
 mod verify;
 mod version;
 mod volume;
@@ -148,6 +149,7 @@ enum Command {
     Top(top::Args),
     Unpause(pause::UnpauseArgs),
     Untag(untag::Args),
+    Update(update::Args),
     Verify(verify::Args),
     Version(version::Args),
     Volume(volume::Args),
@@ -212,6 +214,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(Wrong::Usage(e)) => {
             let reason = match verb(&args) {
                 Some("run") => unsupported::explain(&e),
+                // Options that are the same ones, and not there for the same reasons.
+                Some("update") => unsupported::reason_of(&e),
                 _ => None,
             };
             return match global::explain(&e).or(reason) {
@@ -271,6 +275,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Top(a) => top::exec(global, &a),
         Command::Unpause(a) => pause::unpause(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
+        Command::Update(a) => update::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
         Command::Version(a) => version::exec(global, &a),
         Command::Volume(a) => volume::exec(global, &a),

@@ -11,7 +11,7 @@ use clap::ArgAction;
 
 use super::intake::{IntakeArgs, RegistryArgs};
 use background::KeepArgs;
-pub(super) use background::time;
+pub(super) use background::{restart, time};
 
 use super::run_values as values;
 use super::{Failure, Global, progress};

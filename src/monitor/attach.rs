@@ -10,6 +10,7 @@ use rustix::io::{Errno, read};
 use rustix::process::pidfd_send_signal;
 use rustix::stdio::{stderr, stdin, stdout};
 
+use super::keep::Restart;
 use super::relay::{self, Raw};
 use super::signals::Signals;
 use super::wire::{ENDED, ERRORS, INPUT, OUTPUT, Reply, Request, SIZE, Verb};
@@ -207,6 +208,16 @@ impl Client {
     pub fn paused(self, paused: bool) -> io::Result<()> {
         let verb = if paused { Verb::Paused } else { Verb::Resumed };
         self.ask(&Request::new(verb), &[]).map(|_| ())
+    }
+
+    /// It shall be started again by this policy.
+    ///
+    /// # Errors
+    /// Of the socket, and why it cannot be.
+    pub fn restart(self, policy: Restart) -> io::Result<()> {
+        let mut request = Request::new(Verb::Restart);
+        request.restart = Some(policy);
+        self.ask(&request, &[]).map(|_| ())
     }
 
     /// Ask to be told of its end. Readable from then on when it has come: [`ended`](Self::ended).

@@ -17,6 +17,7 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
+use super::keep::Restart;
 use super::packet;
 use super::wire::{ENDED, INPUT, Reply, Request, SIZE, Verb};
 
@@ -68,6 +69,8 @@ pub(super) enum Wish {
     Stopping,
     /// It was paused, or goes on.
     Paused(bool),
+    /// Start it again by this policy, and who waits for the answer.
+    Restart(Restart, usize),
     /// Something of the supervisor, and who waits for the answer.
     Identity(Ask, usize),
 }
@@ -96,6 +99,8 @@ pub(super) struct About<'a> {
     pub input: bool,
     /// Its streams come through us.
     pub streams: bool,
+    /// It is started again if its policy says so.
+    pub restarts: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -253,7 +258,7 @@ impl Control {
         }
     }
 
-    /// The answer to a [`Wish::Identity`].
+    /// The answer to a [`Wish::Identity`] or [`Wish::Restart`].
     pub(super) fn answer(&mut self, client: usize, result: io::Result<Reply>) {
         let reply = result.unwrap_or_else(|e| Reply::error(&e.to_string()));
         if let Some(client) = self.clients.iter_mut().find(|c| c.number == client) {
@@ -370,6 +375,15 @@ impl Client {
             Verb::Paused | Verb::Resumed => {
                 self.reply(&reply, &[]);
                 wishes.push(Wish::Paused(request.verb == Verb::Paused));
+            }
+            Verb::Restart if !about.restarts => {
+                let why = "it runs in the foreground of a command, which does not start it again";
+                self.reply(&Reply::error(why), &[]);
+            }
+            Verb::Restart => {
+                if let Some(policy) = request.restart {
+                    return wishes.push(Wish::Restart(policy, self.number));
+                }
             }
             Verb::Supervise | Verb::Whose if !about.emulated => {
                 self.reply(&Reply::error("its users are not emulated"), &[]);

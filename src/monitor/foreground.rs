@@ -153,6 +153,7 @@ fn serve(
         emulated: container.supervisor.is_some(),
         input: false,
         streams: false,
+        restarts: false,
     };
     loop {
         let mut fds = vec![

@@ -201,6 +201,9 @@ pub enum Error {
     /// It has no monitor.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// One that is removed at its end is not started again.
+    #[error("container {0} removes itself when it ends (--rm), and cannot be started again")]
+    RemovesItself(String),
     /// It has one that is stopped, or busy.
     #[error("the monitor of container {0} does not answer")]
     NoAnswer(String),

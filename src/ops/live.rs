@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{Error, MONITOR_ANNOTATION};
-use crate::monitor::{self, Client, Description};
+use crate::monitor::{self, Client, Description, Restart};
 use crate::store::{ContainerEntry, Store};
 
 /// How long a monitor may take to answer. It may be starting its container.
@@ -258,6 +258,14 @@ impl Live {
     /// Of the socket.
     pub fn paused(self, paused: bool) -> Result<(), Error> {
         Self::failed(&self.name, self.client.paused(paused))
+    }
+
+    /// It shall be started again by this policy.
+    ///
+    /// # Errors
+    /// Of the socket, and what its monitor says.
+    pub fn restart(self, policy: Restart) -> Result<(), Error> {
+        Self::failed(&self.name, self.client.restart(policy))
     }
 
     /// The connection, for its streams or its end.

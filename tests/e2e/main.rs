@@ -82,6 +82,7 @@ mod storage_drivers;
 mod stress;
 mod unanswered;
 mod unpack_vs_umoci;
+mod update;
 mod volumes;
 mod volumes_care;
 
@@ -161,6 +162,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("storage_drivers", storage_drivers::TESTS, false),
     ("stress", stress::TESTS, false),
     ("unanswered", unanswered::TESTS, false),
+    ("update", update::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
     ("volumes", volumes::TESTS, false),
     ("volumes_care", volumes_care::TESTS, false),

@@ -103,7 +103,8 @@ fn test(command: &str) -> Result<Vec<String>, Failure> {
     })
 }
 
-fn restart(s: &str) -> Result<Restart, String> {
+/// `--restart`, as docker has it.
+pub(in crate::cli) fn restart(s: &str) -> Result<Restart, String> {
     Ok(match s.split_once(':') {
         None => match s {
             "no" | "" => Restart::No,
