@@ -60,9 +60,9 @@ pub(super) fn at(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error 
     }
 }
 
-/// Wait until the program has ended, and all processes of its container with it. `input`: hand our
-/// standard input to its terminal, if it has one. `dir`: its directory, for the control socket that others may ask
-/// for.
+/// Wait until the program has ended, and all processes of its container with it; its supervisor, if there is one, is
+/// about to, see [`gone`]. `input`: hand our standard input to its terminal, if it has one. `dir`: its directory, for
+/// the control socket that others may ask for.
 pub fn watch(
     container: &Started,
     signals: &Signals,
@@ -72,8 +72,9 @@ pub fn watch(
     let mut control = Control::default();
     let result = serve(container, signals, input, &mut control, dir);
     let result = over(container, result);
-    if let Ok(ended) = &result {
-        control.ended(ended.exit_code());
+    match &result {
+        Ok(ended) => control.ended(ended.exit_code()),
+        Err(_) => gone(container),
     }
     result
 }
@@ -101,9 +102,9 @@ const DISMISSAL: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// End the supervisor of a container that is gone: it has nothing to answer and nothing to keep, since
+/// Have the supervisor of a container that is gone end: it has nothing to answer and nothing to keep, since
 /// what it records it writes at once. An error if it had failed before, since then the container may
-/// have ended of that.
+/// have ended of that. [`gone`] waits for it.
 fn dismiss(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
     let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     match waitid(WaitId::PidFd(pidfd), now) {
@@ -113,15 +114,24 @@ fn dismiss(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
         },
         Ok(None) => {
             let _ = pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
-            // A file system that does not answer keeps even a killed process; nobody needs this one.
-            let mut ended = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-            if matches!(poll(&mut ended, Some(&DISMISSAL)), Ok(1)) {
-                let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
-            }
             Ok(())
         }
         // It had ended well, and was waited for.
         Err(_) => Ok(()),
+    }
+}
+
+/// Wait until the supervisor of a container that was watched has ended. Later than the rest, so that what is left
+/// of the container is removed meanwhile.
+pub fn gone(container: &Started) {
+    let Some(supervisor) = &container.supervisor else {
+        return;
+    };
+    let pidfd = supervisor.process.pidfd.as_fd();
+    // A file system that does not answer keeps even a killed process; nobody needs this one.
+    let mut ended = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    if matches!(poll(&mut ended, Some(&DISMISSAL)), Ok(1)) {
+        let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
     }
 }
 

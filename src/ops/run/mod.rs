@@ -43,7 +43,7 @@ use crate::host;
 use crate::monitor::{self, Ended, Signals};
 use crate::owners;
 use crate::rootfs;
-use crate::runtime::{self, WindowSize};
+use crate::runtime::{self, Started, WindowSize};
 use crate::store::{self, ContainerDir, ContainerEntry, Guard, ImageRecord, Store};
 
 /// Annotations that nobody else may set.
@@ -103,11 +103,14 @@ pub(super) fn discard(
 pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended, Error> {
     let mut begun = begin(store, o, progress)?;
     match in_foreground(store, o, &mut begun, progress) {
-        Ok(ended) => {
-            if o.remove {
-                discard(store, begun.container, &begun.volumes)?;
-            }
-            Ok(ended)
+        Ok((ended, started)) => {
+            let discarded = match o.remove {
+                true => discard(store, begun.container, &begun.volumes),
+                false => Ok(()),
+            };
+            // Before its lock is given up, if it stays: who starts it again finds nothing of it that runs.
+            monitor::gone(&started);
+            discarded.map(|()| ended)
         }
         Err(e) => {
             begun.undo(store);
@@ -121,7 +124,7 @@ fn in_foreground(
     o: &Options,
     begun: &mut Begun,
     progress: &dyn Progress,
-) -> Result<Ended, Error> {
+) -> Result<(Ended, Started), Error> {
     let guard = begun.guard.take();
     let Begun {
         container,
@@ -159,7 +162,7 @@ fn in_foreground(
         let with = |e: Event| e.ended(ended.exit_code());
         events::happened_to(store, container, with, Action::Died);
     }
-    Ok(ended)
+    Ok((ended, started))
 }
 
 /// Make the directory of a container: its image is there, its name is taken, and it is locked. Nothing of it is
