@@ -4,6 +4,8 @@ import json
 
 from checks import IMAGE, eventually
 
+SECONDS = 60
+
 GROUPS = "/sys/fs/cgroup"
 MIB = 1 << 20
 

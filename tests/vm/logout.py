@@ -5,6 +5,8 @@ The guest's systemd ends a user's manager a second after the last logout (UserSt
 
 from checks import IMAGE, POLITE, eventually
 
+SECONDS = 90
+
 LATER = 5  # seconds after which a manager that is going to end has ended
 START = f"coracle run -d --name c {IMAGE} {POLITE}"
 BELOW = f"systemd-run --user --scope --quiet {START}"

@@ -4,6 +4,8 @@ import time
 
 from checks import IMAGE, POLITE, eventually
 
+SECONDS = 90
+
 NAMES = ("always", "stopped", "unless", "other", "ended")
 DEAF = "sleep 1000"  # the kernel keeps SIGTERM from process 1 of a container
 

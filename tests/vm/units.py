@@ -2,6 +2,8 @@
 
 from checks import IMAGE, POLITE, eventually
 
+SECONDS = 150
+
 UNIT = "container-web.service"
 
 

@@ -2,12 +2,14 @@
 
 A topic is a file of functions that take a `Bed`; each whose name begins with a letter is a check, in the order in which
 they stand. It fails by an exception, and is skipped by raising `Skip` with the reason. Each topic finds users without
-containers, sessions and lingering.
+containers, sessions and lingering, and may have the guest go down. `SECONDS` says about how long it takes: several
+guests share the topics, and the longest come first.
 """
 
 import contextlib
 import importlib
 import os
+import queue
 import time
 import traceback
 
@@ -146,45 +148,59 @@ def eventually(what, fits, seconds=20):
         time.sleep(0.3)
 
 
-def topics(directory):
-    return sorted(f[:-3] for f in os.listdir(directory) if f.endswith(".py"))
+class Topic:
+    """A file of checks."""
+
+    def __init__(self, name):
+        self.name = name
+        module = importlib.import_module(name)
+        functions = [f for f in vars(module).values()
+                     if callable(f) and getattr(f, "__module__", None) == name and not f.__name__.startswith("_")]
+        self.checks = sorted(functions, key=lambda f: f.__code__.co_firstlineno)
+        self.seconds = module.SECONDS
 
 
-def of(topic):
-    """The checks of a topic, in the order of the file."""
-    functions = [f for f in vars(importlib.import_module(topic)).values()
-                 if callable(f) and getattr(f, "__module__", None) == topic and not f.__name__.startswith("_")]
-    return sorted(functions, key=lambda f: f.__code__.co_firstlineno)
+def topics(directory, wanted):
+    """Those in a directory with the checks whose `topic::name` has one of the wanted words; the longest first."""
+    found = [Topic(f[:-3]) for f in os.listdir(directory) if f.endswith(".py")]
+    for topic in found:
+        topic.checks = [c for c in topic.checks if not wanted or any(w in f"{topic.name}::{c.__name__}" for w in wanted)]
+    return sorted((t for t in found if t.checks), key=lambda t: (-t.seconds, t.name))
 
 
-def run(guest, names, wanted, until):
-    """Run the checks whose `topic::name` has one of the wanted words; returns how many passed, failed and were skipped."""
-    bed = Bed(guest)
-    try:
-        return run_with(bed, names, wanted, until)
-    finally:
-        bed.root.logout()
+class Tally:
+    """What came of the checks."""
 
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.trouble = None
 
-def run_with(bed, names, wanted, until):
-    passed, failed, skipped = 0, 0, 0
-    for topic in names:
-        chosen = [c for c in of(topic) if not wanted or any(w in f"{topic}::{c.__name__}" for w in wanted)]
-        if chosen:
-            bed.clean()
-        for check in chosen:
-            name, begin = f"{topic}::{check.__name__}", time.monotonic()
+    def run(self, guest, waiting, until):
+        """Run checks of topics in this guest until none is waiting (a queue)."""
+        try:
+            bed = Bed(guest)
+            try:
+                while True:
+                    self.run_topic(bed, waiting.get_nowait(), until)
+            except queue.Empty:
+                bed.root.logout()
+        except GuestError as e:
+            self.trouble = f"{e}\nThe guest said last:\n{guest.console()}"
+
+    def run_topic(self, bed, topic, until):
+        bed.clean()
+        for check in topic.checks:
+            begin = time.monotonic()
             try:
                 if begin > until:
                     raise Failed("no time is left for it")
                 check(bed)
-                passed, word = passed + 1, "ok"
+                self.passed, word = self.passed + 1, "ok"
             except Skip as reason:
-                skipped, word = skipped + 1, f"skipped: {reason}"
+                self.skipped, word = self.skipped + 1, f"skipped: {reason}"
             except GuestError:
                 raise
             except Exception as e:
-                failed, word = failed + 1, "FAILED\n" + (str(e) if isinstance(e, Failed) else traceback.format_exc())
+                self.failed, word = self.failed + 1, "FAILED\n" + (str(e) if isinstance(e, Failed) else traceback.format_exc())
                 bed.clean()
-            print(f"test {name} ({time.monotonic() - begin:.1f} s) ... {word}", flush=True)
-    return passed, failed, skipped
+            print(f"test {topic.name}::{check.__name__} ({time.monotonic() - begin:.1f} s) ... {word}", flush=True)

@@ -32,8 +32,8 @@ class Guest:
 
     # Life
 
-    def start(self, image, binary, images, with_caller):
-        """Boot it and wait for a login. `with_caller`: it dies with the process that calls this."""
+    def boot(self, image, binary, images, with_caller):
+        """Have it boot. `with_caller`: it dies with the thread that calls this."""
         os.makedirs(self.dir, mode=0o700, exist_ok=True)
         lock = self.lock()
         if lock is None:
@@ -42,7 +42,7 @@ class Guest:
         for name in ("uml", "share"):
             os.mkdir(self.path(name))
         shutil.copy(os.path.join(image, "id"), self.path("id"))
-        bound = ["setpriv", "--pdeath-signal", "KILL"] if with_caller else []
+        bound = ["setpriv", "--pdeathsig", "KILL"] if with_caller else []
         command = [*bound, "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
                    "sh", os.path.join(BED, "keeper"), self.dir, os.path.join(image, "disk"), "copy", binary, images]
         with lock, open(self.path("console.log"), "wb") as console:
@@ -50,32 +50,27 @@ class Guest:
                                       start_new_session=True, pass_fds=[lock.fileno()])
         with open(self.path("pid"), "w") as f:
             f.write(str(keeper.pid))
-        try:
-            self.wait_for_login()
-        except BaseException:
-            self.stop()
-            raise
 
     def wait_for_login(self, unlike=None):
         """Wait for a boot that is not the one called `unlike`."""
         until = time.monotonic() + START_SECONDS
         while True:
-            seen = self.boot(seconds=10)
-            if seen and seen != unlike:
-                return
             if not self.runs():
                 raise GuestError("the guest ended while it booted:\n" + self.console())
+            seen = self.boot_id(seconds=10)
+            if seen and seen != unlike:
+                return
             if time.monotonic() > until:
                 raise GuestError(f"nobody could log in for {START_SECONDS} seconds:\n" + self.console())
             time.sleep(0.2)
 
-    def boot(self, seconds=30):
+    def boot_id(self, seconds=30):
         """What the kernel calls this boot; empty if nobody can log in."""
         return self.ssh("nomanager", "cat /proc/sys/kernel/random/boot_id", seconds=seconds).out.strip()
 
     def reboot(self, orderly=True):
         """Or as if its power had failed for a moment, but for files, which are on the disk."""
-        before = self.boot()
+        before = self.boot_id()
         open(self.path("again"), "w").close()
         how = "poweroff" if orderly else "poweroff --force --force"
         # In the background, since the connection may not end.
@@ -101,7 +96,7 @@ class Guest:
 
     def clear(self):
         """Only what may be asked for later stays."""
-        for entry in os.scandir(self.dir):
+        for entry in os.scandir(self.dir) if os.path.isdir(self.dir) else ():
             if entry.is_dir():
                 shutil.rmtree(entry)
             elif entry.name not in ("lock", "console.log"):
@@ -117,13 +112,15 @@ class Guest:
             f.close()
             return None
 
-    def runs(self):
-        """The pid of the process that keeps it; None if there is none."""
-        if not os.path.exists(self.path("pid")):
-            return None
+    def lives(self):
         lock = self.lock()
         if lock is not None:
             lock.close()
+        return lock is None
+
+    def runs(self):
+        """The pid of the process that keeps it; None if there is none."""
+        if not os.path.exists(self.path("pid")) or not self.lives():
             return None
         with open(self.path("pid")) as f:
             return int(f.read())
@@ -138,7 +135,7 @@ class Guest:
     def ssh_command(self, user, *options):
         pid = self.runs()
         if pid is None:
-            raise GuestError("no guest runs")
+            raise GuestError("no guest runs\nhint: scripts/vm start")
         return ["nsenter", f"--net=/proc/{pid}/ns/net", f"--pid=/proc/{pid}/ns/pid_for_children",
                 "ssh", "-F", "none", "-i", "id", "-p", str(PORTS[user]), "-o", "StrictHostKeyChecking=no",
                 "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
