@@ -29,7 +29,7 @@ use super::events::{self, Action, Event};
 use super::progress::Progress;
 use super::run::{self, Options, Source};
 use super::state::{State, Status};
-use super::{Error, Store, open_store};
+use super::{Error, Store, open_store, update};
 use crate::monitor::{
     self, Around, Checks, Control, Ended, Ends, HealthState, Record, Restart, Signals, log, packet,
 };
@@ -334,10 +334,18 @@ impl Monitor {
             self.control.ended(code);
             pause = monitor::pause(pause, began.elapsed());
             let end = Instant::now() + pause;
+            let mut record = Recorder {
+                store: &self.store,
+                entry: &self.entry,
+                state: &mut self.state,
+                container: &self.container,
+                restart: &mut self.o.keep.restart,
+            };
             monitor::idle(
                 &mut self.control,
                 &self.signals,
                 end,
+                &mut record,
                 &mut self.stopping,
                 &mut self.leaving,
             );
@@ -369,6 +377,7 @@ impl Monitor {
             streams,
             window: WindowSize { rows, columns },
             guard: Some(self.store.shared()?),
+            own: None,
         };
         let warnings = Warnings::default();
         let started = run::launch(
@@ -406,8 +415,10 @@ impl Monitor {
             .map(|s| Instant::now() + Duration::from_secs(s));
         let mut record = Recorder {
             store: &self.store,
+            entry: &self.entry,
             state: &mut self.state,
             container: &self.container,
+            restart: &mut self.o.keep.restart,
         };
         Ok(monitor::keep(
             &started,
@@ -445,8 +456,10 @@ impl Monitor {
 /// Writes what changes while it runs.
 struct Recorder<'a> {
     store: &'a Store,
+    entry: &'a ContainerEntry,
     state: &'a mut State,
     container: &'a ContainerDir,
+    restart: &'a mut Restart,
 }
 
 impl Recorder<'_> {
@@ -475,6 +488,13 @@ impl Record for Recorder<'_> {
             let with = |e: Event| e.with([(&"health_status".to_owned(), &status)]);
             events::happened_to(self.store, self.container, with, Action::HealthStatus);
         }
+    }
+
+    fn restart(&mut self, policy: Restart) -> io::Result<()> {
+        update::write(self.store, self.entry, self.container, policy)
+            .map_err(|e| io::Error::other(e.whole()))?;
+        *self.restart = policy;
+        Ok(())
     }
 }
 
