@@ -55,6 +55,7 @@ mod save;
 mod search;
 mod sign;
 mod start;
+mod stats;
 mod stop;
 mod system;
 mod table;
@@ -142,6 +143,7 @@ enum Command {
     Search(search::Args),
     Sign(sign::Args),
     Start(start::Args),
+    Stats(stats::Args),
     Stop(stop::Args),
     System(system::Args),
     Tag(tag::Args),
@@ -268,6 +270,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Search(a) => search::exec(global, &a),
         Command::Sign(a) => sign::exec(global, &a),
         Command::Start(a) => start::exec(global, &a),
+        Command::Stats(a) => stats::exec(global, &a),
         Command::Stop(a) => stop::exec(global, &a),
         Command::System(a) => system::exec(global, &a),
         Command::Tag(a) => tag::exec(global, &a),

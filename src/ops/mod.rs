@@ -49,6 +49,7 @@ pub mod sign;
 mod signatures;
 pub mod start;
 pub mod state;
+pub mod stats;
 pub mod stop;
 mod stored;
 pub mod systemd;
