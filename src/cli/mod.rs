@@ -7,6 +7,7 @@ mod attach;
 mod commit;
 mod container;
 mod copy;
+mod cp;
 mod create;
 mod creds;
 mod defaults;
@@ -109,6 +110,7 @@ enum Command {
     Completion(completion::Args),
     Container(Box<container::Args>),
     Copy(copy::Args),
+    Cp(cp::Args),
     Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
@@ -192,6 +194,9 @@ pub fn main() -> u8 {
             .collect();
         return ops::init_main(&args);
     }
+    if name == ops::COPIER_NAME {
+        return ops::copier_main(args.skip(1));
+    }
     if name == ops::MONITOR_NAME {
         return ops::monitor_main(args.skip(1));
     }
@@ -236,6 +241,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Completion(a) => completion::exec(global, &a),
         Command::Container(a) => container::exec(global, *a),
         Command::Copy(a) => copy::exec(global, &a),
+        Command::Cp(a) => cp::exec(global, &a),
         Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),

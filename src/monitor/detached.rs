@@ -128,6 +128,7 @@ pub fn keep(container: &Started, around: Around<'_>) -> Result<Ended, Error> {
     }
     let result = watch.serve();
     let result = foreground::over(container, result);
+    foreground::gone(container);
     // All of its processes are gone: what they wrote is in the pipes.
     for from in [From::Output, From::Errors, From::Terminal] {
         while watch.relay(from) {}

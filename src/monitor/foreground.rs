@@ -61,9 +61,9 @@ pub(super) fn at(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error 
     }
 }
 
-/// Wait until the program has ended, and all processes of its container with it. `input`: hand our
-/// standard input to its terminal, if it has one. `dir`: its directory, for the control socket that others may ask
-/// for. `tee`: where its output goes by us, and not straight to our own.
+/// Wait until the program has ended, and all processes of its container with it; its supervisor, if there is one, is
+/// about to, see [`gone`]. `input`: hand our standard input to its terminal, if it has one. `dir`: its directory, for
+/// the control socket that others may ask for. `tee`: where its output goes by us, and not straight to our own.
 pub fn watch(
     container: &Started,
     signals: &Signals,
@@ -77,10 +77,23 @@ pub fn watch(
     if let Some(tee) = &mut tee {
         tee.drain();
     }
-    if let Ok(ended) = &result {
-        control.ended(ended.exit_code());
+    match &result {
+        Ok(ended) => control.ended(ended.exit_code()),
+        Err(_) => gone(container),
     }
     result
+}
+
+/// Wait for the end of a program of ours, which makes no processes and ends by itself; and for that of its supervisor,
+/// if it has one of its own.
+pub fn settle(started: &Started) -> Result<Ended, Error> {
+    let ended = wait(started.pidfd.as_fd())?;
+    let supervised = match &started.supervisor {
+        Some(supervisor) => dismiss(supervisor.process.pidfd.as_fd()),
+        None => Ok(()),
+    };
+    gone(started);
+    supervised.map(|()| ended)
 }
 
 /// What is to be done when the program has ended, or we have failed to wait for that.
@@ -106,9 +119,9 @@ const DISMISSAL: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// End the supervisor of a container that is gone: it has nothing to answer and nothing to keep, since
+/// Have the supervisor of a container that is gone end: it has nothing to answer and nothing to keep, since
 /// what it records it writes at once. An error if it had failed before, since then the container may
-/// have ended of that.
+/// have ended of that. [`gone`] waits for it.
 fn dismiss(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
     let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     match waitid(WaitId::PidFd(pidfd), now) {
@@ -118,15 +131,24 @@ fn dismiss(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
         },
         Ok(None) => {
             let _ = pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
-            // A file system that does not answer keeps even a killed process; nobody needs this one.
-            let mut ended = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-            if matches!(poll(&mut ended, Some(&DISMISSAL)), Ok(1)) {
-                let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
-            }
             Ok(())
         }
         // It had ended well, and was waited for.
         Err(_) => Ok(()),
+    }
+}
+
+/// Wait until the supervisor of a container that was watched has ended. Later than the rest, so that what is left
+/// of the container is removed meanwhile.
+pub fn gone(container: &Started) {
+    let Some(supervisor) = &container.supervisor else {
+        return;
+    };
+    let pidfd = supervisor.process.pidfd.as_fd();
+    // A file system that does not answer keeps even a killed process; nobody needs this one.
+    let mut ended = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    if matches!(poll(&mut ended, Some(&DISMISSAL)), Ok(1)) {
+        let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
     }
 }
 

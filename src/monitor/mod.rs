@@ -22,7 +22,7 @@ pub use attach::{Client, Description, Keys, Left};
 pub use control::{Control, SOCKET};
 pub use detached::{Around, Ends, Record, idle, keep, pipes};
 pub use follow::follow;
-pub use foreground::{Ended, Error, watch};
+pub use foreground::{Ended, Error, gone, settle, watch};
 pub use health::{Checks, Outcome, State as HealthState, Status as HealthStatus};
 pub use keep::{Health, Keep, Restart, STOP_TIMEOUT, pause};
 pub use signals::{OPEN, Signals};

@@ -366,6 +366,7 @@ impl Monitor {
             streams,
             window: WindowSize { rows, columns },
             guard: Some(self.store.shared()?),
+            own: None,
         };
         let warnings = Warnings::default();
         let started = run::launch(

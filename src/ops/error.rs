@@ -89,6 +89,9 @@ pub enum Error {
     /// An artifact.
     #[error(transparent)]
     Artifact(#[from] super::artifact::ArtifactError),
+    /// Files in or out of a container.
+    #[error(transparent)]
+    Cp(#[from] super::cp::CpError),
     /// A list of images.
     #[error(transparent)]
     List(#[from] super::list::ListError),
@@ -201,6 +204,9 @@ pub enum Error {
     /// It has no monitor.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// Somebody else has its lock, and does not run it.
+    #[error("container {0} is in use by another command")]
+    Busy(String),
     /// One that is removed at its end is not started again.
     #[error("container {0} removes itself when it ends (--rm), and cannot be started again")]
     RemovesItself(String),
@@ -357,6 +363,7 @@ impl Error {
             Self::Systemd(e) => e.hint(),
             Self::Artifact(e) => e.hint(),
             Self::List(e) => e.hint(),
+            Self::Cp(e) => e.hint(),
             Self::Pack(e) => e.hint(),
             Self::Rebuild(e) => e.hint(),
             Self::NoImageBelow(_) => Some("its files are in that directory: use tar(1)".to_owned()),

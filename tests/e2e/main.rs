@@ -35,6 +35,7 @@ mod budgets;
 mod chunked;
 mod commit;
 mod copy;
+mod cp;
 mod crash;
 mod events;
 mod exec;
@@ -104,6 +105,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("chunked", chunked::TESTS, false),
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
+    ("cp", cp::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exec", exec::TESTS, false),
     ("events", events::TESTS, false),

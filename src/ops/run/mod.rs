@@ -44,7 +44,7 @@ use crate::host;
 use crate::monitor::{self, Ended, Signals, Tee, log};
 use crate::owners;
 use crate::rootfs;
-use crate::runtime::{self, Streams, WindowSize};
+use crate::runtime::{self, Started, Streams, WindowSize};
 use crate::store::{self, ContainerDir, ContainerEntry, Guard, ImageRecord, Store};
 
 /// Annotations that nobody else may set.
@@ -108,11 +108,14 @@ pub(super) fn discard(
 pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended, Error> {
     let mut begun = begin(store, o, progress)?;
     match in_foreground(store, o, &mut begun, progress) {
-        Ok(ended) => {
-            if o.remove {
-                discard(store, begun.container, &begun.volumes)?;
-            }
-            Ok(ended)
+        Ok((ended, started)) => {
+            let discarded = match o.remove {
+                true => discard(store, begun.container, &begun.volumes),
+                false => Ok(()),
+            };
+            // Before its lock is given up, if it stays: who starts it again finds nothing of it that runs.
+            monitor::gone(&started);
+            discarded.map(|()| ended)
         }
         Err(e) => {
             begun.undo(store);
@@ -126,7 +129,7 @@ fn in_foreground(
     o: &Options,
     begun: &mut Begun,
     progress: &dyn Progress,
-) -> Result<Ended, Error> {
+) -> Result<(Ended, Started), Error> {
     let guard = begun.guard.take();
     let Begun {
         container,
@@ -148,6 +151,7 @@ fn in_foreground(
             WindowSize::default()
         },
         guard,
+        own: None,
     };
     let started = launch(store, o, source, volumes, container, &mut stage, progress)?;
     // The program has its ends; ours would keep it from ever seeing the end.
@@ -168,7 +172,7 @@ fn in_foreground(
         let with = |e: Event| e.ended(ended.exit_code());
         events::happened_to(store, container, with, Action::Died);
     }
-    Ok(ended)
+    Ok((ended, started))
 }
 
 /// For one that stays, and can be asked for its log later: the program's ends of its streams, and what lies between
