@@ -33,6 +33,7 @@ pub mod load;
 pub mod login;
 pub mod logs;
 mod made;
+pub mod namespaces;
 pub mod oci;
 mod outgoing;
 pub mod progress;
