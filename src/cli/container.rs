@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::{
     Failure, Global, attach, commit, cp, create, diff, exec, export, inspect, kill, logs, pause,
-    ps, rename, rm, run, start, stop, top, update, wait,
+    ps, rename, rm, run, start, stats, stop, top, update, wait,
 };
 
 /// Manage containers
@@ -39,6 +39,7 @@ enum Verb {
     Rm(rm::Args),
     Run(Box<run::Args>),
     Start(start::Args),
+    Stats(stats::Args),
     Stop(stop::Args),
     Top(top::Args),
     Unpause(pause::UnpauseArgs),
@@ -67,6 +68,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Rm(a) => rm::exec(global, &a),
         Verb::Run(a) => run::exec(global, *a),
         Verb::Start(a) => start::exec(global, &a),
+        Verb::Stats(a) => stats::exec(global, &a),
         Verb::Stop(a) => stop::exec(global, &a),
         Verb::Top(a) => top::exec(global, &a),
         Verb::Unpause(a) => pause::unpause(global, &a),

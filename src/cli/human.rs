@@ -45,6 +45,28 @@ pub(super) fn at(created: Option<&str>) -> String {
     }
 }
 
+/// `1m2.5s`, `340ms`, as Go prints a duration, to the millisecond.
+pub(super) fn duration(d: std::time::Duration) -> String {
+    let (seconds, millis) = (d.as_secs(), d.subsec_millis());
+    if seconds == 0 {
+        return match millis {
+            0 => "0s".to_owned(),
+            n => format!("{n}ms"),
+        };
+    }
+    let fraction = format!("{millis:03}");
+    let fraction = match fraction.trim_end_matches('0') {
+        "" => String::new(),
+        digits => format!(".{digits}"),
+    };
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}{fraction}s"),
+        (0, m) => format!("{m}m{rest}{fraction}s"),
+        (h, m) => format!("{h}h{m}m{rest}{fraction}s"),
+    }
+}
+
 fn span(seconds: i64) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;
@@ -83,6 +105,19 @@ mod tests {
             (u64::MAX, "18.4EB"),
         ] {
             assert_eq!(size(bytes), want);
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (ms, want) in [
+            (0, "0s"),
+            (340, "340ms"),
+            (1000, "1s"),
+            (62_050, "1m2.05s"),
+            (3_600_010, "1h0m0.01s"),
+        ] {
+            assert_eq!(duration(std::time::Duration::from_millis(ms)), want);
         }
     }
 

@@ -56,6 +56,7 @@ mod save;
 mod search;
 mod sign;
 mod start;
+mod stats;
 mod stop;
 mod system;
 mod table;

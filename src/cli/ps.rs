@@ -10,6 +10,7 @@ pub(super) use filter::filter;
 use super::listing::Listing;
 use super::table::Table;
 use super::{Failure, Global, format, human, inspect, text};
+use crate::ops::namespaces::{self, Namespaces};
 use crate::ops::ps::{self, Container, Filter, State, Wanted};
 use crate::ops::state::HealthStatus;
 use crate::ops::{Store, usage};
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Show the youngest only, also if it has ended
     #[arg(short, long, conflicts_with = "last")]
     latest: bool,
+    /// Show the namespaces of each
+    #[arg(long, conflicts_with = "size")]
+    ns: bool,
     /// Print no headings
     #[arg(long)]
     noheading: bool,
@@ -99,19 +103,23 @@ fn show(store: &Store, args: &Args) -> Result<u8, Failure> {
     }
     if let Some(template) = args.listing.template() {
         if format::is_json(template) {
-            let records = rows.iter().map(|(c, s)| record::podman(c, *s)).collect();
-            return inspect::print_pretty(&records);
+            let record = |(c, s): &Row| record::podman(c, *s, &namespaces(store, args, c));
+            return inspect::print_pretty(&rows.iter().map(record).collect());
         }
-        let records: Vec<_> = rows
-            .iter()
-            .map(|(c, s)| record::template(c, full, s.map(size).as_deref()))
-            .collect();
+        let record = |(c, s): &Row| {
+            let size = s.map(size);
+            record::template(c, full, size.as_deref(), &namespaces(store, args, c))
+        };
+        let records: Vec<_> = rows.iter().map(record).collect();
         let style = format::Style {
             headings: &record::HEADINGS,
             bare: args.noheading,
         };
         format::styled(template, &records, &style)?;
         return Ok(0);
+    }
+    if args.ns {
+        return show_namespaces(store, args, &rows);
     }
     let mut headings = vec![
         "CONTAINER ID",
@@ -144,6 +152,43 @@ fn show(store: &Store, args: &Args) -> Result<u8, Failure> {
         }
         row.extend(sizes.map(size));
         table.row(row);
+    }
+    text::stdout(|out| out.write_all(table.render().as_bytes()))?;
+    Ok(0)
+}
+
+/// Those of one that runs, if they are wanted.
+fn namespaces(store: &Store, args: &Args, c: &Container) -> Namespaces {
+    let runs = matches!(c.state, State::Running | State::Paused);
+    match args.ns && runs && !c.elsewhere {
+        true => namespaces::of(store, &c.id),
+        false => Namespaces::default(),
+    }
+}
+
+/// As podman shows them.
+fn show_namespaces(store: &Store, args: &Args, rows: &[Row]) -> Result<u8, Failure> {
+    let headings = [
+        "CONTAINER ID",
+        "NAMES",
+        "PID",
+        "CGROUPNS",
+        "IPC",
+        "MNT",
+        "NET",
+        "PIDNS",
+        "USERNS",
+        "UTS",
+    ];
+    let mut table = Table::new(if args.noheading { &[] } else { &headings });
+    for (c, _) in rows {
+        let n = namespaces(store, args, c);
+        let pid = c.record.pid.unwrap_or_default().to_string();
+        let id = id(c, args.listing.no_trunc).to_owned();
+        let name = c.name.clone().unwrap_or_default();
+        table.row(vec![
+            id, name, pid, n.cgroup, n.ipc, n.mnt, n.net, n.pid, n.user, n.uts,
+        ]);
     }
     text::stdout(|out| out.write_all(table.render().as_bytes()))?;
     Ok(0)

@@ -6,7 +6,7 @@ use super::{
     Failure, Global, artifact, attach, commit, completion, container, copy, cp, create, diff,
     doctor, events, exec, export, generate, history, image, images, import, info, inspect, kill,
     load, login, logout, logs, manifest, oci, pause, port, ps, pull, push, rename, rm, rmi, run,
-    save, search, sign, start, stop, system, tag, tags, top, untag, update, verify, version,
+    save, search, sign, start, stats, stop, system, tag, tags, top, untag, update, verify, version,
     volume, wait,
 };
 
@@ -82,6 +82,7 @@ verbs! {
     Search(search::Args) = "search" => |global, a| search::exec(global, &a);
     Sign(sign::Args) = "sign" => |global, a| sign::exec(global, &a);
     Start(start::Args) = "start" => |global, a| start::exec(global, &a);
+    Stats(stats::Args) = "stats" => |global, a| stats::exec(global, &a);
     Stop(stop::Args) = "stop" => |global, a| stop::exec(global, &a);
     System(system::Args) = "system" => |global, a| system::exec(global, &a);
     Tag(tag::Args) = "tag" => |global, a| tag::exec(global, &a);

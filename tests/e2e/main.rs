@@ -79,6 +79,7 @@ mod run_signals;
 mod run_tty;
 mod save_export;
 mod signatures;
+mod stats;
 mod storage_drivers;
 mod stress;
 mod unanswered;
@@ -162,6 +163,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("save_export", save_export::TESTS, false),
     ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
+    ("stats", stats::TESTS, false),
     ("stress", stress::TESTS, false),
     ("unanswered", unanswered::TESTS, false),
     ("update", update::TESTS, false),

@@ -5,6 +5,7 @@ use rustix::process::Signal;
 use crate::harness::{Done, Env};
 
 suite!(
+    namespaces_are_shown,
     a_container_is_listed_while_it_runs_and_after,
     a_removed_container_leaves_nothing,
     one_killed_with_coracle_is_not_running,
@@ -139,5 +140,64 @@ fn what_has_ended_is_counted_and_pruned(e: &Env) -> Done {
     own.cmd(["container", "exists", "on"]).ok();
     running.signal(Signal::TERM);
     running.signal(Signal::KILL);
+    Ok(())
+}
+
+fn namespaces_are_shown(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let image = own.image("busybox");
+    let run = |name: &str, options: &[&str]| {
+        own.cmd(["run", "-d", "--network=none", "--name", name])
+            .args(options)
+            .args([
+                image.as_str(),
+                "sh",
+                "-c",
+                "readlink /proc/self/ns/net; sleep 600",
+            ])
+            .ok();
+    };
+    run("a", &[]);
+    run("b", &["--rm", "--uts=host"]);
+    own.cmd(["create", "--name=c", &image]).ok();
+    let net = own
+        .cmd(["exec", "a", "readlink", "/proc/self/ns/net"])
+        .ok()
+        .out();
+    let of = |name: &str, format: &str| {
+        let filter = format!("name=^{name}$");
+        let args = ["ps", "-a", "--ns", "--filter", &filter, "--format", format];
+        own.cmd(args).ok().out().trim_end().to_owned()
+    };
+    assert_eq!(net, format!("net:[{}]\n", of("a", "{{.NET}}")));
+    let host = own
+        .user(["/usr/bin/readlink", "/proc/self/ns/uts"])
+        .ok()
+        .out();
+    assert_eq!(host, format!("uts:[{}]\n", of("b", "{{.UTS}}")));
+    for key in ["CGROUPNS", "IPC", "MNT", "PIDNS", "USERNS"] {
+        let format = format!("{{{{.{key}}}}}");
+        let (a, b) = (of("a", &format), of("b", &format));
+        assert!(a != b && a.parse::<u64>().is_ok(), "{key}: {a} {b}");
+        assert_eq!(of("c", &format), "", "{key}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&of("a", "json")).unwrap();
+    let keys = json[0]["Namespaces"].as_object().unwrap();
+    let keys: Vec<&str> = keys.keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        ["Cgroup", "Ipc", "Mnt", "Net", "Pidns", "User", "Uts"]
+    );
+    let table = own.cmd(["ps", "-a", "--ns"]).ok().out();
+    let heading = table.lines().next().unwrap().split_whitespace();
+    assert_eq!(
+        heading.skip(2).collect::<Vec<_>>().join(" "),
+        "NAMES PID CGROUPNS IPC MNT NET PIDNS USERNS UTS"
+    );
+    assert_eq!(table.lines().count(), 4);
+    // Not asked for, they are not looked for.
+    own.cmd(["ps", "--format={{.NET}}"]).ok().out_is("\n\n");
+    own.cmd(["ps", "--ns", "--size"]).run().code_is(125);
+    own.cmd(["rm", "-fa"]).ok();
     Ok(())
 }

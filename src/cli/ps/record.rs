@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{COMMAND_MAX, ended, id, image, status};
 use crate::cli::human;
+use crate::ops::namespaces::Namespaces;
 use crate::ops::ps::{Container, State};
 
 /// What podman gives for a time that has not come.
@@ -24,7 +25,7 @@ pub(super) const HEADINGS: [(&str, &str); 9] = [
 
 /// For templates. Where docker and podman give different things for one name, it is podman's, but for the State,
 /// which is one word as with docker.
-pub(super) fn template(c: &Container, full: bool, size: Option<&str>) -> Value {
+pub(super) fn template(c: &Container, full: bool, size: Option<&str>, n: &Namespaces) -> Value {
     let at = human::at(c.created.as_deref());
     let ago = human::ago(c.created.as_deref());
     json!({
@@ -59,11 +60,34 @@ pub(super) fn template(c: &Container, full: bool, size: Option<&str>) -> Value {
         "IsInfra": false,
         "Pod": "",
         "PodName": "",
+        "CGROUPNS": n.cgroup,
+        "IPC": n.ipc,
+        "MNT": n.mnt,
+        "NET": n.net,
+        "PIDNS": n.pid,
+        "USERNS": n.user,
+        "UTS": n.uts,
+        "Namespaces": namespaces(n),
     })
 }
 
+/// Podman's keys, of those that there are.
+fn namespaces(n: &Namespaces) -> Value {
+    let all = [
+        ("Mnt", &n.mnt),
+        ("Cgroup", &n.cgroup),
+        ("Ipc", &n.ipc),
+        ("Net", &n.net),
+        ("Pidns", &n.pid),
+        ("Uts", &n.uts),
+        ("User", &n.user),
+    ];
+    let there = all.into_iter().filter(|(_, number)| !number.is_empty());
+    there.map(|(key, number)| (key, number.as_str())).collect()
+}
+
 /// As podman prints it.
-pub(super) fn podman(c: &Container, sizes: Option<(u64, u64)>) -> Value {
+pub(super) fn podman(c: &Container, sizes: Option<(u64, u64)>, n: &Namespaces) -> Value {
     let labels = match c.labels.is_empty() {
         true => Value::Null,
         false => json!(c.labels),
@@ -83,7 +107,7 @@ pub(super) fn podman(c: &Container, sizes: Option<(u64, u64)>) -> Value {
         "Labels": labels,
         "Mounts": destinations(c),
         "Names": c.name.iter().collect::<Vec<_>>(),
-        "Namespaces": {},
+        "Namespaces": namespaces(n),
         "Networks": [],
         "Pid": c.record.pid.unwrap_or_default(),
         "Pod": "",
