@@ -53,6 +53,7 @@ mod run;
 mod run_values;
 mod save;
 mod search;
+mod secret;
 mod sign;
 mod start;
 mod stop;
@@ -140,6 +141,7 @@ enum Command {
     Run(Box<run::Args>),
     Save(save::Args),
     Search(search::Args),
+    Secret(secret::Args),
     Sign(sign::Args),
     Start(start::Args),
     Stop(stop::Args),
@@ -267,6 +269,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Run(a) => run::exec(global, *a),
         Command::Save(a) => save::exec(global, &a),
         Command::Search(a) => search::exec(global, &a),
+        Command::Secret(a) => secret::exec(global, &a),
         Command::Sign(a) => sign::exec(global, &a),
         Command::Start(a) => start::exec(global, &a),
         Command::Stop(a) => stop::exec(global, &a),
