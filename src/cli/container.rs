@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::{
     Failure, Global, attach, commit, cp, create, diff, exec, export, inspect, kill, logs, pause,
-    ps, rename, rm, run, start, stop, top, wait,
+    ps, rename, rm, run, start, stop, top, update, wait,
 };
 
 /// Manage containers
@@ -42,6 +42,7 @@ enum Verb {
     Stop(stop::Args),
     Top(top::Args),
     Unpause(pause::UnpauseArgs),
+    Update(update::Args),
     Wait(wait::Args),
 }
 
@@ -69,6 +70,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Stop(a) => stop::exec(global, &a),
         Verb::Top(a) => top::exec(global, &a),
         Verb::Unpause(a) => pause::unpause(global, &a),
+        Verb::Update(a) => update::exec(global, &a),
         Verb::Wait(a) => wait::exec(global, &a),
     }
 }

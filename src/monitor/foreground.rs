@@ -11,6 +11,7 @@ use super::control::{About, Ask, Control, Wish};
 use super::orphans;
 use super::relay::Relay;
 use super::signals::{OPEN, Signals};
+use super::tee::Tee;
 use super::wire::Reply;
 use crate::runtime::Started;
 
@@ -62,16 +63,20 @@ pub(super) fn at(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error 
 
 /// Wait until the program has ended, and all processes of its container with it; its supervisor, if there is one, is
 /// about to, see [`gone`]. `input`: hand our standard input to its terminal, if it has one. `dir`: its directory, for
-/// the control socket that others may ask for.
+/// the control socket that others may ask for. `tee`: where its output goes by us, and not straight to our own.
 pub fn watch(
     container: &Started,
     signals: &Signals,
     input: bool,
     dir: Option<BorrowedFd<'_>>,
+    mut tee: Option<Tee>,
 ) -> Result<Ended, Error> {
     let mut control = Control::default();
-    let result = serve(container, signals, input, &mut control, dir);
+    let result = serve(container, signals, input, &mut control, dir, tee.as_mut());
     let result = over(container, result);
+    if let Some(tee) = &mut tee {
+        tee.drain();
+    }
     match &result {
         Ok(ended) => control.ended(ended.exit_code()),
         Err(_) => gone(container),
@@ -153,6 +158,7 @@ fn serve(
     input: bool,
     control: &mut Control,
     dir: Option<BorrowedFd<'_>>,
+    mut tee: Option<&mut Tee>,
 ) -> Result<Ended, Error> {
     let mut relay = match &container.terminal {
         Some(master) => Some(Relay::start(master.as_fd(), input).map_err(at("terminal"))?),
@@ -169,6 +175,7 @@ fn serve(
         emulated: container.supervisor.is_some(),
         input: false,
         streams: false,
+        restarts: false,
     };
     loop {
         let mut fds = vec![
@@ -182,6 +189,10 @@ fn serve(
         if let Some(relay) = &relay {
             relay.interests(&mut fds);
         }
+        let before_tee = fds.len();
+        if let Some(tee) = &tee {
+            tee.interests(&mut fds);
+        }
         let before_control = fds.len();
         control.interests(false, &mut fds);
         match poll(&mut fds, None) {
@@ -191,8 +202,11 @@ fn serve(
         let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
         if let Some(relay) = &mut relay {
-            let ready = &ready[before_relay..before_control];
+            let ready = &ready[before_relay..before_tee];
             relay.serve(ready).map_err(at("relay"))?;
+        }
+        if let Some(tee) = &mut tee {
+            tee.serve(&ready[before_tee..before_control]);
         }
         for wish in control.serve(&ready[before_control..], &about) {
             // The others are of those who are attached, which nobody can be here.

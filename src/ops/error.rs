@@ -210,6 +210,12 @@ pub enum Error {
     /// Somebody else has its lock, and does not run it.
     #[error("container {0} is in use by another command")]
     Busy(String),
+    /// One that is removed at its end is not started again.
+    #[error("container {0} removes itself when it ends (--rm), and cannot be started again")]
+    RemovesItself(String),
+    /// It has one that is stopped, or busy.
+    #[error("the monitor of container {0} does not answer")]
+    NoAnswer(String),
     /// It has one.
     #[error("container {0} is running already")]
     AlreadyRunning(String),
@@ -333,6 +339,9 @@ impl Error {
                 None => "`coracle doctor` says what this machine allows".to_owned(),
             }),
             Self::Told(told) => told.hint.clone(),
+            Self::NoAnswer(name) => Some(format!(
+                "it may be stopped (ctrl-z, SIGSTOP) or starting still; coracle rm --force {name} ends it"
+            )),
             Self::WillNotEnd(_) => Some(
                 "a process of it waits for a device or a file system that does not answer".to_owned(),
             ),

@@ -57,6 +57,7 @@ pub mod systemd;
 pub mod tag;
 pub mod top;
 pub mod tree;
+pub mod update;
 pub mod usage;
 pub mod verify;
 pub mod volume;

@@ -31,6 +31,8 @@ const STATE: &str = "state.json";
 const STATE_DRAFT: &str = ".state.json";
 /// What it was asked for, so that it can be started again.
 const OPTIONS: &str = "options.json";
+const OPTIONS_DRAFT: &str = ".options.json";
+/// What it got of secrets.
 const SECRETS: &str = "secrets.json";
 /// What its program said.
 const LOG: &str = "log";
@@ -450,10 +452,11 @@ impl ContainerDir {
         std::fs::rename(&draft, &path).map_err(io("write", &path))
     }
 
-    /// Keep what the container was asked for.
+    /// Keep what the container was asked for. Readers see the old or the new.
     pub fn write_options(&self, json: &[u8]) -> Result<(), Error> {
-        let path = self.path.join(OPTIONS);
-        std::fs::write(&path, json).map_err(io("write", &path))
+        let (draft, path) = (self.path.join(OPTIONS_DRAFT), self.path.join(OPTIONS));
+        std::fs::write(&draft, json).map_err(io("write", &draft))?;
+        std::fs::rename(&draft, &path).map_err(io("write", &path))
     }
 
     /// Keep the secrets that it was given, for nobody's eyes but the user's.

@@ -82,7 +82,9 @@ mod secrets;
 mod signatures;
 mod storage_drivers;
 mod stress;
+mod unanswered;
 mod unpack_vs_umoci;
+mod update;
 mod volumes;
 mod volumes_care;
 
@@ -163,6 +165,8 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
     ("stress", stress::TESTS, false),
+    ("unanswered", unanswered::TESTS, false),
+    ("update", update::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
     ("volumes", volumes::TESTS, false),
     ("volumes_care", volumes_care::TESTS, false),

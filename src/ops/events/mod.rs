@@ -95,11 +95,13 @@ pub enum Action {
     Unpause,
     /// It lost a name.
     Untag,
+    /// It is started again by another policy.
+    Update,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Attach,
         Self::Commit,
         Self::Create,
@@ -124,6 +126,7 @@ impl Action {
         Self::Tag,
         Self::Unpause,
         Self::Untag,
+        Self::Update,
     ];
 
     /// Podman's word.
@@ -153,6 +156,7 @@ impl Action {
             Self::Tag => "tag",
             Self::Unpause => "unpause",
             Self::Untag => "untag",
+            Self::Update => "update",
         }
     }
 

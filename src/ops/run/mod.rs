@@ -19,6 +19,7 @@ mod volumes;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use oci_spec::image::ImageConfiguration;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -43,10 +44,10 @@ use super::pull::{self, PullPolicy};
 use super::state::State;
 use super::{Error, stored, volume};
 use crate::host;
-use crate::monitor::{self, Ended, Signals};
+use crate::monitor::{self, Ended, Signals, Tee, log};
 use crate::owners;
 use crate::rootfs;
-use crate::runtime::{self, Started, WindowSize};
+use crate::runtime::{self, Started, Streams, WindowSize};
 use crate::store::{self, ContainerDir, ContainerEntry, Guard, ImageRecord, Store};
 
 /// Annotations that nobody else may set.
@@ -74,6 +75,8 @@ pub(super) struct Begun {
     pub(super) volumes: Vec<Volume>,
     /// The lock of the store, until the configuration pins the image.
     pub(super) guard: Option<Guard>,
+    /// A file of the user's with its id in it.
+    id_file: Option<PathBuf>,
 }
 
 impl Begun {
@@ -84,9 +87,11 @@ impl Begun {
             container,
             volumes,
             guard,
+            id_file,
             ..
         } = self;
         drop(guard);
+        forget_id(id_file.as_deref(), container.id());
         let _ = discard(store, container, &volumes);
     }
 }
@@ -140,8 +145,9 @@ fn in_foreground(
     if !o.remove {
         keep_options(store, container, source, volumes, o)?;
     }
+    let (streams, tee) = output(o, container)?.unzip();
     let mut stage = Stage {
-        streams: None,
+        streams,
         window: if o.tty {
             window()
         } else {
@@ -151,6 +157,8 @@ fn in_foreground(
         own: None,
     };
     let started = launch(store, o, source, volumes, container, &mut stage, progress)?;
+    // The program has its ends; ours would keep it from ever seeing the end.
+    drop(stage);
     write_pid(o, started.pid.as_raw_nonzero().get())?;
     let mut state = State::default();
     if !o.remove {
@@ -159,7 +167,8 @@ fn in_foreground(
         events::happened_to(store, container, |e| e, Action::Create);
         events::happened_to(store, container, |e| e, Action::Start);
     }
-    let ended = monitor::watch(&started, &signals, o.interactive, Some(container.as_fd()))?;
+    let dir = Some(container.as_fd());
+    let ended = monitor::watch(&started, &signals, o.interactive, dir, tee)?;
     if !o.remove {
         state.end(ended.exit_code());
         state.write(container)?;
@@ -167,6 +176,19 @@ fn in_foreground(
         events::happened_to(store, container, with, Action::Died);
     }
     Ok((ended, started))
+}
+
+/// For one that stays, and can be asked for its log later: the program's ends of its streams, and what lies between
+/// them and ours. Whatever writes straight to our streams is nobody's but the reader's.
+fn output(o: &Options, container: &ContainerDir) -> Result<Option<(Rc<Streams>, Tee)>, Error> {
+    if o.remove || o.tty || o.keep.log.driver == log::Driver::None {
+        return Ok(None);
+    }
+    let path = container.log();
+    let log =
+        log::Writer::open(&path, o.keep.log.limits).map_err(|e| Error::file("open", &path, e))?;
+    let (theirs, ours) = monitor::pipes(false).map_err(Error::Prepare)?;
+    Ok(Some((Rc::new(theirs), Tee::new(ours, log))))
 }
 
 /// Make the directory of a container: its image is there, its name is taken, and it is locked. Nothing of it is
@@ -193,17 +215,34 @@ pub(super) fn begin(store: &Store, o: &Options, progress: &dyn Progress) -> Resu
         source,
         volumes,
         guard: Some(guard),
+        id_file: o.cidfile.clone(),
     })
 }
 
 /// A file that is there already is of another container, which a script would lose.
 fn write_id(path: &Path, id: &str) -> Result<(), Error> {
+    let failed = |e| Error::file("write the id to", path, e);
     let file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(path);
-    file.and_then(|mut f| f.write_all(id.as_bytes()))
-        .map_err(|e| Error::file("write the id to", path, e))
+    let mut file = file.map_err(failed)?;
+    file.write_all(id.as_bytes()).map_err(|e| {
+        // Half an id is nobody's.
+        let _ = std::fs::remove_file(path);
+        failed(e)
+    })
+}
+
+/// A file with the id of a container that is no more names nothing, and would be in the way of the next attempt. One
+/// that says something else by now is not ours.
+pub(super) fn forget_id(path: Option<&Path>, id: &str) {
+    if let Some(path) = path
+        && std::fs::read(path).is_ok_and(|text| text == id.as_bytes())
+    {
+        // A file of the user's that stays is no reason to say something else than what failed.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// `--pidfile`
