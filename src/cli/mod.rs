@@ -54,6 +54,7 @@ mod run;
 mod run_values;
 mod save;
 mod search;
+mod secret;
 mod sign;
 mod start;
 mod stats;

@@ -19,7 +19,7 @@ use crate::ops::create;
 use crate::ops::pull::{self, PullPolicy};
 use crate::ops::run::{
     self, CommandLine, Device, EnvVar, IdentityChoice, ImageVolumes, Namespace, Network, Options,
-    Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
+    SecretUse, Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
 };
 use crate::ops::start::{Attach, Keys};
 use crate::rootfs::Driver;
@@ -56,6 +56,9 @@ pub(super) struct Args {
     /// Mount all volumes and bound directories of another container: CONTAINER[:ro]
     #[arg(long, value_name = "CONTAINER[:OPTIONS]", value_parser = values::volumes_from, help_heading = "File systems")]
     volumes_from: Vec<VolumesFrom>,
+    /// Give it a secret: NAME[,type=mount|env][,target=NAME][,uid=N][,gid=N][,mode=OCTAL]
+    #[arg(long, value_name = "NAME[,OPTION...]", value_parser = values::secret, help_heading = "File systems")]
+    secret: Vec<SecretUse>,
     /// What the image's volumes are: anonymous, tmpfs or ignore [default: anonymous]
     #[arg(long, value_name = "KIND", value_parser = values::image_volumes, help_heading = "File systems")]
     image_volume: Option<ImageVolumes>,
@@ -344,6 +347,7 @@ pub(super) fn options(a: Args) -> Result<Options, Failure> {
         volumes,
         volumes_from: a.volumes_from,
         image_volumes: a.image_volume.unwrap_or_default(),
+        secrets: a.secret,
         env,
         workdir: a.workdir,
         user: a.user,

@@ -146,7 +146,6 @@ const OPTIONS: &[(Reason, &[&str])] = &[
             "--retry-delay",
             "--rmi",
             "--runtime",
-            "--secret",
             "--shm-size-systemd",
             "--systemd",
             "--tz",

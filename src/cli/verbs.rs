@@ -6,8 +6,8 @@ use super::{
     Failure, Global, artifact, attach, commit, completion, container, copy, cp, create, diff,
     doctor, events, exec, export, generate, history, image, images, import, info, inspect, kill,
     load, login, logout, logs, manifest, oci, pause, port, ps, pull, push, rename, rm, rmi, run,
-    save, search, sign, start, stats, stop, system, tag, tags, top, untag, update, verify, version,
-    volume, wait,
+    save, search, secret, sign, start, stats, stop, system, tag, tags, top, untag, update, verify,
+    version, volume, wait,
 };
 
 macro_rules! verbs {
@@ -80,6 +80,7 @@ verbs! {
     Run(Box<run::Args>) = "run" => |global, a| run::exec(global, *a);
     Save(save::Args) = "save" => |global, a| save::exec(global, &a);
     Search(search::Args) = "search" => |global, a| search::exec(global, &a);
+    Secret(secret::Args) = "secret" => |global, a| secret::exec(global, &a);
     Sign(sign::Args) = "sign" => |global, a| sign::exec(global, &a);
     Start(start::Args) = "start" => |global, a| start::exec(global, &a);
     Stats(stats::Args) = "stats" => |global, a| stats::exec(global, &a);

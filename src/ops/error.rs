@@ -89,6 +89,9 @@ pub enum Error {
     /// An artifact.
     #[error(transparent)]
     Artifact(#[from] super::artifact::ArtifactError),
+    /// A secret.
+    #[error(transparent)]
+    Secret(#[from] super::secret::SecretError),
     /// Files in or out of a container.
     #[error(transparent)]
     Cp(#[from] super::cp::CpError),

@@ -45,6 +45,7 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+pub mod secret;
 pub mod share;
 mod short;
 pub mod sign;

@@ -29,8 +29,8 @@ pub use exec::{Supervise, exec};
 pub(crate) use init::reaper::{NAME as INIT_NAME, main as init_main};
 pub use mounts::{MountOptionError, MountOptions};
 pub use plan::{
-    Devices, IdMap, Identity, Mapping, Options, Plan, PlanError, ProcFs, Stdin, Streams,
-    WindowSize, resource,
+    Devices, IdMap, Identity, Mapping, MemoryFile, Options, Plan, PlanError, ProcFs, Stdin,
+    Streams, WindowSize, resource,
 };
 pub use process::Process;
 pub use running::{Running, pid};

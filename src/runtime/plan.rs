@@ -108,6 +108,26 @@ impl Identity {
     }
 }
 
+/// A file that is in memory only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MemoryFile {
+    /// Where, in the container.
+    pub target: PathBuf,
+    /// What is in it.
+    pub content: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Name and value of an extended attribute that says whose it is, where the file system takes one.
+    pub attribute: Option<(&'static str, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for MemoryFile {
+    /// Without its content, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({:04o})", self.target.display(), self.mode)
+    }
+}
+
 /// What the configuration does not say.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -126,6 +146,10 @@ pub struct Options {
     /// Files of the engine, put in place of the image's (`/etc/hosts` …): path and content. They live
     /// in memory.
     pub files: Vec<(PathBuf, String)>,
+    /// Files that come over the mounts of the configuration, and live in memory.
+    pub secrets: Vec<MemoryFile>,
+    /// Variables of the program that its configuration does not show, `NAME=VALUE`.
+    pub env: Vec<CString>,
     /// Sockets and other inherited descriptors to keep, beyond 0 to 2: how many from 3 on.
     pub preserve_fds: u32,
     /// Whether the file that the caller was started from must be kept out of the container's hands.
@@ -168,6 +192,8 @@ pub struct Plan {
     pub(super) anew: bool,
     pub(super) mounts: Vec<Mount>,
     pub(super) files: Vec<(PathBuf, String)>,
+    /// Files in memory that come over all mounts.
+    pub(super) secrets: Vec<MemoryFile>,
     pub(super) devices: Vec<Device>,
     pub(super) dev: Devices,
     pub(super) masked: Vec<PathBuf>,
@@ -307,6 +333,7 @@ impl Plan {
             anew: false,
             mounts,
             files: options.files,
+            secrets: options.secrets,
             devices: devices(linux.devices().as_deref())?,
             dev,
             masked: paths(linux.masked_paths()),
@@ -322,7 +349,7 @@ impl Plan {
                     None => strings(process.args())?,
                 },
                 own: options.own.map(|(copy, _)| copy),
-                env: strings(process.env())?,
+                env: [strings(process.env())?, options.env].concat(),
                 cwd: process.cwd().clone(),
                 terminal: process
                     .terminal()

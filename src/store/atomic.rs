@@ -62,10 +62,15 @@ impl DraftFile {
 
     /// Give the file its final name, replacing what has it now. Content first, then the name: after a
     /// power cut there is the old file or the new one, whole.
-    pub(super) fn publish(mut self, store: &Store, to: &Path) -> Result<(), Error> {
+    pub(super) fn publish(self, store: &Store, to: &Path) -> Result<(), Error> {
         if store.shared_with().is_some() {
             store.open_up(&self.file, &self.path)?;
         }
+        self.publish_private(to)
+    }
+
+    /// The same of a file that nobody else may read, whoever reads the store.
+    pub(super) fn publish_private(mut self, to: &Path) -> Result<(), Error> {
         rustix::fs::fdatasync(&self.file).map_err(io("sync", &self.path))?;
         fs::rename(&self.path, to).map_err(io("rename a draft to", to))?;
         self.published = true;

@@ -16,7 +16,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
-use super::atomic;
+use super::atomic::{self, DraftFile};
 use super::error::io;
 use super::lock::{self, Guard, Kind};
 use super::{Error, ImageRecord, Store, remove_tree, spare};
@@ -32,6 +32,8 @@ const STATE_DRAFT: &str = ".state.json";
 /// What it was asked for, so that it can be started again.
 const OPTIONS: &str = "options.json";
 const OPTIONS_DRAFT: &str = ".options.json";
+/// What it got of secrets.
+const SECRETS: &str = "secrets.json";
 /// What its program said.
 const LOG: &str = "log";
 /// Annotation of the configuration that holds the [`ImageRecord`], as JSON: it pins the image's layers
@@ -455,6 +457,18 @@ impl ContainerDir {
         let (draft, path) = (self.path.join(OPTIONS_DRAFT), self.path.join(OPTIONS));
         std::fs::write(&draft, json).map_err(io("write", &draft))?;
         std::fs::rename(&draft, &path).map_err(io("write", &path))
+    }
+
+    /// Keep the secrets that it was given, for nobody's eyes but the user's.
+    pub fn write_secrets(&self, json: &[u8]) -> Result<(), Error> {
+        let mut draft = DraftFile::new(&self.store.tmp(), "secrets")?;
+        draft.write(json)?;
+        draft.publish_private(&self.path.join(SECRETS))
+    }
+
+    /// Those, if any were kept.
+    pub fn secrets<T: DeserializeOwned>(&self) -> Result<Option<T>, Error> {
+        atomic::read_json(&self.path.join(SECRETS))
     }
 
     /// The log of its program, which need not exist.

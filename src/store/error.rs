@@ -198,6 +198,17 @@ pub enum Error {
     /// There is one of this name.
     #[error("volume with name {0} already exists: volume already exists")]
     VolumeExists(String),
+    /// A secret's name outside podman's grammar.
+    #[error(
+        "{0:?} is not a secret name: only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]"
+    )]
+    BadSecretName(String),
+    /// No secret has this name, and no id, or more than one, starts like this.
+    #[error("no secret with name or id {0:?}: no such secret")]
+    NoSuchSecret(String),
+    /// There is one of this name.
+    #[error("{0}: secret name in use")]
+    SecretExists(String),
     /// A container was made with it.
     #[error(
         "volume {name} is being used by the following container(s): {container}: volume is being used"
@@ -264,6 +275,7 @@ impl Error {
             Self::VolumeInUse { .. } => {
                 Some("remove the container first; --force does that, too".to_owned())
             }
+            Self::SecretExists(_) => Some("--replace puts the new one in its place".to_owned()),
             Self::VolumeExists(_) => Some("--ignore takes the one that is there".to_owned()),
             Self::AmbiguousVolume { .. } => Some("give more of the name".to_owned()),
             Self::AmbiguousImage { .. } | Self::AmbiguousContainer { .. } => {

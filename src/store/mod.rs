@@ -29,6 +29,7 @@
 //!   ephemeral/ID/                the same for `--rm`: garbage once nobody holds its lock
 //!   ephemeral/.spare/            what an empty one left, for the next to take
 //!   volumes/NAME/                a volume: what containers see, and what is known of it; see `volumes`
+//!   secrets/NAME.json            a secret, closed to everybody else even where the store is shared; see `secrets`
 //!   quarantine/                  what `system check --repair` found broken; only ever written to
 //!   mountpoint/                  empty; every container mounts its root over it, in its own namespace
 //!   skeleton/                    lowest layer of all: mount points that an image may lack
@@ -70,6 +71,7 @@ mod images;
 mod journal;
 mod layers;
 mod lock;
+mod secrets;
 mod share;
 mod spare;
 mod volumes;
@@ -94,6 +96,7 @@ pub use images::{ImageLayer, ImageRecord, ImageSummary, Images, Member};
 pub use journal::{Journal, Reader as JournalReader};
 pub use layers::{LayerDraft, LayerInfo, Layers, Packed};
 pub use lock::Guard;
+pub use secrets::{Hidden, Secret, Secrets};
 pub use share::Share;
 pub use volumes::{
     MOUNTS_ANNOTATION, MountKind, Mounted, VolumeDir, VolumeEntry, VolumeRecord, Volumes,
@@ -239,6 +242,11 @@ impl Store {
     /// The containers by id and name.
     pub fn containers(&self) -> Containers<'_> {
         Containers { store: self }
+    }
+
+    /// The secrets by name.
+    pub fn secrets(&self) -> Secrets<'_> {
+        Secrets { store: self }
     }
 
     /// The volumes by name.

@@ -616,12 +616,12 @@ fn from_container_to_container(e: &Env) -> Done {
 
 fn a_directory_into_itself(e: &Env) -> Done {
     let (own, image) = own(e);
-    up(&own, &image, "c", &[], "mkdir /d; echo f >/d/f");
-    copy(&own, &["c:/d", "c:/d/copy"]);
-    assert_eq!(
-        seen(&own, "c", "find /d | sort"),
-        "/d\n/d/copy\n/d/copy/f\n/d/f\n"
-    );
+    // The large file comes first, and no pipe holds it.
+    let script = "mkdir -p /d/deep; dd if=/dev/zero of=/d/large bs=1M count=4 2>/dev/null";
+    up(&own, &image, "c", &[], script);
+    copy(&own, &["c:/d", "c:/d/deep/copy"]);
+    let want = "/d/deep/copy\n/d/deep/copy/deep\n/d/deep/copy/large\n";
+    assert_eq!(seen(&own, "c", "find /d/deep/copy | sort"), want);
     Ok(())
 }
 
@@ -813,8 +813,14 @@ fn links_do_not_lead_out(e: &Env) -> Done {
 
 fn a_tar_does_not_lead_out(e: &Env) -> Done {
     let (own, image) = own(e);
-    up(&own, &image, "c", &[], "mkdir /t; ln -s /etc /t/etc");
-    let before = seen(&own, "c", "ls -la /etc; cat /etc/passwd");
+    up(
+        &own,
+        &image,
+        "c",
+        &[],
+        "mkdir -p /t /etc/network; ln -s /etc /t/etc",
+    );
+    let before = seen(&own, "c", "ls -la /etc /etc/network; cat /etc/passwd");
     for (what, tar) in [
         ("parent", Tar::new().file("../etc/passwd", "bad").end()),
         ("deep", Tar::new().file("a/../../etc/passwd", "bad").end()),
@@ -826,6 +832,10 @@ fn a_tar_does_not_lead_out(e: &Env) -> Done {
                 .end(),
         ),
         ("old link", Tar::new().file("etc/passwd", "bad").end()),
+        (
+            "link on the way",
+            Tar::new().file("etc/network/x", "bad").end(),
+        ),
         ("hard link", Tar::new().hardlink("h", "../etc/passwd").end()),
         (
             "through",
@@ -838,7 +848,7 @@ fn a_tar_does_not_lead_out(e: &Env) -> Done {
     ] {
         cp(&own, &["-", "c:/t"]).stdin(tar).run().code_is(125);
         assert_eq!(
-            seen(&own, "c", "ls -la /etc; cat /etc/passwd"),
+            seen(&own, "c", "ls -la /etc /etc/network; cat /etc/passwd"),
             before,
             "{what}"
         );

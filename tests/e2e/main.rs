@@ -78,6 +78,7 @@ mod run_security;
 mod run_signals;
 mod run_tty;
 mod save_export;
+mod secrets;
 mod signatures;
 mod stats;
 mod storage_drivers;
@@ -161,6 +162,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("run_signals", run_signals::TESTS, true),
     ("run_tty", run_tty::TESTS, true),
     ("save_export", save_export::TESTS, false),
+    ("secrets", secrets::TESTS, false),
     ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
     ("stats", stats::TESTS, false),

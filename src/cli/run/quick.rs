@@ -377,6 +377,7 @@ mod tests {
             "log-driver",
             "log-opt",
             "restart",
+            "secret",
             "sig-proxy",
             "signature-policy",
             "stop-timeout",

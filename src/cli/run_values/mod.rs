@@ -4,6 +4,7 @@ mod limits;
 mod log;
 mod mounts;
 mod network;
+mod secrets;
 mod security;
 mod words;
 
@@ -13,6 +14,7 @@ pub(super) use mounts::{
     device, image_volumes, mount, no_duplicate_targets, tmpfs, volume, volumes_from,
 };
 pub(super) use network::{add_host, hostname, network};
+pub(super) use secrets::secret;
 pub(super) use security::{capability, group_add, identity, namespace, security, userns};
 pub(super) use words::{absolute, driver, env, env_file, keys, label, pair, pull};
 

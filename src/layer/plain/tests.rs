@@ -138,7 +138,7 @@ fn a_tree_comes_back_as_it_was() {
 fn what_a_stranger_writes_stays_where_it_belongs() {
     let tmp = tempfile::tempdir().unwrap();
     let (home, secret) = (tmp.path().join("home"), tmp.path().join("secret"));
-    fs::create_dir(&secret).unwrap();
+    fs::create_dir_all(secret.join("d")).unwrap();
     fs::write(secret.join("f"), "good").unwrap();
     let into = secret.as_os_str().as_encoded_bytes();
     let file = [into, b"/f"].concat();
@@ -153,6 +153,8 @@ fn what_a_stranger_writes_stays_where_it_belongs() {
                 ("x/l/f", BAD),
             ],
         ),
+        ("a link on the way", &[("x/old/d/f", BAD)]),
+        ("a directory on the way", &[("x/old/d/new", Kind::Dir)]),
         ("a link that was there", &[("x/old/f", BAD)]),
         ("a hard link", &[("x/h", Kind::HardLink(b"../secret/f"))]),
         (
@@ -173,7 +175,7 @@ fn what_a_stranger_writes_stays_where_it_belongs() {
                 put(&tar(entries), &home, &outside(naming)).is_err(),
                 "{what}"
             );
-            assert_eq!(tree(&secret), ["f"], "{what}");
+            assert_eq!(tree(&secret), ["d", "f"], "{what}");
             assert_eq!(fs::read(secret.join("f")).unwrap(), b"good", "{what}");
         }
     }

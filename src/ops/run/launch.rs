@@ -13,6 +13,7 @@ use super::options::{
     IdentityChoice, Namespace, Network, Options, SeccompChoice, UserNamespace, Volume,
 };
 use super::process;
+use super::secrets::{self, Given};
 use super::spec::{self, Facts};
 use super::user::{self, Ids};
 use super::volumes::{self, Mounts};
@@ -69,7 +70,8 @@ pub(in crate::ops) fn launch(
 ) -> Result<Started, Error> {
     let hostname = hostname(o, container.id());
     let ours = stage.own.is_some();
-    let prepared = Prepared::new(store, o, source, volumes, container, &hostname, ours)?;
+    let mut prepared = Prepared::new(store, o, source, volumes, container, &hostname, ours)?;
+    prepared.secrets = secrets::given(store, container, &o.secrets, ours)?;
 
     let mut choice = identity::wanted(o);
     let mut spec = prepared.spec(choice)?;
@@ -132,6 +134,7 @@ struct Prepared<'a> {
     outside: Ids,
     hostname: &'a str,
     caps: Caps,
+    secrets: Given,
     target: PathBuf,
     /// The program is not the container's but ours ([`Stage::own`]): root there, with all capabilities.
     ours: bool,
@@ -193,6 +196,7 @@ impl<'a> Prepared<'a> {
             outside,
             hostname,
             caps,
+            secrets: Given::default(),
             target: store.mountpoint(),
             ours,
         })
@@ -282,6 +286,8 @@ impl<'a> Prepared<'a> {
             die_with_parent: true,
             window: stage.window,
             files: files::all(o, self.hostname),
+            secrets: self.secrets.files.clone(),
+            env: self.secrets.env.clone(),
             preserve_fds: 0,
             executable: OwnExecutable::look(),
             identity: identity::identity(choice, o, place),

@@ -11,6 +11,7 @@ mod launch;
 mod name;
 mod options;
 pub(super) mod process;
+mod secrets;
 mod spec;
 pub(super) mod user;
 mod volumes;
@@ -25,7 +26,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
     CommandLine, Device, EnvVar, HealthWish, IdentityChoice, ImageVolumes, Namespace, Network,
-    Options, SeccompChoice, Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
+    Options, SeccompChoice, SecretUse, SecretWay, Security, Ulimit, UserNamespace, Volume,
+    VolumesFrom, What,
 };
 
 pub use crate::store::is_volume_name;
@@ -33,6 +35,7 @@ pub use crate::store::is_volume_name;
 pub use crate::monitor::{Keep, Restart};
 
 pub(super) use launch::{Stage, launch, write};
+pub(super) use secrets::PLACE as SECRETS_PLACE;
 
 use self::process::ImageDefaults;
 use super::events::{self, Action, Event};
@@ -264,6 +267,7 @@ pub(super) fn keep_options(
     o.volumes = volumes.to_vec();
     o.volumes_from.clear();
     o.image_volumes = ImageVolumes::Ignore;
+    secrets::keep(store, container, &o.secrets)?;
     o.keep.health = match &source.image {
         Some(image) => health::resolve(&stored::config(store, &image.id)?, &o.health),
         None => health::resolve(b"{}", &o.health),

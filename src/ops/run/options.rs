@@ -114,6 +114,33 @@ pub struct VolumesFrom {
     pub read_only: bool,
 }
 
+/// `--secret`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretUse {
+    /// Name or id.
+    pub name: String,
+    /// How the container gets it.
+    pub way: SecretWay,
+}
+
+/// `type=`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecretWay {
+    /// A file in memory.
+    File {
+        /// Where.
+        target: PathBuf,
+        /// Whose it is.
+        uid: u32,
+        /// As above.
+        gid: u32,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// An environment variable of this name.
+    Variable(String),
+}
+
 /// `--image-volume`: what becomes of the places that the image declares to be volumes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImageVolumes {
@@ -242,6 +269,9 @@ pub struct Options {
     /// `--image-volume`
     #[serde(default)]
     pub image_volumes: ImageVolumes,
+    /// `--secret`
+    #[serde(default)]
+    pub secrets: Vec<SecretUse>,
     /// `--env-file`, then `-e`: later ones win.
     pub env: Vec<EnvVar>,
     /// `-w`

@@ -11,6 +11,7 @@ use oci_spec::runtime::{
 };
 
 use super::options::{Namespace, Network, Options};
+use super::secrets;
 use super::user::Ids;
 use super::volumes::Planned;
 use crate::ops::Error;
@@ -257,6 +258,11 @@ fn mounts(o: &Options, cgroup2: bool, asked: &[Planned]) -> Result<Vec<Mount>, O
             &m.target,
             m.options.clone(),
         )?);
+    }
+    // Over whatever the user has at /run, so that not even their names are in what is kept.
+    if secrets::has_place(&o.secrets) {
+        let options = "nosuid,nodev,noexec,mode=755,size=64k";
+        all.push(new("tmpfs", secrets::PLACE, options)?);
     }
     Ok(all)
 }

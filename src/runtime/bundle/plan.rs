@@ -210,6 +210,7 @@ impl Bundle {
             proc: ProcFs::Fresh,
             anew: true,
             mounts,
+            secrets: Vec::new(),
             files: Vec::new(),
             devices: Vec::new(),
             dev: Devices::None,

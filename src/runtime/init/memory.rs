@@ -6,17 +6,20 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+use rustix::fs::{Mode, OFlags, XattrFlags, fchmod, fsetxattr, mkdirat, open, openat};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, OpenTreeFlags, mount, open_tree};
 
 use super::{Context as _, Plan, Result, Stage};
-use crate::runtime::plan::{Devices, Mount};
+use crate::runtime::plan::{Devices, MemoryFile, Mount};
 use crate::sys::mount::{Depth, MountAttr, set_attributes};
 
 /// The parts, not yet anywhere.
 #[derive(Default)]
 pub(super) struct Memory {
     pub files: Vec<Detached>,
+    /// The same, for after all mounts.
+    pub secrets: Vec<Detached>,
     /// What mounts of the configuration are to be, by their index: /dev, where [`is_dev`] says so, and
     /// with it /dev/shm, where [`is_shm`] does.
     mounts: Vec<(usize, OwnedFd)>,
@@ -55,9 +58,9 @@ impl Memory {
     /// Parts that somebody else made: mounts by their index, and what covers what is hidden.
     pub(super) fn given(mounts: Vec<(usize, OwnedFd)>, empty: Option<OwnedFd>) -> Self {
         Self {
-            files: Vec::new(),
             mounts,
             empty,
+            ..Self::default()
         }
     }
 
@@ -76,7 +79,7 @@ pub(super) fn prepare(plan: &Plan) -> Result<Memory> {
     // Not one before /dev, which will be covered.
     let shm = dev.and_then(|(_, dev)| mounts.find(|(_, m)| is_shm(dev, m)));
     let mut parts = Memory::default();
-    if plan.files.is_empty() && plan.masked.is_empty() && dev.is_none() {
+    if plan.files.is_empty() && plan.secrets.is_empty() && plan.masked.is_empty() && dev.is_none() {
         return Ok(parts);
     }
     let what = || "files in memory".to_owned();
@@ -113,6 +116,13 @@ pub(super) fn prepare(plan: &Plan) -> Result<Memory> {
             target: target.clone(),
         });
     }
+    for (number, secret) in plan.secrets.iter().enumerate() {
+        parts.secrets.push(Detached {
+            tree: private_file(&all, &format!("s{number}"), secret)
+                .at(Stage::Mount, || secret.target.display().to_string())?,
+            target: secret.target.clone(),
+        });
+    }
     if !plan.masked.is_empty() {
         let empty = directory(&all, "empty", 0o755).at(Stage::Mount, what)?;
         set_attributes(empty.as_fd(), c"", Depth::One, MountAttr::RDONLY, 0)
@@ -132,12 +142,31 @@ fn directory(dir: &OwnedFd, name: &str, mode: u32) -> io::Result<OwnedFd> {
     detached(dir, name)
 }
 
-fn file(dir: &OwnedFd, name: &str, mut content: &[u8]) -> io::Result<OwnedFd> {
+fn file(dir: &OwnedFd, name: &str, content: &[u8]) -> io::Result<OwnedFd> {
+    written(dir, name, 0o644, content)?;
+    detached(dir, name)
+}
+
+fn private_file(dir: &OwnedFd, name: &str, secret: &MemoryFile) -> io::Result<OwnedFd> {
+    let file = written(dir, name, 0o600, &secret.content)?;
+    if let Some((name, value)) = &secret.attribute {
+        match fsetxattr(&file, *name, value, XattrFlags::empty()) {
+            // Before Linux 6.6 a file system in memory has none of the user's: it is root's then.
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    // After that, which needs the right to write.
+    fchmod(&file, Mode::from_raw_mode(secret.mode))?;
+    detached(dir, name)
+}
+
+fn written(dir: &OwnedFd, name: &str, mode: u32, mut content: &[u8]) -> io::Result<OwnedFd> {
     let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = openat(dir, name, create, Mode::from_raw_mode(0o644))?;
+    let file = openat(dir, name, create, Mode::from_raw_mode(mode))?;
     while !content.is_empty() {
         let n = rustix::io::write(&file, content)?;
         content = &content[n..];
     }
-    detached(dir, name)
+    Ok(file)
 }

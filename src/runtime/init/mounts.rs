@@ -65,6 +65,12 @@ pub(super) fn all(plan: &Plan, root: &RootDir, memory: &mut Memory) -> Result<()
             populated = true;
         }
     }
+    for secret in memory.secrets.drain(..) {
+        let target = root.open_or_create(&secret.target, Kind::File, Links::Follow);
+        target
+            .and_then(|target| place(&secret.tree, &target))
+            .at(Stage::Mount, || secret.target.display().to_string())?;
+    }
     if !populated && plan.dev == Devices::Standard {
         standard_devices(root)?;
     }

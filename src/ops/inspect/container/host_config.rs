@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::super::ps::Container;
-use super::super::super::run::{Options, Restart};
+use super::super::super::run::{Options, Restart, SECRETS_PLACE};
 use super::at;
 use crate::monitor::log::Driver;
 use crate::store::MountKind;
@@ -156,7 +156,8 @@ fn shm_size(config: &Value) -> u64 {
 fn tmpfs(config: &Value) -> Value {
     let theirs = mounts(config).filter_map(|m| {
         let at = m["destination"].as_str()?;
-        let own = m["type"] == "tmpfs" && !at.starts_with("/dev");
+        let engines = at.starts_with("/dev") || at == SECRETS_PLACE;
+        let own = m["type"] == "tmpfs" && !engines;
         let options = m["options"].as_array().into_iter().flatten();
         let options: Vec<&str> = options.filter_map(Value::as_str).collect();
         own.then(|| (at.to_owned(), options.join(",").into()))
