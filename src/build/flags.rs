@@ -19,10 +19,7 @@ impl Flags {
     ) -> (Self, &'t str) {
         let mut all = Vec::new();
         let mut rest = text;
-        loop {
-            let Some(word) = raw_words(rest, escape).into_iter().next() else {
-                break;
-            };
+        while let Some(word) = raw_words(rest, escape).into_iter().next() {
             let Some(flag) = word.strip_prefix("--") else {
                 break;
             };

@@ -36,7 +36,7 @@ pub use key::Key;
 pub use lines::Directives;
 pub use parse::instruction;
 pub use stages::{Base, Containerfile, Stage};
-pub use values::{Chmod, ports};
+pub use values::{Chmod, absolute, ports};
 
 /// Most bytes of a Containerfile, with its heredocs.
 pub const TEXT_MAX: usize = 16 << 20;

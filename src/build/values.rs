@@ -118,6 +118,21 @@ pub fn ports(text: &str) -> Result<Vec<String>, Problem> {
     Ok((from..=to).map(|p| format!("{p}/{protocol}")).collect())
 }
 
+/// A path from a directory, without `.` and `..`, as Go's `path.Join` does it: by its letters, so that no symlink
+/// has a say. It begins with a slash.
+pub fn absolute(dir: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let dir = if path.starts_with('/') { "" } else { dir };
+    for part in dir.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 /// Go's `time.ParseDuration`, in nanoseconds: `1m30s`, `1.5h`, `500ms`.
 pub(super) fn duration(text: &str) -> Result<u64, Problem> {
     let bad = || Problem::Duration(text.to_owned());
@@ -175,6 +190,19 @@ mod tests {
         }
         for bad in ["", "8", "77777", "u", "x=r", "u=q", "g=u", "$MODE"] {
             assert!(Chmod::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        for (dir, path, want) in [
+            ("/", "", "/"),
+            ("/a", "b/./c/", "/a/b/c"),
+            ("/a/b", "../c", "/a/c"),
+            ("/a", "/x/..//y", "/y"),
+            ("a", "../../..", "/"),
+        ] {
+            assert_eq!(absolute(dir, path), want, "{dir} {path}");
         }
     }
 

@@ -4,6 +4,7 @@
 mod artifact;
 mod ask;
 mod attach;
+mod build;
 mod commit;
 mod container;
 mod copy;
@@ -102,6 +103,7 @@ pub struct App {
 enum Command {
     Artifact(artifact::Args),
     Attach(attach::Args),
+    Build(Box<build::Args>),
     Commit(commit::Args),
     Completion(completion::Args),
     Container(Box<container::Args>),
@@ -225,6 +227,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match app.command {
         Command::Artifact(a) => artifact::exec(global, &a),
         Command::Attach(a) => attach::exec(global, &a),
+        Command::Build(a) => build::exec(global, &a),
         Command::Commit(a) => commit::exec(global, &a),
         Command::Completion(a) => completion::exec(global, &a),
         Command::Container(a) => container::exec(global, *a),
