@@ -13,7 +13,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEYS", value_parser = values::keys)]
     detach_keys: Option<Keys>,
     /// Hand signals on
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", value_parser = super::filters::truth, action = clap::ArgAction::Set)]
     sig_proxy: bool,
     /// Name or id of the container
     #[arg(value_name = "CONTAINER")]

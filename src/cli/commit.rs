@@ -34,6 +34,7 @@ pub(super) struct Args {
         value_name = "BOOL",
         num_args = 0..=1,
         require_equals = true,
+        value_parser = super::filters::truth,
         default_missing_value = "true",
         default_value_t = true,
         action = clap::ArgAction::Set

@@ -6,8 +6,8 @@ mod prune;
 use clap::Subcommand;
 
 use super::{
-    Failure, Global, attach, commit, create, diff, exec, export, inspect, kill, logs, pause, ps,
-    rename, rm, run, start, stop, top, wait,
+    Failure, Global, attach, commit, cp, create, diff, exec, export, inspect, kill, logs, pause,
+    ps, rename, rm, run, start, stop, top, update, wait,
 };
 
 /// Manage containers
@@ -21,6 +21,7 @@ pub(super) struct Args {
 enum Verb {
     Attach(attach::Args),
     Commit(commit::Args),
+    Cp(cp::Args),
     Create(Box<create::Args>),
     Diff(diff::Args),
     Exec(Box<exec::Args>),
@@ -41,6 +42,7 @@ enum Verb {
     Stop(stop::Args),
     Top(top::Args),
     Unpause(pause::UnpauseArgs),
+    Update(update::Args),
     Wait(wait::Args),
 }
 
@@ -48,6 +50,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
     match args.verb {
         Verb::Attach(a) => attach::exec(global, &a),
         Verb::Commit(a) => commit::exec(global, &a),
+        Verb::Cp(a) => cp::exec(global, &a),
         Verb::Create(a) => create::exec(global, *a),
         Verb::Diff(a) => diff::exec(global, &a),
         Verb::Exec(a) => exec::exec(global, *a),
@@ -67,6 +70,7 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         Verb::Stop(a) => stop::exec(global, &a),
         Verb::Top(a) => top::exec(global, &a),
         Verb::Unpause(a) => pause::unpause(global, &a),
+        Verb::Update(a) => update::exec(global, &a),
         Verb::Wait(a) => wait::exec(global, &a),
     }
 }

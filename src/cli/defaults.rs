@@ -10,9 +10,10 @@ use super::{Failure, verb_at};
 use crate::ops::defaults::{self, ContainersConf};
 
 /// The command line with the defaults in it; `None` if there are none. `command` and `matches` are those of the whole
-/// line as the user wrote it.
+/// line as the user wrote it, `off` are flags that were switched off there.
 pub(super) fn apply(
     args: &[OsString],
+    off: &[String],
     command: &clap::Command,
     matches: &ArgMatches,
 ) -> Result<Option<Vec<OsString>>, Failure> {
@@ -22,7 +23,11 @@ pub(super) fn apply(
     let Some(conf) = defaults::load()? else {
         return Ok(None);
     };
-    let user = User { command, matches };
+    let user = User {
+        command,
+        matches,
+        off,
+    };
     let mut line = args.to_vec();
     line.splice(at..at, user.words(&conf).into_iter().map(OsString::from));
     Ok(Some(line))
@@ -53,6 +58,7 @@ fn starting<'a>(
 struct User<'a> {
     command: &'a clap::Command,
     matches: &'a ArgMatches,
+    off: &'a [String],
 }
 
 impl User<'_> {
@@ -80,7 +86,8 @@ impl User<'_> {
         let mut words = Vec::new();
         let privileged = !self.given("privileged").is_empty();
         for flag in &conf.flags {
-            if self.given(flag).is_empty() {
+            let off = self.off.iter().any(|o| o == flag);
+            if !off && self.given(flag).is_empty() {
                 words.push(format!("--{flag}"));
             }
         }
@@ -158,7 +165,12 @@ mod tests {
         let matches = app.clone().try_get_matches_from(&args).unwrap();
         let (at, command, matches) = starting(&args, &app, &matches).unwrap();
         assert!(["run", "create"].contains(&args[at - 1].to_str().unwrap()));
-        User { command, matches }.words(conf)
+        User {
+            command,
+            matches,
+            off: &["read-only".to_owned()],
+        }
+        .words(conf)
     }
 
     #[test]
@@ -176,7 +188,7 @@ mod tests {
                 ("security-opt", own("seccomp=/x")),
                 ("no-such-option", own("x")),
             ],
-            flags: vec!["init"],
+            flags: vec!["init", "read-only"],
             capabilities: Some(vec![own("CAP_CHOWN"), own("KILL")]),
         };
         let caps = ["--cap-drop=ALL", "--cap-add=CAP_CHOWN", "--cap-add=KILL"];

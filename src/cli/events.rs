@@ -24,13 +24,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Wait for more. Without it all that is known is shown
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", action = clap::ArgAction::Set)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = super::filters::truth, default_value = "true", action = clap::ArgAction::Set)]
     stream: bool,
     /// The same as --stream=false
     #[arg(long, conflicts_with = "stream")]
     no_stream: bool,
     /// Show whole ids (accepted for podman's sake: they always are)
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = super::filters::truth, hide = true)]
     no_trunc: Option<bool>,
 }
 

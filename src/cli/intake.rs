@@ -33,7 +33,7 @@ pub(super) struct IntakeArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) signature_policy: Option<PathBuf>,
     /// Keep the compressed layers as well, which run does not need
-    #[arg(long, env = "CORACLE_KEEP_BLOBS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new(), num_args = 0, default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set)]
+    #[arg(long, env = "CORACLE_KEEP_BLOBS", hide_env_values = true, value_name = "BOOL", value_parser = clap::builder::FalseyValueParser::new(), hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = clap::ArgAction::Set)]
     pub(super) keep_blobs: bool,
 }
 
@@ -47,6 +47,7 @@ pub(super) struct RegistryArgs {
         default_missing_value = "true",
         num_args = 0..=1,
         require_equals = true,
+        value_parser = super::filters::truth,
         action = clap::ArgAction::Set
     )]
     tls_verify: Option<bool>,

@@ -8,6 +8,7 @@ mod build;
 mod commit;
 mod container;
 mod copy;
+mod cp;
 mod create;
 mod creds;
 mod defaults;
@@ -17,6 +18,7 @@ mod events;
 mod exec;
 mod export;
 mod filters;
+mod flags;
 mod format;
 mod generate;
 mod global;
@@ -65,6 +67,7 @@ mod text;
 mod top;
 mod unsupported;
 mod untag;
+mod update;
 mod verify;
 mod version;
 mod volume;
@@ -108,6 +111,7 @@ enum Command {
     Completion(completion::Args),
     Container(Box<container::Args>),
     Copy(copy::Args),
+    Cp(cp::Args),
     Create(Box<create::Args>),
     Diff(diff::Args),
     Doctor(doctor::Args),
@@ -149,6 +153,7 @@ enum Command {
     Top(top::Args),
     Unpause(pause::UnpauseArgs),
     Untag(untag::Args),
+    Update(update::Args),
     Verify(verify::Args),
     Version(version::Args),
     Volume(volume::Args),
@@ -189,12 +194,15 @@ pub fn main() -> u8 {
             .collect();
         return ops::init_main(&args);
     }
+    if name == ops::COPIER_NAME {
+        return ops::copier_main(args.skip(1));
+    }
     if name == ops::MONITOR_NAME {
         return ops::monitor_main(args.skip(1));
     }
     let args: Vec<OsString> = args.collect();
     match args.first() {
-        Some(name) if is_oci(name) => oci::main(args),
+        Some(name) if is_oci(name) => oci::main(&args),
         _ => run(args),
     }
 }
@@ -213,6 +221,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(Wrong::Usage(e)) => {
             let reason = match verb(&args) {
                 Some("run") => unsupported::explain(&e),
+                // Options that are the same ones, and not there for the same reasons.
+                Some("update") => unsupported::reason_of(&e),
                 _ => None,
             };
             return match global::explain(&e).or(reason) {
@@ -220,7 +230,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
                 None => report::usage(&e),
             };
         }
-        Err(Wrong::Defaults(failure)) => return report::failure(&failure),
+        Err(Wrong::Value(failure)) => return report::failure(&failure),
     };
     let global = &app.global;
     logging::start(global.log_level());
@@ -232,6 +242,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Completion(a) => completion::exec(global, &a),
         Command::Container(a) => container::exec(global, *a),
         Command::Copy(a) => copy::exec(global, &a),
+        Command::Cp(a) => cp::exec(global, &a),
         Command::Create(a) => create::exec(global, *a),
         Command::Diff(a) => diff::exec(global, &a),
         Command::Doctor(a) => doctor::exec(global, &a),
@@ -273,6 +284,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Top(a) => top::exec(global, &a),
         Command::Unpause(a) => pause::unpause(global, &a),
         Command::Untag(a) => untag::exec(global, &a),
+        Command::Update(a) => update::exec(global, &a),
         Command::Verify(a) => verify::exec(global, &a),
         Command::Version(a) => version::exec(global, &a),
         Command::Volume(a) => volume::exec(global, &a),
@@ -288,8 +300,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 enum Wrong {
     /// It cannot be understood.
     Usage(clap::Error),
-    /// What stands before it in a file cannot.
-    Defaults(Failure),
+    /// A value in it is none, or one that a file puts before it.
+    Value(Failure),
 }
 
 /// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
@@ -311,15 +323,22 @@ fn parse(args: &[OsString]) -> Result<App, Wrong> {
     parse_by(leak(App::command()), args).map_err(Wrong::Usage)?
 }
 
-/// The outer result is about the user's words, the inner one about those of a file.
+/// The outer result is about the user's words, the inner one about values in them and in a file.
 fn parse_by(
     command: &mut clap::Command,
     args: &[OsString],
 ) -> Result<Result<App, Wrong>, clap::Error> {
-    let mut matches = command.try_get_matches_from_mut(args)?;
-    let changed = match defaults::apply(args, command, &matches) {
+    let (plain, mut matches) = match matches(command, args)? {
+        Ok(found) => found,
+        Err(failure) => return Ok(Err(Wrong::Value(failure))),
+    };
+    let (args, off) = match &plain {
+        Some(plain) => (plain.words.as_slice(), plain.off.as_slice()),
+        None => (args, &[][..]),
+    };
+    let changed = match defaults::apply(args, off, command, &matches) {
         Ok(changed) => changed,
-        Err(failure) => return Ok(Err(Wrong::Defaults(failure))),
+        Err(failure) => return Ok(Err(Wrong::Value(failure))),
     };
     if let Some(line) = changed {
         matches = match command.try_get_matches_from_mut(line) {
@@ -329,11 +348,36 @@ fn parse_by(
                 let first = text.lines().next().unwrap_or_default();
                 let failure =
                     Failure::usage(format!("the file that CONTAINERS_CONF names: {first}"));
-                return Ok(Err(Wrong::Defaults(failure)));
+                return Ok(Err(Wrong::Value(failure)));
             }
         };
     }
     App::from_arg_matches_mut(&mut matches).map(Ok)
+}
+
+type Matches = (Option<flags::Plain>, clap::ArgMatches);
+
+/// What clap makes of the words, or else of them without values of flags. The outer result is clap's, the inner one
+/// about such a value.
+fn matches(
+    command: &mut clap::Command,
+    args: &[OsString],
+) -> Result<Result<Matches, Failure>, clap::Error> {
+    let e = match command.try_get_matches_from_mut(args) {
+        Ok(matches) => return Ok(Ok((None, matches))),
+        Err(e) => e,
+    };
+    if !flags::may_explain(&e) {
+        return Err(e);
+    }
+    match flags::plain(command, args) {
+        Ok(None) => Err(e),
+        Ok(Some(plain)) => {
+            let matches = command.try_get_matches_from_mut(&plain.words)?;
+            Ok(Ok((Some(plain), matches)))
+        }
+        Err(failure) => Ok(Err(failure)),
+    }
 }
 
 /// It is needed once, and the process ends soon: taking it apart would be work for nothing.

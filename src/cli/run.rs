@@ -11,7 +11,7 @@ use clap::ArgAction;
 
 use super::intake::{IntakeArgs, RegistryArgs};
 use background::KeepArgs;
-pub(super) use background::time;
+pub(super) use background::{restart, time};
 
 use super::run_values as values;
 use super::{Failure, Global, progress};
@@ -179,7 +179,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEYS", value_parser = values::keys, help_heading = "Process")]
     detach_keys: Option<Keys>,
     /// Hand signals on to the program [default: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Process")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = super::filters::truth, help_heading = "Process")]
     sig_proxy: Option<bool>,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
@@ -204,9 +204,13 @@ pub(super) fn exec(global: &Global, args: Args) -> Result<u8, Failure> {
         keys: args.detach_keys.clone().unwrap_or_default(),
         signals: args.sig_proxy.unwrap_or(true),
     };
-    // Whatever outlives this process, or has to be watched by one that does.
-    let monitored =
-        args.keep.needs_monitor() || args.detach_keys.is_some() || args.sig_proxy == Some(false);
+    // Whatever outlives this process, or has to be watched by one that does: somebody may leave a terminal by the keys,
+    // and what a terminal shows is kept. One that goes at its end keeps a log only if asked to.
+    let monitored = args.keep.needs_monitor()
+        || args.detach_keys.is_some()
+        || args.sig_proxy == Some(false)
+        || args.tty && (args.interactive || !args.rm)
+        || args.rm && args.keep.asks_for_log();
     let mut options = options(args)?;
     options.driver = options.driver.or_else(|| global.driver_of(&options.what));
     if options.tty

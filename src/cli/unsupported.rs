@@ -171,20 +171,23 @@ fn reason(option: &str) -> Option<Reason> {
 
 /// What to say of an option of `run` that clap did not know; `None` for any other mistake.
 pub(super) fn explain(e: &clap::Error) -> Option<Failure> {
-    if e.kind() != ErrorKind::UnknownArgument {
-        return None;
-    }
-    let Some(ContextValue::String(option)) = e.get(ContextKind::InvalidArg) else {
-        return None;
-    };
-    let Some(reason) = reason(option) else {
-        let failure = Failure::usage(format!("unknown option {option}"));
-        return Some(failure.with_hint(match e.get(ContextKind::SuggestedArg) {
-            Some(ContextValue::String(similar)) => format!("there is {similar}"),
-            _ => "`coracle run --help` lists the options; those of the program stand after the image"
-                .to_owned(),
-        }));
-    };
+    let option = unknown(e)?;
+    let failure = Failure::usage(format!("unknown option {option}"));
+    let similar =
+        || {
+            failure.with_hint(match e.get(ContextKind::SuggestedArg) {
+        Some(ContextValue::String(similar)) => format!("there is {similar}"),
+        _ => "`coracle run --help` lists the options; those of the program stand after the image"
+            .to_owned(),
+    })
+        };
+    Some(reason_of(e).unwrap_or_else(similar))
+}
+
+/// Why an option of docker's or podman's that clap did not know is not there, if that is known.
+pub(super) fn reason_of(e: &clap::Error) -> Option<Failure> {
+    let option = unknown(e)?;
+    let reason = reason(option)?;
     let failure = Failure::usage(format!(
         "option {option} is not supported: {}",
         reason.text()
@@ -193,6 +196,13 @@ pub(super) fn explain(e: &clap::Error) -> Option<Failure> {
         Some(hint) => failure.with_hint(hint),
         None => failure,
     })
+}
+
+fn unknown(e: &clap::Error) -> Option<&str> {
+    match (e.kind(), e.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => Some(option),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -75,7 +75,6 @@ pub use supervisor::{Setup, Supervisor, await_ready, hand_over, own_pidfd, start
 struct World {
     /// The outer /proc, which is also the working directory.
     proc: OwnedFd,
-    calls: rules::Table,
     creds: creds::table::Table,
     ownership: ownership::Ownership,
     /// Our root directory, and the container's.

@@ -1,6 +1,6 @@
 //! Which system calls the supervisor is asked about: one list of names for all architectures, and for
 //! each call what a filter can test of its arguments. `runtime::seccomp` merges it with the container's
-//! own profile; [`Table`] turns a number back into what is to be done. Pure.
+//! own profile; [`call`] turns a number back into what is to be done. Pure.
 //!
 //! The numbers behind the names come from the `syscalls` crate. What an architecture lacks is left out.
 
@@ -224,43 +224,28 @@ pub struct Call {
     pub compat: bool,
 }
 
-/// From numbers to calls, for callers of this machine. Each is looked up by name when it first comes: a
-/// container that starts makes few different ones.
-#[derive(Debug)]
-pub struct Table {
-    native: [OnceLock<Option<Call>>; CALLS],
-    compat: [OnceLock<Option<Call>>; CALLS],
-}
+/// Calls by number; each is looked up by name when it first comes, since a container that starts makes few different
+/// ones. Static, because only pages that are looked at cost something then.
+static NATIVE: [OnceLock<Option<Call>>; CALLS] = [const { OnceLock::new() }; CALLS];
+static COMPAT: [OnceLock<Option<Call>>; CALLS] = [const { OnceLock::new() }; CALLS];
 
 /// More than there are numbers.
 const CALLS: usize = 512;
 /// `AUDIT_ARCH_I386`
 const I386: u32 = 0x4000_0003;
 
-impl Default for Table {
-    fn default() -> Self {
-        Self {
-            native: [const { OnceLock::new() }; CALLS],
-            compat: [const { OnceLock::new() }; CALLS],
-        }
-    }
-}
-
-impl Table {
-    /// What a filter with [`rules`] asks about; `None` for what it never asks.
-    pub fn get(&self, arch: u32, number: i32) -> Option<Call> {
-        let number = usize::try_from(number).ok()?;
-        if arch == I386 {
-            *self
-                .compat
-                .get(number)?
-                .get_or_init(|| decode(i386(number)?, true))
-        } else {
-            *self
-                .native
-                .get(number)?
-                .get_or_init(|| decode(native(number)?, false))
-        }
+/// From a number to a call, for callers of this machine: what a filter with [`rules`] asks about; `None` for what it
+/// never asks.
+pub fn call(arch: u32, number: i32) -> Option<Call> {
+    let number = usize::try_from(number).ok()?;
+    if arch == I386 {
+        *COMPAT
+            .get(number)?
+            .get_or_init(|| decode(i386(number)?, true))
+    } else {
+        *NATIVE
+            .get(number)?
+            .get_or_init(|| decode(native(number)?, false))
     }
 }
 

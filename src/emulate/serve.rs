@@ -8,10 +8,10 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
-use super::World;
 use super::caller::Caller;
 use super::further::{self, Asked};
 use super::handlers::{Reply, Scratch, handle};
+use super::{World, rules};
 use crate::sys::clone::exit_now;
 use crate::sys::notify::{self, Answer, Notification};
 
@@ -361,7 +361,7 @@ fn decide(
     notification: &Notification,
     scratch: &mut Scratch,
 ) -> Option<Answer> {
-    let reply = match world.calls.get(notification.arch, notification.number) {
+    let reply = match rules::call(notification.arch, notification.number) {
         Some(call) => handle(
             &Caller {
                 world,

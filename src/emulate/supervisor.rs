@@ -186,9 +186,10 @@ fn prepare(setup: &Setup) -> Result<Prepared, Failed> {
     drop(null);
     let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = openat(CWD, c"/proc", path, Mode::empty()).map_err(at("open(/proc)"))?;
-    let view = view(setup).map_err(at("open the layers"))?;
+    let mut places = Places::default();
+    let view = view(setup, &mut places).map_err(at("open the layers"))?;
     let kept = setup.kept.iter();
-    let kept = kept.map(|(_, volume)| Ok(View::of_volume(by_descriptors(volume)?)));
+    let kept = kept.map(|(_, volume)| Ok(View::of_volume(places.of(volume)?)));
     let kept: io::Result<Vec<View>> = kept.collect();
     let kept = kept.map_err(at("open the volumes"))?;
     rustix::process::fchdir(&proc).map_err(at("fchdir"))?;
@@ -249,7 +250,6 @@ fn attach(
     rustix::process::umask(Mode::empty());
     let world = World {
         proc,
-        calls: rules::Table::default(),
         creds,
         ownership: Ownership::new(view, root, volumes(setup), places(setup, kept)),
         root,
@@ -295,28 +295,49 @@ fn drop_rights(caps: u64) -> Result<(), Failed> {
 }
 
 /// The records of the container, by paths that lead there from inside.
-fn view(setup: &Setup) -> io::Result<View> {
-    let layers = setup.layers.iter().map(by_descriptors);
+fn view(setup: &Setup, places: &mut Places) -> io::Result<View> {
+    let layers = setup.layers.iter().map(|l| places.of(l));
     let layers = layers.collect::<io::Result<Vec<_>>>()?;
-    Ok(View::new(layers, by_descriptors(&setup.upper)?))
+    Ok(View::new(layers, places.of(&setup.upper)?))
 }
 
-/// The same tree and sidecar through descriptors of ours, relative to the outer /proc.
-fn by_descriptors(layer: &Layer) -> io::Result<Layer> {
-    let open = |path: &Path| -> io::Result<PathBuf> {
-        let fd = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let name = format!("self/fd/{}", fd.as_raw_fd());
-        // As long as we live.
-        std::mem::forget(fd);
-        Ok(name.into())
-    };
-    let (Some(dir), Some(name)) = (layer.sidecar.parent(), layer.sidecar.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    Ok(Layer {
-        tree: open(&layer.tree)?,
-        sidecar: open(dir)?.join(name),
-    })
+/// Directories of the host by descriptors of ours, relative to the outer /proc. All layers lie in one directory, so
+/// that a start opens two and not two for each layer.
+#[derive(Default)]
+struct Places(Vec<(PathBuf, PathBuf)>);
+
+impl Places {
+    /// The same tree and sidecar.
+    fn of(&mut self, layer: &Layer) -> io::Result<Layer> {
+        let outer = layer.sidecar.ancestors().nth(2);
+        let outer = outer.ok_or(io::ErrorKind::InvalidInput)?;
+        let reach = |places: &mut Self, path: &Path| -> io::Result<PathBuf> {
+            match path.strip_prefix(outer) {
+                Ok(rest) => Ok(places.open(outer)?.join(rest)),
+                Err(_) => Ok(places.open(path)?.to_owned()),
+            }
+        };
+        Ok(Layer {
+            tree: reach(self, &layer.tree)?,
+            sidecar: reach(self, &layer.sidecar)?,
+        })
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<&Path> {
+        let known = self.0.iter().position(|(known, _)| known == path);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let fd = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+                let name = format!("self/fd/{}", fd.as_raw_fd());
+                // As long as we live.
+                std::mem::forget(fd);
+                self.0.push((path.to_owned(), name.into()));
+                self.0.len() - 1
+            }
+        };
+        Ok(&self.0[at].1)
+    }
 }
 
 /// Where the volumes with records are in the container. One that something else covers has none.

@@ -56,6 +56,7 @@ mod metadata;
 mod name;
 pub mod pack;
 mod pax;
+pub mod plain;
 mod rebuild;
 mod recipe;
 mod remove;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::{Errno, pread};
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use serde::{Deserialize, Serialize};
 
 use super::fork_alone;
@@ -29,6 +29,9 @@ use crate::sys::userns;
 /// What an ordinary user may have (pipe(7)).
 const PIPE: usize = 1 << 20;
 const BUFFER: usize = 256 << 10;
+/// Files of this size go into the pipe by their pages. Each takes one of its 256 places, and the buffer before it is
+/// flushed.
+const SPLICED: u64 = 64 << 10;
 
 /// Why a layer's tar cannot be made again.
 #[derive(Debug, thiserror::Error)]
@@ -230,7 +233,7 @@ struct Trees {
 }
 
 impl Trees {
-    fn write(&self, recipe: &mut impl Read, mut out: impl Write) -> Answer {
+    fn write(&self, recipe: &mut impl Read, mut out: io::BufWriter<File>) -> Answer {
         let mut data = Vec::new();
         let mut buffer = vec![0; BUFFER];
         let mut file = None;
@@ -260,7 +263,7 @@ impl Trees {
                     let Some(file) = &file else {
                         return Answer::Recipe(None);
                     };
-                    match copy(file.as_fd(), offset, len, &mut buffer, &mut out) {
+                    match send(file.as_fd(), offset, len, &mut buffer, &mut out) {
                         Ok(written) => written,
                         Err(e) => return changed(&path, e),
                     }
@@ -317,6 +320,49 @@ pub(super) fn open_file(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Err
         FileType::RegularFile => Ok(file),
         _ => Err(Errno::INVAL),
     }
+}
+
+/// A part of a file. The inner error is that of `out`.
+fn send(
+    file: BorrowedFd<'_>,
+    at: u64,
+    len: u64,
+    buffer: &mut [u8],
+    out: &mut io::BufWriter<File>,
+) -> Result<io::Result<()>, Errno> {
+    if len >= SPLICED {
+        if let Err(e) = out.flush() {
+            return Ok(Err(e));
+        }
+        if let Some(done) = splice_all(file, at, len, out.get_ref().as_fd())? {
+            return Ok(done);
+        }
+    }
+    copy(file, at, len, buffer, out)
+}
+
+/// From file to pipe without a copy of our own, which pays from some pages on. The inner error is that of the pipe;
+/// `None` where the file system cannot do it.
+fn splice_all(
+    file: BorrowedFd<'_>,
+    at: u64,
+    len: u64,
+    pipe: BorrowedFd<'_>,
+) -> Result<Option<io::Result<()>>, Errno> {
+    let end = at + len;
+    let mut at = at;
+    while at < end {
+        let want = usize::try_from(end - at).unwrap_or(PIPE).min(PIPE);
+        match splice(file, Some(&mut at), pipe, None, want, SpliceFlags::empty()) {
+            // Shorter than it was.
+            Ok(0) => return Err(Errno::NODATA),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::INVAL) if at + len == end => return Ok(None),
+            Err(Errno::PIPE) => return Ok(Some(Err(Errno::PIPE.into()))),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Some(Ok(())))
 }
 
 /// The inner error is that of `out`.

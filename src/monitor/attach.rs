@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -9,6 +10,7 @@ use rustix::io::{Errno, read};
 use rustix::process::pidfd_send_signal;
 use rustix::stdio::{stderr, stdin, stdout};
 
+use super::keep::Restart;
 use super::relay::{self, Raw};
 use super::signals::Signals;
 use super::wire::{ENDED, ERRORS, INPUT, OUTPUT, Reply, Request, SIZE, Verb};
@@ -126,12 +128,13 @@ impl From<OwnedFd> for Client {
 }
 
 impl Client {
-    /// To the monitor of the container whose directory this is.
+    /// To the monitor of the container whose directory this is. An answer that does not come within `patience` is
+    /// `WouldBlock`.
     ///
     /// # Errors
     /// `NotFound` and `ConnectionRefused` when nobody listens there.
-    pub fn connect(dir: BorrowedFd<'_>) -> io::Result<Self> {
-        Ok(Self(control::reach(dir)?))
+    pub fn connect(dir: BorrowedFd<'_>, patience: Duration) -> io::Result<Self> {
+        Ok(Self(control::reach(dir, patience)?))
     }
 
     fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<(Reply, Vec<OwnedFd>)> {
@@ -207,12 +210,23 @@ impl Client {
         self.ask(&Request::new(verb), &[]).map(|_| ())
     }
 
+    /// It shall be started again by this policy.
+    ///
+    /// # Errors
+    /// Of the socket, and why it cannot be.
+    pub fn restart(self, policy: Restart) -> io::Result<()> {
+        let mut request = Request::new(Verb::Restart);
+        request.restart = Some(policy);
+        self.ask(&request, &[]).map(|_| ())
+    }
+
     /// Ask to be told of its end. Readable from then on when it has come: [`ended`](Self::ended).
     ///
     /// # Errors
     /// Of the socket.
     pub fn watch_end(&self) -> io::Result<()> {
-        self.ask(&Request::new(Verb::Wait), &[]).map(|_| ())
+        self.ask(&Request::new(Verb::Wait), &[])?;
+        Ok(control::wait_long(&self.0)?)
     }
 
     /// Wait for the end; `None` when the monitor went without a word.
@@ -234,7 +248,9 @@ impl Client {
     pub fn attach(&self, input: bool) -> io::Result<bool> {
         let mut request = Request::new(Verb::Attach);
         request.input = input;
-        Ok(self.ask(&request, &[])?.0.tty)
+        let tty = self.ask(&request, &[])?.0.tty;
+        control::wait_long(&self.0)?;
+        Ok(tty)
     }
 
     /// Relay between our standard streams and the container's until it ends or the keys are typed. `signals` that

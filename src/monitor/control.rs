@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::AtFlags;
@@ -16,6 +17,7 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
+use super::keep::Restart;
 use super::packet;
 use super::wire::{ENDED, INPUT, Reply, Request, SIZE, Verb};
 
@@ -35,11 +37,21 @@ fn socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
 }
 
-/// Reach the monitor of the container whose directory this is.
-pub(super) fn reach(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+/// Reach the monitor of the container whose directory this is. What it has not answered after so long is `AGAIN`.
+pub(super) fn reach(dir: BorrowedFd<'_>, patience: Duration) -> Result<OwnedFd, Errno> {
     let socket = socket()?;
+    // The kernel takes a connection for a process that is stopped, too, and more of them wait for room.
+    for direction in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
+        sockopt::set_socket_timeout(&socket, direction, Some(patience))?;
+    }
     connect(&socket, &address(dir)?)?;
     Ok(socket)
+}
+
+/// Whatever comes next over this socket may take its time.
+pub(super) fn wait_long(socket: &OwnedFd) -> Result<(), Errno> {
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, None)?;
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, None)
 }
 
 /// What a client wants of the container, which is for the monitor to do.
@@ -57,6 +69,8 @@ pub(super) enum Wish {
     Stopping,
     /// It was paused, or goes on.
     Paused(bool),
+    /// Start it again by this policy, and who waits for the answer.
+    Restart(Restart, usize),
     /// Something of the supervisor, and who waits for the answer.
     Identity(Ask, usize),
 }
@@ -85,6 +99,8 @@ pub(super) struct About<'a> {
     pub input: bool,
     /// Its streams come through us.
     pub streams: bool,
+    /// It is started again if its policy says so.
+    pub restarts: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -230,7 +246,7 @@ impl Control {
     pub fn ended(&mut self, code: u8) {
         for mut client in self.clients.extract_if(.., |c| c.role != Role::New) {
             // They may take their time, but not for ever.
-            let patience = std::time::Duration::from_secs(5);
+            let patience = Duration::from_secs(5);
             let _ =
                 sockopt::set_socket_timeout(&client.socket, sockopt::Timeout::Send, Some(patience));
             for packet in std::mem::take(&mut client.unsent) {
@@ -242,7 +258,7 @@ impl Control {
         }
     }
 
-    /// The answer to a [`Wish::Identity`].
+    /// The answer to a [`Wish::Identity`] or [`Wish::Restart`].
     pub(super) fn answer(&mut self, client: usize, result: io::Result<Reply>) {
         let reply = result.unwrap_or_else(|e| Reply::error(&e.to_string()));
         if let Some(client) = self.clients.iter_mut().find(|c| c.number == client) {
@@ -359,6 +375,15 @@ impl Client {
             Verb::Paused | Verb::Resumed => {
                 self.reply(&reply, &[]);
                 wishes.push(Wish::Paused(request.verb == Verb::Paused));
+            }
+            Verb::Restart if !about.restarts => {
+                let why = "it runs in the foreground of a command, which does not start it again";
+                self.reply(&Reply::error(why), &[]);
+            }
+            Verb::Restart => {
+                if let Some(policy) = request.restart {
+                    return wishes.push(Wish::Restart(policy, self.number));
+                }
             }
             Verb::Supervise | Verb::Whose if !about.emulated => {
                 self.reply(&Reply::error("its users are not emulated"), &[]);

@@ -13,10 +13,11 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::control::{About, Control, Wish};
 use super::foreground::{self, Ended, Error};
 use super::health::{Checks, State as Health};
+use super::keep::Restart;
 use super::log::{Stream, Writer};
 use super::packet;
 use super::signals::{OPEN, Signals};
-use super::wire;
+use super::wire::{self, Reply};
 use crate::runtime::{Started, Streams};
 
 /// What the program has not taken yet; more is not asked for.
@@ -30,6 +31,11 @@ pub trait Record {
     fn paused(&mut self, paused: bool);
     /// It lives, or does not, as its test says.
     fn health(&mut self, state: &Health);
+    /// It is to be started again by another policy, from now on and whenever it runs.
+    ///
+    /// # Errors
+    /// If that cannot be kept. Nothing has changed then.
+    fn restart(&mut self, policy: Restart) -> io::Result<()>;
 }
 
 /// Our ends of the program's streams.
@@ -39,6 +45,13 @@ pub struct Ends {
     input: Option<OwnedFd>,
     output: Option<OwnedFd>,
     errors: Option<OwnedFd>,
+}
+
+impl Ends {
+    /// What it writes to its standard output, and to its standard error.
+    pub(super) fn outputs(self) -> (Option<OwnedFd>, Option<OwnedFd>) {
+        (self.output, self.errors)
+    }
 }
 
 /// Pipes for a program without a terminal: its ends and ours.
@@ -115,6 +128,7 @@ pub fn keep(container: &Started, around: Around<'_>) -> Result<Ended, Error> {
     }
     let result = watch.serve();
     let result = foreground::over(container, result);
+    foreground::gone(container);
     // All of its processes are gone: what they wrote is in the pipes.
     for from in [From::Output, From::Errors, From::Terminal] {
         while watch.relay(from) {}
@@ -338,6 +352,7 @@ impl Watch<'_, '_> {
             emulated: self.container.supervisor.is_some(),
             input: self.a.input,
             streams: true,
+            restarts: true,
         };
         for wish in self.a.control.serve(ready, &about) {
             self.grant(wish);
@@ -373,6 +388,10 @@ impl Watch<'_, '_> {
                 self.paused = paused;
                 self.a.record.paused(paused);
             }
+            Wish::Restart(policy, client) => {
+                let reply = self.a.record.restart(policy).map(|()| Reply::default());
+                self.a.control.answer(client, reply);
+            }
             Wish::Identity(ask, client) => {
                 let reply = foreground::identity(self.container, ask);
                 self.a.control.answer(client, reply);
@@ -383,7 +402,13 @@ impl Watch<'_, '_> {
 
 /// Answer those who ask while the container is down, until `end` or until its start is not wished for any more. A
 /// signal for a container that is not there is such a wish.
-pub fn idle(control: &mut Control, signals: &Signals, end: Instant, stopping: &mut bool) {
+pub fn idle(
+    control: &mut Control,
+    signals: &Signals,
+    end: Instant,
+    record: &mut dyn Record,
+    stopping: &mut bool,
+) {
     let about = About {
         pid: 0,
         pidfd: None,
@@ -391,6 +416,7 @@ pub fn idle(control: &mut Control, signals: &Signals, end: Instant, stopping: &m
         emulated: false,
         input: false,
         streams: false,
+        restarts: true,
     };
     while !*stopping {
         let left = end.saturating_duration_since(Instant::now());
@@ -408,8 +434,17 @@ pub fn idle(control: &mut Control, signals: &Signals, end: Instant, stopping: &m
         }
         let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
-        let wishes = control.serve(&ready[1..], &about);
-        *stopping |= wishes.iter().any(|w| matches!(w, Wish::Stopping));
+        for wish in control.serve(&ready[1..], &about) {
+            match wish {
+                Wish::Stopping => *stopping = true,
+                Wish::Restart(policy, client) => {
+                    let reply = record.restart(policy).map(|()| Reply::default());
+                    control.answer(client, reply);
+                }
+                // The others are about a program that runs.
+                _ => {}
+            }
+        }
         *stopping |= signals.next().is_some_and(|s| s != OPEN);
     }
 }

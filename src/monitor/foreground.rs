@@ -11,6 +11,7 @@ use super::control::{About, Ask, Control, Wish};
 use super::orphans;
 use super::relay::Relay;
 use super::signals::{OPEN, Signals};
+use super::tee::Tee;
 use super::wire::Reply;
 use crate::runtime::Started;
 
@@ -60,22 +61,39 @@ pub(super) fn at(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error 
     }
 }
 
-/// Wait until the program has ended, and all processes of its container with it. `input`: hand our
-/// standard input to its terminal, if it has one. `dir`: its directory, for the control socket that others may ask
-/// for.
+/// Wait until the program has ended, and all processes of its container with it; its supervisor, if there is one, is
+/// about to, see [`gone`]. `input`: hand our standard input to its terminal, if it has one. `dir`: its directory, for
+/// the control socket that others may ask for. `tee`: where its output goes by us, and not straight to our own.
 pub fn watch(
     container: &Started,
     signals: &Signals,
     input: bool,
     dir: Option<BorrowedFd<'_>>,
+    mut tee: Option<Tee>,
 ) -> Result<Ended, Error> {
     let mut control = Control::default();
-    let result = serve(container, signals, input, &mut control, dir);
+    let result = serve(container, signals, input, &mut control, dir, tee.as_mut());
     let result = over(container, result);
-    if let Ok(ended) = &result {
-        control.ended(ended.exit_code());
+    if let Some(tee) = &mut tee {
+        tee.drain();
+    }
+    match &result {
+        Ok(ended) => control.ended(ended.exit_code()),
+        Err(_) => gone(container),
     }
     result
+}
+
+/// Wait for the end of a program of ours, which makes no processes and ends by itself; and for that of its supervisor,
+/// if it has one of its own.
+pub fn settle(started: &Started) -> Result<Ended, Error> {
+    let ended = wait(started.pidfd.as_fd())?;
+    let supervised = match &started.supervisor {
+        Some(supervisor) => dismiss(supervisor.process.pidfd.as_fd()),
+        None => Ok(()),
+    };
+    gone(started);
+    supervised.map(|()| ended)
 }
 
 /// What is to be done when the program has ended, or we have failed to wait for that.
@@ -101,9 +119,9 @@ const DISMISSAL: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// End the supervisor of a container that is gone: it has nothing to answer and nothing to keep, since
+/// Have the supervisor of a container that is gone end: it has nothing to answer and nothing to keep, since
 /// what it records it writes at once. An error if it had failed before, since then the container may
-/// have ended of that.
+/// have ended of that. [`gone`] waits for it.
 fn dismiss(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
     let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     match waitid(WaitId::PidFd(pidfd), now) {
@@ -113,15 +131,24 @@ fn dismiss(pidfd: BorrowedFd<'_>) -> Result<(), Error> {
         },
         Ok(None) => {
             let _ = pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
-            // A file system that does not answer keeps even a killed process; nobody needs this one.
-            let mut ended = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-            if matches!(poll(&mut ended, Some(&DISMISSAL)), Ok(1)) {
-                let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
-            }
             Ok(())
         }
         // It had ended well, and was waited for.
         Err(_) => Ok(()),
+    }
+}
+
+/// Wait until the supervisor of a container that was watched has ended. Later than the rest, so that what is left
+/// of the container is removed meanwhile.
+pub fn gone(container: &Started) {
+    let Some(supervisor) = &container.supervisor else {
+        return;
+    };
+    let pidfd = supervisor.process.pidfd.as_fd();
+    // A file system that does not answer keeps even a killed process; nobody needs this one.
+    let mut ended = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    if matches!(poll(&mut ended, Some(&DISMISSAL)), Ok(1)) {
+        let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
     }
 }
 
@@ -131,6 +158,7 @@ fn serve(
     input: bool,
     control: &mut Control,
     dir: Option<BorrowedFd<'_>>,
+    mut tee: Option<&mut Tee>,
 ) -> Result<Ended, Error> {
     let mut relay = match &container.terminal {
         Some(master) => Some(Relay::start(master.as_fd(), input).map_err(at("terminal"))?),
@@ -147,6 +175,7 @@ fn serve(
         emulated: container.supervisor.is_some(),
         input: false,
         streams: false,
+        restarts: false,
     };
     loop {
         let mut fds = vec![
@@ -160,6 +189,10 @@ fn serve(
         if let Some(relay) = &relay {
             relay.interests(&mut fds);
         }
+        let before_tee = fds.len();
+        if let Some(tee) = &tee {
+            tee.interests(&mut fds);
+        }
         let before_control = fds.len();
         control.interests(false, &mut fds);
         match poll(&mut fds, None) {
@@ -169,8 +202,11 @@ fn serve(
         let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
         if let Some(relay) = &mut relay {
-            let ready = &ready[before_relay..before_control];
+            let ready = &ready[before_relay..before_tee];
             relay.serve(ready).map_err(at("relay"))?;
+        }
+        if let Some(tee) = &mut tee {
+            tee.serve(&ready[before_tee..before_control]);
         }
         for wish in control.serve(&ready[before_control..], &about) {
             // The others are of those who are attached, which nobody can be here.

@@ -53,11 +53,13 @@ pub fn receive(
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut flags = RecvFlags::CMSG_CLOEXEC;
     flags.set(RecvFlags::DONTWAIT, !wait);
+    let mut reset = false;
     let got = loop {
         let mut parts = [IoSliceMut::new(buffer)];
         match recvmsg(&socket, &mut parts, &mut control, flags) {
             Err(Errno::INTR) => {}
-            // The other side died with something of ours unread.
+            // The other side went with something of ours unread. That is said once, and before its last words.
+            Err(Errno::CONNRESET) if !reset => reset = true,
             Err(Errno::CONNRESET) => return Ok((0, Vec::new())),
             other => break other?,
         }
@@ -67,4 +69,22 @@ pub fn receive(
         _ => Vec::new(),
     });
     Ok((got.bytes, fds.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_heard_of_who_did_not_listen() {
+        let (ours, theirs) = pair().unwrap();
+        send(&theirs, &[b"bye"], &[], true).unwrap();
+        send(&ours, &[b"and?"], &[], true).unwrap();
+        drop(theirs);
+        let mut buffer = [0; MAX];
+        for want in [&b"bye"[..], b"", b""] {
+            let (n, _) = receive(&ours, &mut buffer, true).unwrap();
+            assert_eq!(&buffer[..n], want);
+        }
+    }
 }

@@ -13,6 +13,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::keep::Restart;
+
 /// What a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -33,6 +35,8 @@ pub(super) enum Verb {
     Paused,
     /// See `Paused`.
     Resumed,
+    /// It shall be started again by another policy.
+    Restart,
 }
 
 /// A client's first packet.
@@ -46,6 +50,9 @@ pub(super) struct Request {
     /// numbers, a JSON list.
     #[serde(default)]
     pub who: Vec<u8>,
+    /// With `Restart`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
 }
 
 impl Request {
@@ -54,6 +61,7 @@ impl Request {
             verb,
             input: false,
             who: Vec::new(),
+            restart: None,
         }
     }
 }

@@ -46,7 +46,8 @@ fn complete(store: &Store, o: &Options, begun: &Begun) -> Result<(), Error> {
 pub fn run_detached(store: &Store, o: &Options, progress: &dyn Progress) -> Result<String, Error> {
     let begun = whole(store, o, progress)?;
     let id = begun.container.id().to_owned();
-    let running = detached::start(store, begun.container, true, How::default(), progress)?;
+    let running = detached::start(store, begun.container, true, How::default(), progress)
+        .inspect_err(|_| forget(store, o, &id))?;
     run::write_pid(o, running.pid)?;
     detached::warn_of_logout(progress);
     Ok(id)
@@ -60,7 +61,16 @@ pub fn run_attached(
     progress: &dyn Progress,
 ) -> Result<Left, Error> {
     let begun = whole(store, o, progress)?;
+    let id = begun.container.id().to_owned();
     start::attached(store, begun.container, true, o, attach, progress)
+        .inspect_err(|_| forget(store, o, &id))
+}
+
+/// What the user has of one that failed. It may be there all the same, if not its start was what failed.
+fn forget(store: &Store, o: &Options, id: &str) {
+    if store.containers().find(id).is_err() {
+        run::forget_id(o.cidfile.as_deref(), id);
+    }
 }
 
 fn whole(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Begun, Error> {

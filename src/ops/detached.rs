@@ -29,7 +29,7 @@ use super::events::{self, Action, Event};
 use super::progress::Progress;
 use super::run::{self, Options, Source};
 use super::state::{State, Status};
-use super::{Error, Store, open_store};
+use super::{Error, Store, open_store, update};
 use crate::monitor::{
     self, Around, Checks, Control, Ended, Ends, HealthState, Record, Restart, Signals, log, packet,
 };
@@ -329,7 +329,15 @@ impl Monitor {
             self.control.ended(code);
             pause = monitor::pause(pause, began.elapsed());
             let end = Instant::now() + pause;
-            monitor::idle(&mut self.control, &self.signals, end, &mut self.stopping);
+            let mut record = Recorder {
+                store: &self.store,
+                entry: &self.entry,
+                state: &mut self.state,
+                container: &self.container,
+                restart: &mut self.o.keep.restart,
+            };
+            let (control, stopping) = (&mut self.control, &mut self.stopping);
+            monitor::idle(control, &self.signals, end, &mut record, stopping);
             if self.stopping {
                 self.state.status = Status::Exited;
                 self.state.stopped = true;
@@ -358,6 +366,7 @@ impl Monitor {
             streams,
             window: WindowSize { rows, columns },
             guard: Some(self.store.shared()?),
+            own: None,
         };
         let warnings = Warnings::default();
         let started = run::launch(
@@ -395,8 +404,10 @@ impl Monitor {
             .map(|s| Instant::now() + Duration::from_secs(s));
         let mut record = Recorder {
             store: &self.store,
+            entry: &self.entry,
             state: &mut self.state,
             container: &self.container,
+            restart: &mut self.o.keep.restart,
         };
         Ok(monitor::keep(
             &started,
@@ -426,8 +437,10 @@ impl Monitor {
 /// Writes what changes while it runs.
 struct Recorder<'a> {
     store: &'a Store,
+    entry: &'a ContainerEntry,
     state: &'a mut State,
     container: &'a ContainerDir,
+    restart: &'a mut Restart,
 }
 
 impl Recorder<'_> {
@@ -456,6 +469,13 @@ impl Record for Recorder<'_> {
             let with = |e: Event| e.with([(&"health_status".to_owned(), &status)]);
             events::happened_to(self.store, self.container, with, Action::HealthStatus);
         }
+    }
+
+    fn restart(&mut self, policy: Restart) -> io::Result<()> {
+        update::write(self.store, self.entry, self.container, policy)
+            .map_err(|e| io::Error::other(e.whole()))?;
+        *self.restart = policy;
+        Ok(())
     }
 }
 

@@ -92,6 +92,9 @@ pub enum Error {
     /// An artifact.
     #[error(transparent)]
     Artifact(#[from] super::artifact::ArtifactError),
+    /// Files in or out of a container.
+    #[error(transparent)]
+    Cp(#[from] super::cp::CpError),
     /// A list of images.
     #[error(transparent)]
     List(#[from] super::list::ListError),
@@ -204,6 +207,15 @@ pub enum Error {
     /// It has no monitor.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// Somebody else has its lock, and does not run it.
+    #[error("container {0} is in use by another command")]
+    Busy(String),
+    /// One that is removed at its end is not started again.
+    #[error("container {0} removes itself when it ends (--rm), and cannot be started again")]
+    RemovesItself(String),
+    /// It has one that is stopped, or busy.
+    #[error("the monitor of container {0} does not answer")]
+    NoAnswer(String),
     /// It has one.
     #[error("container {0} is running already")]
     AlreadyRunning(String),
@@ -329,6 +341,9 @@ impl Error {
                 None => "`coracle doctor` says what this machine allows".to_owned(),
             }),
             Self::Told(told) => told.hint.clone(),
+            Self::NoAnswer(name) => Some(format!(
+                "it may be stopped (ctrl-z, SIGSTOP) or starting still; coracle rm --force {name} ends it"
+            )),
             Self::WillNotEnd(_) => Some(
                 "a process of it waits for a device or a file system that does not answer".to_owned(),
             ),
@@ -353,6 +368,7 @@ impl Error {
             Self::Systemd(e) => e.hint(),
             Self::Artifact(e) => e.hint(),
             Self::List(e) => e.hint(),
+            Self::Cp(e) => e.hint(),
             Self::Pack(e) => e.hint(),
             Self::Rebuild(e) => e.hint(),
             Self::NoImageBelow(_) => Some("its files are in that directory: use tar(1)".to_owned()),

@@ -46,7 +46,7 @@ pub enum LogsError {
     /// `--log-driver none`
     #[error("container {0} keeps no log: it was made with --log-driver none")]
     None(String),
-    /// It was started by `run` without `-d`.
+    /// It was started by `run --rm` without `-d`, and nobody could ask after its end.
     #[error(
         "container {0} has no log: what it writes goes to the terminal or file of its `coracle run`"
     )]
@@ -70,7 +70,10 @@ impl LogsError {
             Self::None(_) => {
                 Some("the next one: --log-driver k8s-file, which is the default".to_owned())
             }
-            Self::Foreground(_) => Some("`coracle run -d` keeps one".to_owned()),
+            Self::Foreground(_) => Some(
+                "`coracle run` without --rm keeps one, and so do -d and --log-driver k8s-file"
+                    .to_owned(),
+            ),
             Self::Read { .. } | Self::NoContainer => None,
         }
     }

@@ -9,6 +9,7 @@ pub mod build;
 pub mod check;
 pub mod commit;
 pub mod copy;
+pub mod cp;
 pub mod create;
 pub mod defaults;
 pub mod detached;
@@ -56,6 +57,7 @@ pub mod systemd;
 pub mod tag;
 pub mod top;
 pub mod tree;
+pub mod update;
 pub mod usage;
 pub mod verify;
 pub mod volume;
@@ -71,6 +73,7 @@ pub use crate::config::auth::{Kept, Login};
 pub use crate::store::{Keep, Store};
 
 pub(crate) use crate::runtime::{INIT_NAME, init_main};
+pub(crate) use cp::{NAME as COPIER_NAME, main as copier_main};
 pub(crate) use detached::{NAME as MONITOR_NAME, main as monitor_main};
 
 use crate::config::{Env, data_root};

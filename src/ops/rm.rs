@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use super::events::{self, Action};
 use super::state::State;
 use super::stop::{self, Stop};
-use super::{Error, volume};
+use super::{Error, live, volume};
 use crate::store::{self, Store, volumes_of};
 
 /// Why a container stays.
@@ -69,7 +69,13 @@ pub fn remove(store: &Store, name: &str, how: &How) -> Result<Removed, Error> {
             timeout: Some(how.timeout.unwrap_or(0)),
             signal: how.timeout.is_none().then_some(Signal::KILL),
         };
-        stop::stop_entry(store, &entry, &stop)?;
+        match stop::stop_entry(store, &entry, &stop, live::FORCED) {
+            Err(Error::NoAnswer(_)) => {
+                live::end_monitor(store, &entry)?;
+                stop::settled(store, &entry)?;
+            }
+            stopped => drop(stopped?),
+        }
     }
     let event = events::of_container(store, &entry, Action::Remove);
     let gone = |id: &crate::oci::Digest| store.images().find(&id.to_string()).is_err();

@@ -118,8 +118,11 @@ fn lock(store: &Store, entry: &ContainerEntry) -> Result<ContainerDir, Error> {
             return Ok(container);
         }
         let running = State::read(store, entry)?.is_none_or(|s| s.is_live());
-        if running || Instant::now() > until {
+        if running {
             return Err(Error::AlreadyRunning(entry.id.clone()));
+        }
+        if Instant::now() > until {
+            return Err(Error::Busy(entry.id.clone()));
         }
         std::thread::sleep(Duration::from_millis(2));
     }

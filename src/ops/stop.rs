@@ -19,6 +19,9 @@ use crate::sys::fork::At as _;
 /// How long a killed container and its monitor may take to go. A file system that does not answer takes longer.
 const AFTER_KILL: Duration = Duration::from_secs(20);
 
+/// How often to look whether one has ended whose monitor does not say.
+const UNANSWERED: Duration = Duration::from_millis(50);
+
 /// How a container is to be stopped.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stop {
@@ -31,30 +34,38 @@ pub struct Stop {
 /// Ask it to end, then make it. True when it ran.
 pub fn stop(store: &Store, name: &str, how: &Stop) -> Result<bool, Error> {
     let entry = store.containers().find(name)?;
-    let stopped = stop_entry(store, &entry, how)?;
+    let stopped = stop_entry(store, &entry, how, live::ANSWER)?;
     if stopped {
         events::happened(store, &entry, Action::Stop);
     }
     Ok(stopped)
 }
 
-pub(super) fn stop_entry(store: &Store, entry: &ContainerEntry, how: &Stop) -> Result<bool, Error> {
+/// The monitor has so long for each answer.
+pub(super) fn stop_entry(
+    store: &Store,
+    entry: &ContainerEntry,
+    how: &Stop,
+    answer: Duration,
+) -> Result<bool, Error> {
     // First of all, so that its end is not taken for a failure.
-    match live::connect(store, entry).and_then(Live::stopping) {
+    match live::connect_within(store, entry, answer).and_then(Live::stopping) {
         Ok(()) => {}
         Err(Error::NotRunning(_)) => return Ok(false),
         Err(e) => return Err(e),
     }
-    match end(store, entry, how) {
+    match end(store, entry, how, answer) {
         // It may end by itself at any moment.
         Ok(()) | Err(Error::NotRunning(_)) => settled(store, entry).map(|()| true),
         Err(e) => Err(e),
     }
 }
 
-fn end(store: &Store, entry: &ContainerEntry, how: &Stop) -> Result<(), Error> {
+fn end(store: &Store, entry: &ContainerEntry, how: &Stop, answer: Duration) -> Result<(), Error> {
     let (signal, seconds) = wishes(store, entry, how)?;
-    let process = live::connect(store, entry)?.describe()?.pidfd;
+    let process = live::connect_within(store, entry, answer)?
+        .describe()?
+        .pidfd;
     let _ = pidfd_send_signal(&process, signal);
     // One that is paused would not hear it.
     if State::read(store, entry)?.is_some_and(|s| s.status == Status::Paused) {
@@ -68,7 +79,7 @@ fn end(store: &Store, entry: &ContainerEntry, how: &Stop) -> Result<(), Error> {
 }
 
 /// Wait until its monitor has let go of it.
-fn settled(store: &Store, entry: &ContainerEntry) -> Result<(), Error> {
+pub(super) fn settled(store: &Store, entry: &ContainerEntry) -> Result<(), Error> {
     let until = Instant::now() + AFTER_KILL;
     while store.containers().is_locked(entry)? {
         if Instant::now() > until {
@@ -177,19 +188,26 @@ pub fn kill(store: &Store, name: &str, signal: Signal) -> Result<(), Error> {
 pub fn wait(store: &Store, name: &str) -> Result<Option<u8>, Error> {
     let entry = store.containers().find(name)?;
     let recorded = || Ok(State::read(store, &entry)?.and_then(|s| s.exit_code));
-    match live::connect(store, &entry) {
-        Ok(live) => {
-            let client = live.into_client();
-            if client.watch_end().is_err() {
-                return recorded();
-            }
-            match client.ended() {
-                Ok(Some(code)) => Ok(Some(code)),
-                _ => recorded(),
-            }
+    // Whoever has it lets go of it in the end.
+    let unlocked = || {
+        while store.containers().is_locked(&entry)? {
+            std::thread::sleep(UNANSWERED);
         }
-        Err(Error::NotRunning(_)) => recorded(),
-        Err(e) => Err(e),
+        recorded()
+    };
+    let client = match live::connect(store, &entry) {
+        Ok(live) => live.into_client(),
+        Err(Error::NotRunning(_)) => return recorded(),
+        Err(Error::NoAnswer(_)) => return unlocked(),
+        Err(e) => return Err(e),
+    };
+    match client.watch_end() {
+        Ok(()) => match client.ended() {
+            Ok(Some(code)) => Ok(Some(code)),
+            _ => recorded(),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => unlocked(),
+        Err(_) => recorded(),
     }
 }
 

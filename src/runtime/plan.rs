@@ -132,6 +132,8 @@ pub struct Options {
     pub executable: OwnExecutable,
     /// Who the container's users are.
     pub identity: Identity,
+    /// A copy of our own program with these arguments in place of the container's ([`Process::own`]).
+    pub own: Option<(Rc<OwnedFd>, Vec<CString>)>,
 }
 
 /// One mount, in the order of execution.
@@ -315,7 +317,11 @@ impl Plan {
             init: options.init,
             die_with_parent: options.die_with_parent,
             process: Process {
-                args: strings(process.args())?,
+                args: match &options.own {
+                    Some((_, args)) => args.clone(),
+                    None => strings(process.args())?,
+                },
+                own: options.own.map(|(copy, _)| copy),
                 env: strings(process.env())?,
                 cwd: process.cwd().clone(),
                 terminal: process

@@ -2,6 +2,7 @@
 //! runtime-spec's `process`.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -62,6 +63,9 @@ pub struct Label {
 pub struct Process {
     /// The program, looked up in the `PATH` of `env` if it has no slash, and its arguments.
     pub args: Vec<CString>,
+    /// Nothing is looked up: what is executed is this copy of our own program in memory, which knows by the first
+    /// argument what it is to be.
+    pub own: Option<Rc<OwnedFd>>,
     /// `NAME=VALUE`. Without a HOME it gets that of its user.
     pub env: Vec<CString>,
     /// Working directory, in the container.

@@ -31,6 +31,7 @@ const STATE: &str = "state.json";
 const STATE_DRAFT: &str = ".state.json";
 /// What it was asked for, so that it can be started again.
 const OPTIONS: &str = "options.json";
+const OPTIONS_DRAFT: &str = ".options.json";
 /// What its program said.
 const LOG: &str = "log";
 /// Annotation of the configuration that holds the [`ImageRecord`], as JSON: it pins the image's layers
@@ -449,10 +450,11 @@ impl ContainerDir {
         std::fs::rename(&draft, &path).map_err(io("write", &path))
     }
 
-    /// Keep what the container was asked for.
+    /// Keep what the container was asked for. Readers see the old or the new.
     pub fn write_options(&self, json: &[u8]) -> Result<(), Error> {
-        let path = self.path.join(OPTIONS);
-        std::fs::write(&path, json).map_err(io("write", &path))
+        let (draft, path) = (self.path.join(OPTIONS_DRAFT), self.path.join(OPTIONS));
+        std::fs::write(&draft, json).map_err(io("write", &draft))?;
+        std::fs::rename(&draft, &path).map_err(io("write", &path))
     }
 
     /// The log of its program, which need not exist.

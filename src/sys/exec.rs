@@ -91,20 +91,25 @@ pub fn prepare(
 }
 
 /// Make everything ready for a copy of this very program to be executed, in memory only: the file it
-/// was started from stays out of reach (see [`prepare`]). The report descriptor stays open for it.
-pub fn prepare_self(
-    argv: Vec<CString>,
-    envp: Vec<CString>,
-    report: BorrowedFd<'_>,
-) -> io::Result<Prepared> {
-    let mut copy = std::fs::File::from(memfd(c"init")?);
+/// was started from stays out of reach (see [`prepare`]).
+pub fn prepare_self(argv: Vec<CString>, envp: Vec<CString>) -> io::Result<Prepared> {
+    Ok(prepare_copy(own_copy()?, argv, envp))
+}
+
+/// A copy of this very program, in memory only. Where `/proc` may be another's it is made before going there.
+pub fn own_copy() -> io::Result<OwnedFd> {
+    let mut copy = std::fs::File::from(memfd(c"coracle")?);
     io::copy(&mut std::fs::File::open("/proc/self/exe")?, &mut copy)?;
-    fcntl_setfd(report, FdFlags::empty())?;
-    Ok(Prepared {
-        image: Image::Memory(copy.into()),
+    Ok(copy.into())
+}
+
+/// Make everything ready for such a copy to be executed.
+pub fn prepare_copy(copy: OwnedFd, argv: Vec<CString>, envp: Vec<CString>) -> Prepared {
+    Prepared {
+        image: Image::Memory(copy),
         argv,
         envp,
-    })
+    }
 }
 
 /// MFD_EXEC (Linux 6.3) says what we mean; older kernels do not know it.

@@ -1,5 +1,8 @@
 //! `logs`: what containers wrote, byte for byte.
 
+use serde_json::json;
+
+use super::run_tty::on_terminal;
 use crate::harness::{Done, Env};
 
 suite!(
@@ -11,6 +14,9 @@ suite!(
     a_terminal_is_standard_output,
     what_looks_like_a_header_is_shown_as_it_is,
     where_there_is_no_log_it_says_why,
+    the_foreground_leaves_a_log,
+    the_foreground_ends_with_its_reader,
+    a_terminal_is_left_by_keys_and_kept,
 );
 
 fn own(e: &Env) -> (Env, String) {
@@ -239,13 +245,18 @@ fn where_there_is_no_log_it_says_why(e: &Env) -> Done {
         .run()
         .code_is(125)
         .err_has("--log-driver none");
-    own.cmd(["run", "--name=front", "--network=none", &image, "echo", "x"])
-        .ok()
-        .out_is("x\n");
+    // One that goes when it ends has none to leave.
+    let p = own
+        .cmd(["run", "--rm", "--name=front", "--network=none", &image])
+        .args(["sh", "-c", "echo x; while :; do sleep 0.05; done"])
+        .spawn();
+    p.wait_for("x");
     own.cmd(["logs", "front"])
         .run()
         .code_is(125)
-        .err_has("coracle run -d");
+        .err_has("without --rm");
+    own.cmd(["rm", "-f", "front"]).ok();
+    p.wait();
     own.cmd(["logs", "nobody"])
         .run()
         .code_is(125)
@@ -254,6 +265,7 @@ fn where_there_is_no_log_it_says_why(e: &Env) -> Done {
     own.cmd([
         "run",
         "--name=kept",
+        "--rm=false",
         "--network=none",
         "--log-driver=json-file",
     ])
@@ -270,6 +282,97 @@ fn where_there_is_no_log_it_says_why(e: &Env) -> Done {
         "--log-opt=tag=x",
     ] {
         own.cmd(["run", "-d", wrong, &image]).run().code_is(125);
+    }
+    Ok(())
+}
+
+fn the_foreground_leaves_a_log(e: &Env) -> Done {
+    let (own, image) = own(e);
+    let script = "echo out; echo err >&2; seq 1 50000; printf 'no end' >&2; cat; exit 4";
+    let run = own.cmd(["run", "-i", "--name=f", "--network=none", &image]);
+    let shown = run
+        .args(["sh", "-c", script])
+        .stdin("typed")
+        .run()
+        .code_is(4);
+    assert!(
+        shown.out().ends_with("\n50000\ntyped"),
+        "{}",
+        shown.out().len()
+    );
+    assert_eq!(shown.err(), "err\nno end");
+    let logs = own.cmd(["logs", "f"]).ok();
+    assert_eq!((logs.stdout, logs.stderr), (shown.stdout, shown.stderr));
+    // While it runs, and over a restart.
+    let script = "echo ready; test -e /again && exit; touch /again; while :; do sleep 0.05; done";
+    let p = own
+        .cmd(["run", "--name=g", "--network=none", "--init", &image])
+        .args(["sh", "-c", script])
+        .spawn();
+    p.wait_for("ready");
+    own.cmd(["logs", "g"]).ok().out_is("ready\n");
+    own.cmd(["stop", "-t1", "g"]).ok();
+    p.wait().code_is(143);
+    own.cmd(["start", "-a", "g"]).ok().out_is("ready\n");
+    own.cmd(["logs", "g"]).ok().out_is("ready\nready\n");
+    // Nothing beside the reader was asked for.
+    own.cmd(["run", "--name=n", "--log-driver=none", "--network=none"])
+        .args([&image, "echo", "x"])
+        .ok()
+        .out_is("x\n");
+    own.cmd(["logs", "n"]).run().code_is(125);
+    own.cmd(["rm", "-f", "f", "g", "n"]).ok();
+    Ok(())
+}
+
+/// As in a pipe without containers: who writes to nobody learns of it, and a slow reader is waited for, but keeps no
+/// signal from the program.
+fn the_foreground_ends_with_its_reader(e: &Env) -> Done {
+    let (own, image) = own(e);
+    let run = format!("coracle run --network=none {image}");
+    let head = format!("{run} yes 2>/dev/null | /usr/bin/head -n 2");
+    own.user(["sh", "-c", &head])
+        .limit(20)
+        .ok()
+        .out_is("y\ny\n");
+    let slow = format!("{run} sh -c 'seq 1 100000' | {{ /bin/sleep 1; /usr/bin/tail -n 1; }}");
+    own.user(["sh", "-c", &slow]).ok().out_is("100000\n");
+    // Both pipes are full when the signal comes.
+    let stuck = format!(
+        "{{ /usr/bin/timeout -s TERM 2 {run} sh -c 'trap \"exit 9\" TERM; yes & wait'; echo $? >code; }} | /bin/sleep 4; /bin/cat code"
+    );
+    let dir = own.subdir("stuck");
+    own.user(["sh", "-c", &stuck]).cwd(dir).ok().out_is("124\n");
+    let states = own.cmd(["ps", "-a", "--format", "{{.State}}"]).ok();
+    assert_eq!(states.out(), "exited\n".repeat(3));
+    Ok(())
+}
+
+fn a_terminal_is_left_by_keys_and_kept(e: &Env) -> Done {
+    let (own, image) = own(e);
+    let script = "while read l; do echo \"got $l\"; done";
+    for (name, options) in [("kept", &[][..]), ("goes", &["--rm"])] {
+        let steps = json!([
+            ["send", "hello\n"],
+            ["expect", "got hello"],
+            ["send", "\u{10}\u{11}"],
+        ]);
+        let run = own
+            .cmd(["run", "-it", "--network=none", "--name", name])
+            .args(options)
+            .args([&image, "sh", "-c", script]);
+        let s = on_terminal(&own, &run, steps);
+        assert_eq!((s.code, s.restored), (0, true), "{}", s.transcript);
+        own.cmd(["ps", "--format", "{{.Names}}"])
+            .ok()
+            .out_is(&format!("{name}\n"));
+        own.cmd(["logs", name]).ok().out_has("got hello\r\n");
+        let steps = json!([["send", "x\n"], ["expect", "got x"], ["send", "\u{4}"]]);
+        let s = on_terminal(&own, &own.cmd(["attach", name]), steps);
+        assert_eq!(s.code, 0, "{}", s.transcript);
+        let left = own.cmd(["ps", "-a", "--format", "{{.Names}}"]).ok().out();
+        assert_eq!(left.contains(name), name == "kept");
+        own.cmd(["rm", "-f", name]).ok();
     }
     Ok(())
 }

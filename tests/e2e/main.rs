@@ -36,6 +36,7 @@ mod build;
 mod chunked;
 mod commit;
 mod copy;
+mod cp;
 mod crash;
 mod events;
 mod exec;
@@ -81,7 +82,9 @@ mod save_export;
 mod signatures;
 mod storage_drivers;
 mod stress;
+mod unanswered;
 mod unpack_vs_umoci;
+mod update;
 mod volumes;
 mod volumes_care;
 
@@ -103,6 +106,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("build", build::TESTS, false),
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
+    ("cp", cp::TESTS, false),
     ("crash", crash::TESTS, false),
     ("exec", exec::TESTS, false),
     ("events", events::TESTS, false),
@@ -161,6 +165,8 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("signatures", signatures::TESTS, false),
     ("storage_drivers", storage_drivers::TESTS, false),
     ("stress", stress::TESTS, false),
+    ("unanswered", unanswered::TESTS, false),
+    ("update", update::TESTS, false),
     ("unpack_vs_umoci", unpack_vs_umoci::TESTS, false),
     ("volumes", volumes::TESTS, false),
     ("volumes_care", volumes_care::TESTS, false),

@@ -137,6 +137,13 @@ fn the_same_words_end_alike(e: &Env) -> Done {
         "info --format {{.Nope}}",
         "nosuchverb",
         "container nosuchverb",
+        "ps --all=true --no-trunc=F",
+        "ps --all=yes",
+        "ps --all --all=0 --all",
+        "ps -aq=t",
+        "rm --force=1 --ignore=TRUE nosuch",
+        "rm --all=false nosuch",
+        "images --quiet=maybe",
         "--nosuch ps",
         "ps --nosuch",
     ] {
@@ -548,6 +555,16 @@ fn scripts_run_unchanged(e: &Env) -> Done {
              docker images -q -f dangling=true | xargs -r docker rmi
              docker container prune -f; docker image prune -f >/dev/null",
             "2\nTotal reclaimed space: 0B\n",
+        ),
+        // Flags with values, as wrappers write them.
+        (
+            "podman run --rm=true --detach=false --interactive=true --tty=false --init=0 IMAGE echo a --rm=false
+             podman run --rm --rm -i=f --privileged=F --quiet=t IMAGE echo b
+             podman create --name t --rm=false IMAGE true >/dev/null
+             podman ps --all=true --quiet=1 --no-trunc=true | wc -L
+             podman ps -a=true --quiet=0 --noheading=true --format '{{.Names}}'
+             podman rm --force=true --all=false t; podman ps -aq=true",
+            "a --rm=false\nb\n64\nt\nt\n",
         ),
         // Is there a daemon, and is the image here?
         (

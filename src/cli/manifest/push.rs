@@ -22,6 +22,7 @@ pub(in crate::cli) struct Args {
         default_missing_value = "true",
         num_args = 0..=1,
         require_equals = true,
+        value_parser = crate::cli::filters::truth,
         action = clap::ArgAction::Set
     )]
     all: Option<bool>,

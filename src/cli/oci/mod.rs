@@ -20,7 +20,7 @@ mod update;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use super::Failure;
 use crate::ops::oci::{self, Runtime};
@@ -164,9 +164,18 @@ impl Context<'_> {
 }
 
 /// Under its own name.
-pub(super) fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
-    match App::try_parse_from(args) {
-        Ok(app) => exec(app.root.as_deref(), &app.args),
+pub(super) fn main(args: &[OsString]) -> u8 {
+    let mut command = App::command();
+    let parsed = super::matches(&mut command, args).and_then(|found| match found {
+        Ok((_, mut matches)) => App::from_arg_matches_mut(&mut matches).map(Ok),
+        Err(failure) => Ok(Err(failure)),
+    });
+    match parsed {
+        Ok(Ok(app)) => exec(app.root.as_deref(), &app.args),
+        Ok(Err(failure)) => {
+            super::report::failure(&failure);
+            1
+        }
         Err(e) => {
             let _ = e.print();
             u8::from(e.use_stderr())

@@ -51,9 +51,11 @@ impl KeepArgs {
         self.restart.is_some_and(|r| r != Restart::No)
             || self.timeout.is_some_and(|t| t > 0)
             || self.health_cmd.is_some()
-            // The foreground keeps no log: who asks for one gets a monitor that does.
-            || self.log_driver == Some(LogDriver::K8sFile)
-            || !self.log_opt.is_empty()
+    }
+
+    /// Somebody asks for a log, and for which.
+    pub(in crate::cli) fn asks_for_log(&self) -> bool {
+        self.log_driver == Some(LogDriver::K8sFile) || !self.log_opt.is_empty()
     }
 
     pub(in crate::cli) fn keep(&self) -> Result<Keep, Failure> {
@@ -101,7 +103,8 @@ fn test(command: &str) -> Result<Vec<String>, Failure> {
     })
 }
 
-fn restart(s: &str) -> Result<Restart, String> {
+/// `--restart`, as docker has it.
+pub(in crate::cli) fn restart(s: &str) -> Result<Restart, String> {
     Ok(match s.split_once(':') {
         None => match s {
             "no" | "" => Restart::No,

@@ -71,6 +71,7 @@ impl Line {
     /// `NAME`, `NAME=VALUE` or, with the next word, `NAME VALUE`.
     fn long<'a>(&mut self, word: &'a str, next: &mut impl Iterator<Item = &'a str>) -> Option<()> {
         match word.split_once('=') {
+            Some((name, "true")) if self.flag(name) => Some(()),
             Some((name, value)) => self.value(name, value),
             None if self.flag(word) => Some(()),
             None => self.value(word, next.next()?),
@@ -212,14 +213,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cli::only;
+    use crate::cli::{matches, only};
 
     fn words(line: &[&str]) -> Vec<OsString> {
         ["coracle"].iter().chain(line).map(OsString::from).collect()
     }
 
     fn by_clap(line: &[&str]) -> Option<App> {
-        let mut matches = only::<Args>("run").try_get_matches_from(words(line)).ok()?;
+        let (_, mut matches) = matches(&mut only::<Args>("run"), &words(line)).ok()?.ok()?;
         App::from_arg_matches_mut(&mut matches).ok()
     }
 
@@ -322,6 +323,19 @@ mod tests {
             let quick = said(parse(&words(&line)));
             assert!(quick.is_some() && quick == said(by_clap(&line)), "{flag}");
             assert!(parse(&words(&["run", flag, flag, "image"])).is_none());
+            if flag.starts_with("--") {
+                let on = format!("{flag}=true");
+                let on = parse(&words(&[
+                    "--root=/r",
+                    "run",
+                    &on,
+                    "image",
+                    "--rm",
+                    "--",
+                    "-x",
+                ]));
+                assert_eq!(said(on), quick, "{flag}");
+            }
         }
     }
 
@@ -393,7 +407,7 @@ mod tests {
         fn lines_at_random_mean_what_clap_makes_of_them(
             picked in proptest::collection::vec((any::<prop::sample::Index>(), 0..6u8), 0..7)
         ) {
-            let rest = ["image", "--", "-", "", "-x", "--no-such", "run", "--root", "=", "-e=", "--rm=", "-vi", "é", "-é"];
+            let rest = ["image", "--", "-", "", "-x", "--no-such", "run", "--root", "=", "-e=", "--rm=", "--rm=true", "--tty=false", "-ti=f", "-vi", "é", "-é"];
             let mut line = vec!["run"];
             for (index, how) in &picked {
                 let (name, good, bad) = index.get(OPTIONS);

@@ -94,7 +94,7 @@ fn the_encoder_is_known_by_the_first_bytes() {
         let tar = text(len);
         let zstd = [1, 3, 7, 19].map(|n| Compression::zstd(Some(n)));
         let all = (0..=9).map(Compression::gzip);
-        let all = all.chain((1..=9).map(Compression::zlib)).chain(zstd);
+        let all = all.chain([1, 3, 6, 9].map(Compression::zlib)).chain(zstd);
         for made_by in all {
             let (blob, sums) = through(made_by, &tar);
             let head = &blob[..blob.len().min(64)];

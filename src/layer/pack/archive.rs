@@ -19,7 +19,7 @@ pub(super) const PAX_MAX: usize = 1 << 20;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind<'a> {
+pub(in crate::layer) enum Kind<'a> {
     /// A file with this many bytes, which follow.
     File(u64),
     /// A file of `real` bytes, of which `stored` follow: a map and what it maps (GNU sparse 1.0).
@@ -36,33 +36,33 @@ pub(super) enum Kind<'a> {
 }
 
 /// Names and values.
-pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+pub(in crate::layer) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// One entry, its data apart. Paths have no leading slash; the root is empty.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry<'a> {
-    pub(super) path: &'a [u8],
-    pub(super) kind: Kind<'a>,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(in crate::layer) struct Entry<'a> {
+    pub(in crate::layer) path: &'a [u8],
+    pub(in crate::layer) kind: Kind<'a>,
+    pub(in crate::layer) mode: u32,
+    pub(in crate::layer) uid: u32,
+    pub(in crate::layer) gid: u32,
     /// Seconds.
-    pub(super) mtime: i64,
-    pub(super) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    pub(in crate::layer) mtime: i64,
+    pub(in crate::layer) xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
 /// A tar that is being written.
 #[derive(Debug)]
-pub(super) struct Archive<W> {
+pub(in crate::layer) struct Archive<W> {
     out: W,
     /// Bytes of data that the current entry still needs, and zeros after them.
     left: u64,
     padding: u64,
-    pub(super) entries: u64,
+    pub(in crate::layer) entries: u64,
 }
 
 impl<W: Write> Archive<W> {
-    pub(super) fn new(out: W) -> Self {
+    pub(in crate::layer) fn new(out: W) -> Self {
         Self {
             out,
             left: 0,
@@ -72,7 +72,7 @@ impl<W: Write> Archive<W> {
     }
 
     /// Begin an entry. The data of the one before is complete.
-    pub(super) fn entry(&mut self, e: &Entry<'_>) -> io::Result<()> {
+    pub(in crate::layer) fn entry(&mut self, e: &Entry<'_>) -> io::Result<()> {
         let (header, pax) = headers(e);
         if !pax.is_empty() {
             self.pax(e.path, &pax)?;
@@ -88,7 +88,7 @@ impl<W: Write> Archive<W> {
     }
 
     /// The next bytes of the current entry; what is too much for its size is dropped.
-    pub(super) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::layer) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         let n = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
             .min(bytes.len());
@@ -102,18 +102,18 @@ impl<W: Write> Archive<W> {
     }
 
     /// Bytes that the current entry still needs.
-    pub(super) fn left(&self) -> u64 {
+    pub(in crate::layer) fn left(&self) -> u64 {
         self.left
     }
 
     /// Zeros in place of what the entry still needs.
-    pub(super) fn fill(&mut self) -> io::Result<()> {
+    pub(in crate::layer) fn fill(&mut self) -> io::Result<()> {
         let zeros = std::mem::take(&mut self.left) + std::mem::take(&mut self.padding);
         self.zeros(zeros)
     }
 
     /// The two zero blocks at the end.
-    pub(super) fn finish(mut self) -> io::Result<W> {
+    pub(in crate::layer) fn finish(mut self) -> io::Result<W> {
         self.zeros(2 * BLOCK as u64)?;
         self.out.flush()?;
         Ok(self.out)

@@ -19,7 +19,7 @@ const EXTENTS_MAX: usize = 10_000;
 
 /// Where the data of a sparse file is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Map {
+pub(in crate::layer) struct Map {
     /// Offsets and lengths, the last one at the end of the file and perhaps empty.
     extents: Vec<(u64, u64)>,
     /// The map as it stands before the data.
@@ -28,7 +28,7 @@ pub(super) struct Map {
 
 impl Map {
     /// The map of an open file; `None` when it is to be written whole.
-    pub(super) fn of(file: BorrowedFd<'_>, stat: &Stat) -> Option<Self> {
+    pub(in crate::layer) fn of(file: BorrowedFd<'_>, stat: &Stat) -> Option<Self> {
         let size = stat.st_size.cast_unsigned();
         let stored = stat.st_blocks.cast_unsigned().saturating_mul(512);
         if size.saturating_sub(stored) < HOLES_MIN {
@@ -66,13 +66,13 @@ impl Map {
     }
 
     /// Bytes in the tar.
-    pub(super) fn stored(&self) -> u64 {
+    pub(in crate::layer) fn stored(&self) -> u64 {
         self.text.len() as u64 + self.extents.iter().map(|e| e.1).sum::<u64>()
     }
 }
 
 /// Write the data of the current entry; `false` when the file was shorter than its header says.
-pub(super) fn write<W: Write>(
+pub(in crate::layer) fn write<W: Write>(
     archive: &mut Archive<W>,
     file: BorrowedFd<'_>,
     map: Option<&Map>,

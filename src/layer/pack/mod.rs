@@ -37,12 +37,12 @@
 //! A container may run meanwhile. Its tree is hostile: each name is opened by itself, without following
 //! links. A file that shrinks is filled up with zeros, one that vanishes is left out; both are noted.
 
-mod archive;
+pub(super) mod archive;
 mod attrs;
 mod changes;
 mod child;
 mod compose;
-mod content;
+pub(super) mod content;
 mod files;
 mod tree;
 mod walk;
@@ -137,6 +137,12 @@ pub enum Note {
     Shrank,
     /// An xattr whose name the format cannot hold.
     XattrName,
+    /// An xattr that cannot be set where it goes.
+    Xattr,
+    /// A device, for which there is no room.
+    Device,
+    /// It may not be read.
+    Unreadable,
 }
 
 impl Note {
@@ -149,6 +155,11 @@ impl Note {
             Self::XattrName => {
                 "has an extended attribute whose name contains an equals sign: it is left out"
             }
+            Self::Xattr => {
+                "has an extended attribute that cannot be set where it goes: it is left out"
+            }
+            Self::Device => "is a device, which only root can make: it is left out",
+            Self::Unreadable => "may not be read: it is left out",
         }
     }
 }
@@ -157,7 +168,7 @@ impl Note {
 const NOTES_MAX: usize = 20;
 
 impl Notes {
-    fn add(&mut self, path: &[u8], note: Note) {
+    pub(super) fn add(&mut self, path: &[u8], note: Note) {
         self.total += 1;
         if self.first.len() < NOTES_MAX {
             self.first.push((path.to_vec(), note));

@@ -97,11 +97,13 @@ pub enum Action {
     Unpause,
     /// It lost a name.
     Untag,
+    /// It is started again by another policy.
+    Update,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Attach,
         Self::Build,
         Self::Commit,
@@ -127,6 +129,7 @@ impl Action {
         Self::Tag,
         Self::Unpause,
         Self::Untag,
+        Self::Update,
     ];
 
     /// Podman's word.
@@ -157,6 +160,7 @@ impl Action {
             Self::Tag => "tag",
             Self::Unpause => "unpause",
             Self::Untag => "untag",
+            Self::Update => "update",
         }
     }
 

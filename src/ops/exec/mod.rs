@@ -5,6 +5,7 @@
 
 mod config;
 mod keeper;
+mod own;
 
 use std::ffi::CString;
 use std::os::fd::AsFd as _;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 pub(super) use config::{EXEC_ANNOTATION, Further};
+pub(super) use own::{Own, own, primary_user};
 
 use self::config::Config;
 use super::run::EnvVar;
@@ -152,6 +154,7 @@ fn process(
     let p = &config.process;
     Ok(Process {
         args: strings(&o.command)?,
+        own: None,
         env: strings(&environment(config, o))?,
         cwd: o.workdir.clone().unwrap_or_else(|| p.cwd.clone()),
         terminal: o.tty.then(|| match o.detach {

@@ -110,5 +110,5 @@ pub fn exec(runtime: &Runtime, o: &Options) -> Result<u8, Error> {
         own_pids: true,
         ..started
     };
-    Ok(monitor::watch(&started, &signals, true, None)?.exit_code())
+    Ok(monitor::watch(&started, &signals, true, None, None)?.exit_code())
 }

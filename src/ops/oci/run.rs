@@ -43,7 +43,7 @@ pub fn run(runtime: &Runtime, o: &Options, after: After) -> Result<u8, Error> {
         supervisor: None,
     };
     made.container.unlock();
-    let ended: Ended = monitor::watch(&started, &signals, true, None)?;
+    let ended: Ended = monitor::watch(&started, &signals, true, None, None)?;
     if !after.keep {
         made.container.lock()?;
         delete::gone(&made.container)?;

@@ -1,6 +1,7 @@
 //! Which driver makes the root file system: the one that is forced, or the first of the ladder that this
 //! machine and this file system allow, with a warning when it is a slower one.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +12,14 @@ use super::super::Error;
 use super::super::progress::Progress;
 use super::super::written::{self, ROOTFS};
 use super::Source;
+use crate::layer::remove_tree;
 use crate::owners;
 use crate::rootfs::{self, Driver, Root, Stack};
 use crate::runtime::{self, Stage};
 use crate::store::{ContainerDir, Store};
+
+/// A copy that is not complete yet.
+const DRAFT: &str = "rootfs.part";
 
 /// Down the ladder of drivers, each tried by doing. What is slower than the kernel's overlay is used
 /// with one warning, which for a copy comes before the long work.
@@ -86,13 +91,10 @@ pub(super) fn root(
     let lowers: Vec<PathBuf> = source.layers.iter().cloned().chain([skeleton]).collect();
     if driver == Driver::Copy {
         let target = container.path().join(ROOTFS);
-        make_dir(&target, &lowers[0])?;
-        let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(&target, flags, Mode::empty())
-            .map_err(|e| Error::file("open", &target, e.into()))?;
-        rootfs::flatten(&lowers, dir.as_fd())?;
-        written::settle(store, source.image.as_ref(), &target)?;
+        // It is made once: what the container wrote at an earlier start is in it.
+        if target.symlink_metadata().is_err() {
+            copy(store, source, container, &lowers, &target)?;
+        }
         return Ok(Root::Directory(target));
     }
     let stack = Stack {
@@ -110,6 +112,27 @@ pub(super) fn root(
         Driver::Overlay => Root::Overlay(stack),
         Driver::FuseOverlayfs | Driver::Copy => Root::Fuse(stack),
     })
+}
+
+/// Copy the image to `target`, which is whole if it is there.
+fn copy(
+    store: &Store,
+    source: &Source,
+    container: &ContainerDir,
+    lowers: &[PathBuf],
+    target: &Path,
+) -> Result<(), Error> {
+    let draft = container.path().join(DRAFT);
+    // Of a start that was killed.
+    remove_tree(container.as_fd(), OsStr::new(DRAFT)).map_err(Error::Layer)?;
+    make_dir(&draft, &lowers[0])?;
+    let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(&draft, flags, Mode::empty())
+        .map_err(|e| Error::file("open", &draft, e.into()))?;
+    rootfs::flatten(&lowers, dir.as_fd())?;
+    written::settle(store, source.image.as_ref(), &draft)?;
+    std::fs::rename(&draft, target).map_err(|e| Error::file("rename", &draft, e))
 }
 
 /// A directory that stands over another one, and looks like it.

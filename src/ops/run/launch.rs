@@ -2,6 +2,8 @@
 //! identities.
 
 use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -35,6 +37,9 @@ pub(in crate::ops) struct Stage {
     pub(in crate::ops) window: WindowSize,
     /// The lock of the store, until the container's configuration pins the image.
     pub(in crate::ops) guard: Option<Guard>,
+    /// A program of ours that has something to do there, in place of the container's: a copy of it, and its
+    /// arguments. The container's configuration stays as it is.
+    pub(in crate::ops) own: Option<(Rc<OwnedFd>, Vec<CString>)>,
 }
 
 /// Write its configuration, and do not start it.
@@ -46,7 +51,7 @@ pub(in crate::ops) fn write(
     container: &ContainerDir,
 ) -> Result<(), Error> {
     let hostname = hostname(o, container.id());
-    let prepared = Prepared::new(store, o, source, volumes, container, &hostname)?;
+    let prepared = Prepared::new(store, o, source, volumes, container, &hostname, false)?;
     let spec = prepared.spec(identity::wanted(o))?;
     container.write_config(&spec.json()?)?;
     volumes::make(store, &prepared.mounts)
@@ -63,11 +68,16 @@ pub(in crate::ops) fn launch(
     progress: &dyn Progress,
 ) -> Result<Started, Error> {
     let hostname = hostname(o, container.id());
-    let prepared = Prepared::new(store, o, source, volumes, container, &hostname)?;
+    let ours = stage.own.is_some();
+    let prepared = Prepared::new(store, o, source, volumes, container, &hostname, ours)?;
 
     let mut choice = identity::wanted(o);
     let mut spec = prepared.spec(choice)?;
-    container.write_config(&spec.json()?)?;
+    let write_config = |spec: &Written| match ours {
+        true => Ok(()),
+        false => container.write_config(&spec.json()?).map_err(Error::from),
+    };
+    write_config(&spec)?;
     // The configuration pins the image: collecting garbage may go on.
     drop(stage.guard.take());
     volumes::prepare(store, &prepared.mounts, &source.owners, prepared.ids)?;
@@ -94,7 +104,7 @@ pub(in crate::ops) fn launch(
                 attempts += 1;
                 choice = IdentityChoice::Ids;
                 spec = prepared.spec(choice)?;
-                container.write_config(&spec.json()?)?;
+                write_config(&spec)?;
             }
             result => break result?,
         }
@@ -117,10 +127,14 @@ struct Prepared<'a> {
     /// As it was asked for.
     user: &'a str,
     ids: Ids,
+    /// Whom the program runs as.
+    actor: Ids,
     outside: Ids,
     hostname: &'a str,
     caps: Caps,
     target: PathBuf,
+    /// The program is not the container's but ours ([`Stage::own`]): root there, with all capabilities.
+    ours: bool,
 }
 
 /// A configuration, and the groups of the first process.
@@ -143,6 +157,7 @@ impl<'a> Prepared<'a> {
         volumes: &[Volume],
         container: &'a ContainerDir,
         hostname: &'a str,
+        ours: bool,
     ) -> Result<Self, Error> {
         let outside = Ids {
             uid: rustix::process::getuid().as_raw(),
@@ -158,9 +173,12 @@ impl<'a> Prepared<'a> {
         } else {
             Caps::default_set()
         };
-        let caps = base
-            .adjusted(&o.cap_add, &o.cap_drop)
-            .map_err(|e| Error::Runtime(runtime::PlanError::from(e).into()))?;
+        let caps = match ours {
+            true => Caps::ALL,
+            false => base
+                .adjusted(&o.cap_add, &o.cap_drop)
+                .map_err(|e| Error::Runtime(runtime::PlanError::from(e).into()))?,
+        };
         Ok(Self {
             o,
             source,
@@ -168,10 +186,15 @@ impl<'a> Prepared<'a> {
             container,
             user,
             ids,
+            actor: match ours {
+                true => Ids { uid: 0, gid: 0 },
+                false => ids,
+            },
             outside,
             hostname,
             caps,
             target: store.mountpoint(),
+            ours,
         })
     }
 
@@ -182,13 +205,16 @@ impl<'a> Prepared<'a> {
         let (mapped, groups) = if emulated {
             (
                 Ids { uid: 0, gid: 0 },
-                user::groups(self.user, self.ids, &o.groups, &source.layers)?,
+                match self.ours {
+                    true => Vec::new(),
+                    false => user::groups(self.user, self.ids, &o.groups, &source.layers)?,
+                },
             )
         } else {
-            (self.ids, Vec::new())
+            (self.actor, Vec::new())
         };
         let facts = Facts {
-            ids: self.ids,
+            ids: self.actor,
             mapped,
             groups: groups.clone(),
             outside: self.outside,
@@ -235,14 +261,17 @@ impl<'a> Prepared<'a> {
                 tree: upper,
                 sidecar: self.container.owners(),
             },
-            user: self.ids,
+            user: self.actor,
             groups: written.groups.clone(),
             caps: self.caps,
             host: self.mounts.host.clone(),
             kept: self.mounts.kept.clone(),
         };
         let settings = runtime::Options {
-            seccomp: seccomp(o, self.caps)?,
+            seccomp: match self.ours {
+                true => Seccomp::Unconfined,
+                false => seccomp(o, self.caps)?,
+            },
             stdin: if o.interactive {
                 Stdin::Inherit
             } else {
@@ -256,6 +285,7 @@ impl<'a> Prepared<'a> {
             preserve_fds: 0,
             executable: OwnExecutable::look(),
             identity: identity::identity(choice, o, place),
+            own: stage.own.clone(),
         };
         let plan =
             Plan::new(&written.spec, root, &self.target, settings).map_err(runtime::Error::from)?;

@@ -41,10 +41,10 @@ use super::pull::{self, PullPolicy};
 use super::state::State;
 use super::{Error, stored, volume};
 use crate::host;
-use crate::monitor::{self, Ended, Signals};
+use crate::monitor::{self, Ended, Signals, Tee, log};
 use crate::owners;
 use crate::rootfs;
-use crate::runtime::{self, Streams, WindowSize};
+use crate::runtime::{self, Started, Streams, WindowSize};
 use crate::store::{self, ContainerDir, ContainerEntry, Guard, ImageRecord, Store};
 
 /// Annotations that nobody else may set.
@@ -72,6 +72,8 @@ pub(super) struct Begun {
     pub(super) volumes: Vec<Volume>,
     /// The lock of the store, until the configuration pins the image.
     pub(super) guard: Option<Guard>,
+    /// A file of the user's with its id in it.
+    id_file: Option<PathBuf>,
 }
 
 impl Begun {
@@ -82,9 +84,11 @@ impl Begun {
             container,
             volumes,
             guard,
+            id_file,
             ..
         } = self;
         drop(guard);
+        forget_id(id_file.as_deref(), container.id());
         let _ = discard(store, container, &volumes);
     }
 }
@@ -104,11 +108,14 @@ pub(super) fn discard(
 pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended, Error> {
     let mut begun = begin(store, o, progress)?;
     match in_foreground(store, o, &mut begun, None, progress) {
-        Ok(ended) => {
-            if o.remove {
-                discard(store, begun.container, &begun.volumes)?;
-            }
-            Ok(ended)
+        Ok((ended, started)) => {
+            let discarded = match o.remove {
+                true => discard(store, begun.container, &begun.volumes),
+                false => Ok(()),
+            };
+            // Before its lock is given up, if it stays: who starts it again finds nothing of it that runs.
+            monitor::gone(&started);
+            discarded.map(|()| ended)
         }
         Err(e) => {
             begun.undo(store);
@@ -130,7 +137,11 @@ pub(super) fn step(
     let source = of_image_as(store, image, config)?;
     let mut begun = begun(store, o, source, guard)?;
     match in_foreground(store, o, &mut begun, streams, progress) {
-        Ok(ended) => Ok((begun.container, ended)),
+        Ok((ended, started)) => {
+            // Its files are read next.
+            monitor::gone(&started);
+            Ok((begun.container, ended))
+        }
         Err(e) => {
             begun.undo(store);
             Err(explained(e))
@@ -144,7 +155,7 @@ fn in_foreground(
     begun: &mut Begun,
     streams: Option<Rc<Streams>>,
     progress: &dyn Progress,
-) -> Result<Ended, Error> {
+) -> Result<(Ended, Started), Error> {
     let guard = begun.guard.take();
     let Begun {
         container,
@@ -157,6 +168,10 @@ fn in_foreground(
     if !o.remove {
         keep_options(store, container, source, volumes, o)?;
     }
+    let (streams, tee) = match streams {
+        Some(streams) => (Some(streams), None),
+        None => output(o, container)?.unzip(),
+    };
     let mut stage = Stage {
         streams,
         window: if o.tty {
@@ -165,8 +180,11 @@ fn in_foreground(
             WindowSize::default()
         },
         guard,
+        own: None,
     };
     let started = launch(store, o, source, volumes, container, &mut stage, progress)?;
+    // The program has its ends; ours would keep it from ever seeing the end.
+    drop(stage);
     write_pid(o, started.pid.as_raw_nonzero().get())?;
     let mut state = State::default();
     if !o.remove {
@@ -175,14 +193,28 @@ fn in_foreground(
         events::happened_to(store, container, |e| e, Action::Create);
         events::happened_to(store, container, |e| e, Action::Start);
     }
-    let ended = monitor::watch(&started, &signals, o.interactive, Some(container.as_fd()))?;
+    let dir = Some(container.as_fd());
+    let ended = monitor::watch(&started, &signals, o.interactive, dir, tee)?;
     if !o.remove {
         state.end(ended.exit_code());
         state.write(container)?;
         let with = |e: Event| e.ended(ended.exit_code());
         events::happened_to(store, container, with, Action::Died);
     }
-    Ok(ended)
+    Ok((ended, started))
+}
+
+/// For one that stays, and can be asked for its log later: the program's ends of its streams, and what lies between
+/// them and ours. Whatever writes straight to our streams is nobody's but the reader's.
+fn output(o: &Options, container: &ContainerDir) -> Result<Option<(Rc<Streams>, Tee)>, Error> {
+    if o.remove || o.tty || o.keep.log.driver == log::Driver::None {
+        return Ok(None);
+    }
+    let path = container.log();
+    let log =
+        log::Writer::open(&path, o.keep.log.limits).map_err(|e| Error::file("open", &path, e))?;
+    let (theirs, ours) = monitor::pipes(false).map_err(Error::Prepare)?;
+    Ok(Some((Rc::new(theirs), Tee::new(ours, log))))
 }
 
 /// Make the directory of a container: its image is there, its name is taken, and it is locked. Nothing of it is
@@ -213,17 +245,34 @@ fn begun(store: &Store, o: &Options, source: Source, guard: Guard) -> Result<Beg
         source,
         volumes,
         guard: Some(guard),
+        id_file: o.cidfile.clone(),
     })
 }
 
 /// A file that is there already is of another container, which a script would lose.
 fn write_id(path: &Path, id: &str) -> Result<(), Error> {
+    let failed = |e| Error::file("write the id to", path, e);
     let file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(path);
-    file.and_then(|mut f| f.write_all(id.as_bytes()))
-        .map_err(|e| Error::file("write the id to", path, e))
+    let mut file = file.map_err(failed)?;
+    file.write_all(id.as_bytes()).map_err(|e| {
+        // Half an id is nobody's.
+        let _ = std::fs::remove_file(path);
+        failed(e)
+    })
+}
+
+/// A file with the id of a container that is no more names nothing, and would be in the way of the next attempt. One
+/// that says something else by now is not ours.
+pub(super) fn forget_id(path: Option<&Path>, id: &str) {
+    if let Some(path) = path
+        && std::fs::read(path).is_ok_and(|text| text == id.as_bytes())
+    {
+        // A file of the user's that stays is no reason to say something else than what failed.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// `--pidfile`

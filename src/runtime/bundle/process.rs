@@ -36,6 +36,7 @@ pub(super) fn process(
     }
     Ok(Process {
         args,
+        own: None,
         env: strings(process.env.iter().chain(&settings.env))?,
         cwd: process.cwd.clone(),
         terminal: process.terminal.then_some(WindowSize {

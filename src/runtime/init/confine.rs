@@ -53,7 +53,8 @@ pub(super) fn privileges(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Close what the caller's process had open, all but 0, 1, 2, what was asked for, and `keep`.
+/// Close what the caller's process had open, all but 0, 1, 2, what was asked for, the copy of our program that is to
+/// be executed, and `keep`.
 pub(super) fn close_all(process: &Process, keep: &[Option<BorrowedFd<'_>>]) -> Result<()> {
     around(process, keep, sys::exec::close_from)
 }
@@ -70,8 +71,10 @@ fn around(
     act: impl Fn(u32, u32) -> std::io::Result<()>,
 ) -> Result<()> {
     use std::os::fd::AsRawFd as _;
+    let own = process.own.as_ref().map(|fd| fd.as_fd());
     let mut keep: Vec<u32> = keep
         .iter()
+        .chain([&own])
         .flatten()
         .map(|f| f.as_raw_fd() as u32)
         .collect();

@@ -13,7 +13,7 @@ use super::{Context as _, Failure, Process, Result, Stage};
 use crate::emulate::creds::Executable;
 use crate::emulate::rules::UNASKED_EXEC;
 use crate::runtime::channel::Channel;
-use crate::sys::exec::{OwnExecutable, Prepared};
+use crate::sys::exec::{OwnExecutable, Prepared, prepare_copy};
 
 /// What execvp(3) searches when the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,6 +37,11 @@ pub(super) fn prepare(
     first: First,
     channel: &Channel,
 ) -> Result<(Prepared, u32)> {
+    if let Some(copy) = &process.own {
+        let copy = copy.try_clone().at(Stage::Exec, || "memfd".into())?;
+        let (args, env) = (process.args.clone(), process.env.clone());
+        return Ok((prepare_copy(copy, args, env), UNASKED_EXEC));
+    }
     let name = process
         .args
         .first()

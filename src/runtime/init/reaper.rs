@@ -38,7 +38,10 @@ pub(super) fn prepare(
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(std::io::Error::from)
         .at(Stage::Exec, || NAME.to_owned())?;
-    sys::exec::prepare_self(words, env, channel.fd()).at(Stage::Exec, || "memfd".into())
+    // It reports, by that number, whether its program could be executed.
+    rustix::io::fcntl_setfd(channel.fd(), rustix::io::FdFlags::empty())
+        .at(Stage::Exec, || "fcntl".into())?;
+    sys::exec::prepare_self(words, env).at(Stage::Exec, || "memfd".into())
 }
 
 /// `main` of that process: `args` are the descriptor to report on, the program, and its argv.
