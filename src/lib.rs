@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`cli`] | clap definitions, one file a verb; tables, progress, error report; no other I/O |
 //! | [`ops`] | one use case a file; the only place that joins the rooms below |
+//! | [`build`] | Containerfiles: parser, expansion, ignore files, stages, cache keys; no I/O |
 //! | [`registry`] | HTTP client, authentication, blob streams, uploads; never sees the store |
 //! | [`layer`] | tar to directory and back, byte for byte: safe unpack, recipe, pack, whiteouts, owners; compression |
 //! | [`store`] | the truth on disk: blobs, layers, images, containers, locks |
@@ -32,6 +33,7 @@
 //!
 //! `cli → ops → {registry, layer, store, rootfs, runtime, monitor, cgroup} → {oci, config, host, owners, trees}`; all may
 //! use [`sys`], which uses none. `config` also uses [`oci`]: it says which places stand for an image.
+//! `ops` also uses [`build`], which is pure and knows digests only.
 //! `runtime` also uses [`emulate`]: it installs its rules with its own and starts its supervisor between the
 //! plan and the clone. `ops` also uses [`trust`], which knows names and digests and is handed what a registry says.
 //! Two exceptions are forbidden outright: `runtime` sees neither store
@@ -46,6 +48,7 @@
 //! uts, cgroup and network namespaces, seccomp, no_new_privs); this crate only has to set it up in an
 //! order that leaves no gap. A container can never do more than the user who started it.
 
+pub mod build;
 pub mod cgroup;
 pub mod cli;
 pub mod config;

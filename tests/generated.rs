@@ -26,7 +26,7 @@ const SECTIONS: [&str; 6] = [
 ];
 /// Options in the prose that are not ours: docker's, for which we say what there is instead, and other
 /// programs'.
-const FOREIGN: [&str; 18] = [
+const FOREIGN: [&str; 28] = [
     "--cgroups",
     "--runc-binary",
     "--runtime",
@@ -45,6 +45,17 @@ const FOREIGN: [&str; 18] = [
     "--numeric-owner",
     "--xattrs",
     "--xattrs-include",
+    // Of instructions.
+    "--chmod",
+    "--chown",
+    "--exclude",
+    "--from",
+    "--link",
+    "--parents",
+    "--retries",
+    "--security",
+    "--start-interval",
+    "--start-period",
 ];
 
 fn man_dir() -> PathBuf {

@@ -30,9 +30,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "ops",
         &[
             "registry", "layer", "store", "rootfs", "runtime", "emulate", "monitor", "oci",
-            "config", "cgroup", "host", "owners", "sys", "trees", "trust",
+            "config", "cgroup", "host", "owners", "sys", "trees", "trust", "build",
         ],
     ),
+    // A cache key is a digest.
+    ("build", &["oci"]),
     ("registry", &["oci", "config"]),
     ("layer", &["oci", "owners", "sys", "trees"]),
     // Removing a tree that a stranger made is `layer`'s art.

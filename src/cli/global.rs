@@ -89,7 +89,7 @@ impl Global {
         }
     }
 
-    fn driver(&self) -> Option<Driver> {
+    pub(super) fn driver(&self) -> Option<Driver> {
         let named = || self.storage_options.iter().rev().find_map(|o| *o);
         self.driver.or_else(named)
     }

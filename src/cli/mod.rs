@@ -4,6 +4,7 @@
 mod artifact;
 mod ask;
 mod attach;
+mod build;
 mod commit;
 mod container;
 mod copy;

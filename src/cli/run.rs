@@ -19,13 +19,10 @@ use crate::ops::create;
 use crate::ops::pull::{self, PullPolicy};
 use crate::ops::run::{
     self, CommandLine, Device, EnvVar, IdentityChoice, ImageVolumes, Namespace, Network, Options,
-    SecretUse, Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
+    SHM_SIZE, SecretUse, Security, Ulimit, UserNamespace, Volume, VolumesFrom, What,
 };
 use crate::ops::start::{Attach, Keys};
 use crate::rootfs::Driver;
-
-/// Bytes of /dev/shm, as docker's.
-const SHM_SIZE: u64 = 64 << 20;
 
 /// Run a program in a new container
 #[derive(Debug, Default, clap::Args)]

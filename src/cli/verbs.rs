@@ -3,11 +3,11 @@
 use clap::Subcommand;
 
 use super::{
-    Failure, Global, artifact, attach, commit, completion, container, copy, cp, create, diff,
-    doctor, events, exec, export, generate, history, image, images, import, info, inspect, kill,
-    load, login, logout, logs, manifest, oci, pause, port, ps, pull, push, rename, rm, rmi, run,
-    save, search, secret, sign, start, stats, stop, system, tag, tags, top, untag, update, verify,
-    version, volume, wait,
+    Failure, Global, artifact, attach, build, commit, completion, container, copy, cp, create,
+    diff, doctor, events, exec, export, generate, history, image, images, import, info, inspect,
+    kill, load, login, logout, logs, manifest, oci, pause, port, ps, pull, push, rename, rm, rmi,
+    run, save, search, secret, sign, start, stats, stop, system, tag, tags, top, untag, update,
+    verify, version, volume, wait,
 };
 
 macro_rules! verbs {
@@ -43,6 +43,7 @@ macro_rules! verbs {
 verbs! {
     Artifact(artifact::Args) = "artifact" => |global, a| artifact::exec(global, &a);
     Attach(attach::Args) = "attach" => |global, a| attach::exec(global, &a);
+    Build(Box<build::Args>) = "build" => |global, a| build::exec(global, &a);
     Commit(commit::Args) = "commit" => |global, a| commit::exec(global, &a);
     Completion(completion::Args) = "completion" => |global, a| completion::exec(global, &a);
     Container(Box<container::Args>) = "container" => |global, a| container::exec(global, *a);

@@ -42,6 +42,12 @@ impl Signals {
         )?))
     }
 
+    /// Let them come again as they are for anybody else: for who goes on after the container has ended.
+    pub fn unblock() -> std::io::Result<()> {
+        let set: SigSet = FORWARDED.into_iter().chain([OPEN]).collect();
+        Ok(set.thread_unblock()?)
+    }
+
     /// The next one that has arrived, without waiting.
     pub(super) fn next(&self) -> Option<Signal> {
         let info = self.0.read_signal().ok().flatten()?;

@@ -50,6 +50,9 @@ pub enum Error {
         /// Each image that it could mean, and why it was not.
         tried: Vec<String>,
     },
+    /// A build that failed.
+    #[error(transparent)]
+    Build(#[from] super::build::BuildError),
     /// A login that is none, or is not there.
     #[error(transparent)]
     Login(#[from] super::login::LoginError),
@@ -315,6 +318,7 @@ impl Error {
             Self::Runtime(crate::runtime::Error::NotFound(_)) => EXIT_NOT_FOUND,
             Self::Runtime(crate::runtime::Error::CannotExecute { .. }) => EXIT_CANNOT_EXEC,
             Self::Told(told) => told.code,
+            Self::Build(e) => e.exit_code().unwrap_or(EXIT_FAILED),
             _ => EXIT_FAILED,
         }
     }
@@ -334,6 +338,7 @@ impl Error {
             Self::Store(e) => e.hint(),
             Self::Trust(e) => e.hint(),
             Self::Runtime(e) => e.hint(),
+            Self::Build(e) => e.hint(),
             Self::NoNamespaces { finding, .. } => Some(match &finding.admin {
                 Some(admin) => format!("an admin can allow it: {admin}"),
                 None => "`coracle doctor` says what this machine allows".to_owned(),

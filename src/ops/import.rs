@@ -70,8 +70,7 @@ pub fn import(
     let made = Made {
         config,
         manifest: manifest.to_string().into_bytes(),
-        layer: layer.blob,
-        spool: layer.spool,
+        layer: Some((layer.blob, layer.spool)),
     };
     let names = request.name.iter().cloned().collect();
     let image = made::bring_in(store, made, names, Some(platform), progress)?;

@@ -11,7 +11,7 @@ use super::Error;
 use super::intake::{self, Chosen, Document, Names, Source};
 use super::progress::Progress;
 use crate::oci::{Digest, ManifestError, Platform, Reference};
-use crate::store::{ImageRecord, Keep, Store};
+use crate::store::{ImageRecord, Keep, Lease, Store};
 
 /// What was made.
 pub(super) struct Made {
@@ -19,10 +19,8 @@ pub(super) struct Made {
     pub(super) config: Vec<u8>,
     /// The manifest.
     pub(super) manifest: Vec<u8>,
-    /// Digest of the new layer's blob.
-    pub(super) layer: Digest,
-    /// The blob.
-    pub(super) spool: File,
+    /// The new layer's blob and its digest, if there is a new layer.
+    pub(super) layer: Option<(Digest, File)>,
 }
 
 /// Check, unpack and name it, as [`intake`] does with every image.
@@ -33,34 +31,80 @@ pub(super) fn bring_in(
     platform: Option<Platform>,
     progress: &dyn Progress,
 ) -> Result<ImageRecord, Error> {
-    let manifest: ImageManifest =
-        serde_json::from_slice(&made.manifest).map_err(ManifestError::from)?;
-    let chosen = Chosen {
-        index: None,
-        manifest: Box::new(manifest),
-        document: Document {
-            digest: Digest::of(&made.manifest),
-            bytes: made.manifest.clone(),
-        },
-    };
     let names = Names {
         references,
         repository: None,
     };
-    let options = intake::Options {
-        platform,
-        // Nobody else has this blob.
-        keep: Keep::Blob,
-        jobs: 1,
-        ..intake::Options::default()
-    };
-    let source = Blobs {
-        config: Digest::of(&made.config),
-        made,
-    };
-    let warnings = Warnings(progress);
-    let image = intake::image(store, &source, &chosen, &names, &options, &warnings);
+    let way = Way::new(made, platform, progress)?;
+    let image = intake::image(
+        store,
+        &way.source,
+        &way.chosen,
+        &names,
+        &way.options,
+        &way.warnings,
+    );
     image.inspect_err(|e| intake::discard(store, e))
+}
+
+/// The same, and nobody sees it yet: it stays as long as the leases do.
+pub(super) fn bring_in_unseen(
+    store: &Store,
+    made: Made,
+    platform: Option<Platform>,
+    progress: &dyn Progress,
+) -> Result<(ImageRecord, Vec<Lease>), Error> {
+    let way = Way::new(made, platform, progress)?;
+    let image = intake::unnamed(
+        store,
+        &way.source,
+        &way.chosen,
+        &Names::default(),
+        &way.options,
+        &way.warnings,
+    );
+    image.inspect_err(|e| intake::discard(store, e))
+}
+
+/// What [`intake`] wants to know.
+struct Way<'p> {
+    source: Blobs,
+    chosen: Chosen,
+    options: intake::Options,
+    warnings: Warnings<'p>,
+}
+
+impl<'p> Way<'p> {
+    fn new(
+        made: Made,
+        platform: Option<Platform>,
+        progress: &'p dyn Progress,
+    ) -> Result<Self, Error> {
+        let manifest: ImageManifest =
+            serde_json::from_slice(&made.manifest).map_err(ManifestError::from)?;
+        Ok(Self {
+            chosen: Chosen {
+                index: None,
+                manifest: Box::new(manifest),
+                document: Document {
+                    digest: Digest::of(&made.manifest),
+                    bytes: made.manifest.clone(),
+                },
+            },
+            options: intake::Options {
+                platform,
+                // Nobody else has this blob.
+                keep: Keep::Blob,
+                jobs: 1,
+                ..intake::Options::default()
+            },
+            source: Blobs {
+                config: Digest::of(&made.config),
+                made,
+            },
+            warnings: Warnings(progress),
+        })
+    }
 }
 
 struct Blobs {
@@ -79,9 +123,11 @@ impl Source for Blobs {
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
             return Ok(Box::new(self.made.config.get(from..).unwrap_or_default()));
         }
-        if *digest == self.made.layer {
+        if let Some((layer, spool)) = &self.made.layer
+            && digest == layer
+        {
             return Ok(Box::new(At {
-                file: &self.made.spool,
+                file: spool,
                 at: offset,
             }));
         }

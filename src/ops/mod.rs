@@ -5,6 +5,7 @@
 mod access;
 mod additional;
 pub mod artifact;
+pub mod build;
 pub mod check;
 pub mod commit;
 pub mod copy;

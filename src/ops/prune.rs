@@ -49,8 +49,8 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// Images that no container was made from: those without a name, or all. With them goes what nothing refers
-/// to.
+/// Images that no container was made from: those without a name, or all; and the cache of builds. With them goes
+/// what nothing refers to.
 pub fn prune_images(store: &Store, wanted: &Wanted) -> Result<Pruned, Error> {
     let mut gone = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -75,6 +75,10 @@ pub fn prune_images(store: &Store, wanted: &Wanted) -> Result<Pruned, Error> {
             Err(Error::Remove(rmi::RemoveError::InUse { .. })) => {}
             Err(e) => return Err(e),
         }
+    }
+    // The cache of builds keeps the layers of images that are gone. It has no labels and no age of its own.
+    if wanted.labels.is_empty() && wanted.until.is_none() {
+        store.builds().clear()?;
     }
     Ok(Pruned {
         images: gone,

@@ -146,6 +146,11 @@ pub(super) fn settle(store: &Store, image: Option<&ImageRecord>, copy: &Path) ->
     }
 }
 
+/// What shows in a container of an image, top first.
+pub(super) fn stack(store: &Store, image: &ImageRecord) -> Vec<Tree> {
+    trees(store, image.stack())
+}
+
 /// The layers of an image as others know it, top first.
 pub(super) fn layers(store: &Store, image: &ImageRecord) -> Vec<Tree> {
     trees(store, image.diff_ids().rev())

@@ -80,7 +80,8 @@ impl Store {
 
     fn roots(&self, in_use: &[Digest]) -> Result<HashSet<String>, Error> {
         let mut roots: HashSet<String> = in_use.iter().map(|d| d.hex().to_owned()).collect();
-        for image in self.images().list()? {
+        let images = self.images().list()?.into_iter();
+        for image in images.chain(self.builds().list()?) {
             roots.extend(image.roots().map(|d| d.hex().to_owned()));
         }
         let containers = self.containers();

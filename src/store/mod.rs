@@ -21,6 +21,7 @@
 //!   images/tag-HEX.json          one image name; HEX = sha256 of the name; atomic rename
 //!   images/id-HEX.json           an image that lost its last name; HEX = its id. A list (an index that was
 //!                                made here) is an image whose record holds those of its images
+//!   builds/HEX.json              the image after a step of a build; HEX = the key of that step: a cache
 //!   containers/ID/               one container; its directory is flocked while somebody runs it
 //!     config.json                OCI runtime configuration; an annotation of it holds the image as
 //!                                it was at the start, which pins layers and blobs
@@ -43,7 +44,7 @@
 //!
 //! - Whatever has its final name is complete. All else is in `tmp/`, and an entry of `tmp/` whose lock
 //!   can be taken is garbage (`partial-*` only after a day). So a process may die anywhere.
-//! - Garbage collection starts from `images/*`, `containers/*/config.json`, `ephemeral/*/config.json`, and leases that are locked.
+//! - Garbage collection starts from `images/*`, `builds/*`, `containers/*/config.json`, `ephemeral/*/config.json`, and leases that are locked.
 //! - An image is written last, after its blobs and layers.
 //! - Nothing is deleted in place: it is renamed into `tmp/` under the exclusive lock, and the slow
 //!   removal happens after the lock is gone.
@@ -62,6 +63,7 @@
 mod additional;
 mod atomic;
 mod blobs;
+mod builds;
 mod check;
 mod containers;
 mod error;
@@ -87,6 +89,7 @@ use serde::{Deserialize, Serialize};
 
 pub use additional::Additional;
 pub use blobs::{BlobIngest, Blobs, IngestReader, Keep, PULSE};
+pub use builds::Builds;
 pub use check::{Named, ReadContainer, ReadImage};
 pub use containers::{ContainerDir, ContainerEntry, Containers, IMAGE_ANNOTATION, OWNERS};
 pub use error::Error;
@@ -114,13 +117,14 @@ const VERSION: u64 = 1;
 const META: &str = "meta.json";
 const LOCK: &str = "lock";
 const WANTED: &str = "lock.wanted";
-const DIRS: [&str; 16] = [
+const DIRS: [&str; 17] = [
     "tmp",
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
     "layers",
     "images",
+    "builds",
     "containers",
     "containers/.names",
     "ephemeral",
@@ -222,6 +226,11 @@ impl Store {
     /// The images by name and id.
     pub fn images(&self) -> Images<'_> {
         Images { store: self }
+    }
+
+    /// What builds have made so far.
+    pub fn builds(&self) -> Builds<'_> {
+        Builds { store: self }
     }
 
     /// The blobs by digest.

@@ -32,6 +32,7 @@ mod harness;
 mod additional;
 mod artifacts;
 mod budgets;
+mod build;
 mod chunked;
 mod commit;
 mod copy;
@@ -104,6 +105,7 @@ const SUITES: &[(&str, &[Test], bool)] = &[
     ("artifacts", artifacts::TESTS, false),
     ("budgets", budgets::TESTS, false),
     ("chunked", chunked::TESTS, false),
+    ("build", build::TESTS, false),
     ("commit", commit::TESTS, false),
     ("copy", copy::TESTS, false),
     ("cp", cp::TESTS, false),

@@ -166,7 +166,7 @@ fn unpacked(e: &Env, archive: &Path, name: &str, transport: &str) -> PathBuf {
     bundle.join("rootfs")
 }
 
-fn peers(e: &Env) -> Done {
+pub fn peers(e: &Env) -> Done {
     e.need(Feature::Root)?;
     e.need(Feature::Overlay)?;
     e.need(Feature::Program("skopeo"))?;

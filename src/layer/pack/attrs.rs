@@ -80,18 +80,25 @@ impl Reader {
             let stands_for_one = FileType::from_raw_mode(stat.st_mode).is_file();
             attrs.device = (device && stands_for_one).then_some(owner.file_type);
         }
-        attrs.xattrs.retain(|(name, _)| {
-            let fits = !name.contains(&b'=');
-            if !fits {
-                notes.add(path, Note::XattrName);
-            }
-            fits
-        });
-        attrs.xattrs.sort();
-        if pax_size(&attrs.xattrs) > PAX_MAX / 2 {
-            return Err(Error::refused(path, Refusal::TooManyXattrs));
+        checked(attrs, path, notes)
+    }
+
+    /// Of a file that is no image's: root's, without owner records, devices and ACLs, whose ids are the host's.
+    pub(super) fn of_a_stranger(
+        &mut self,
+        file: BorrowedFd<'_>,
+        path: &[u8],
+        stat: &Stat,
+        notes: &mut Notes,
+    ) -> Result<Attrs, Error> {
+        let mut attrs = Attrs::default();
+        match self.inode(file, path, stat, &mut attrs, &mut None) {
+            // One that looks like a record of ours is nothing to us here.
+            Err(Error::Refused { .. }) | Ok(()) => {}
+            Err(e) => return Err(e),
         }
-        Ok(attrs)
+        attrs.xattrs.retain(|(n, _)| !ACLS.contains(&n.as_slice()));
+        checked(attrs, path, notes)
     }
 
     /// Take what is on the inode.
@@ -137,6 +144,22 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// Xattrs in their order, of which the format holds all.
+fn checked(mut attrs: Attrs, path: &[u8], notes: &mut Notes) -> Result<Attrs, Error> {
+    attrs.xattrs.retain(|(name, _)| {
+        let fits = !name.contains(&b'=');
+        if !fits {
+            notes.add(path, Note::XattrName);
+        }
+        fits
+    });
+    attrs.xattrs.sort();
+    if pax_size(&attrs.xattrs) > PAX_MAX / 2 {
+        return Err(Error::refused(path, Refusal::TooManyXattrs));
+    }
+    Ok(attrs)
 }
 
 enum Place<'a> {

@@ -43,6 +43,14 @@ pub(super) fn walk_as_root(
     options: &Options,
     out: &mut impl Write,
 ) -> Result<Done, Error> {
+    as_root(out, |out| walk(trees, wanted, options, out))
+}
+
+/// Do what writes a tar with these rights.
+pub(super) fn as_root(
+    out: &mut impl Write,
+    work: impl Fn(&mut dyn Write) -> Result<Done, Error>,
+) -> Result<Done, Error> {
     let pipe = || Error::sys("pipe", b"");
     let guard = fork_alone();
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(pipe())?;
@@ -52,8 +60,8 @@ pub(super) fn walk_as_root(
     let child = fork::start_bytes(|| {
         let answer = match (userns::enter_as_root(), once.take()) {
             (Ok(()), Some(write)) => {
-                let out = BufWriter::with_capacity(BUFFER, File::from(write));
-                encode(walk(trees, wanted, options, out))
+                let mut out = BufWriter::with_capacity(BUFFER, File::from(write));
+                encode(work(&mut out))
             }
             _ => Answer::NoNamespace,
         };
@@ -75,7 +83,7 @@ pub(super) fn walk_as_root(
     }
     let answer = child.bytes()?;
     match serde_json::from_slice(&answer) {
-        Ok(Answer::NoNamespace) => walk(trees, wanted, options, out),
+        Ok(Answer::NoNamespace) => work(out),
         Ok(answer) => decode(answer),
         Err(_) => Err(Error::Child(Failed::Silent(0))),
     }

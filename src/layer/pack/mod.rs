@@ -41,6 +41,7 @@ pub(super) mod archive;
 mod attrs;
 mod changes;
 mod child;
+mod compose;
 pub(super) mod content;
 mod files;
 mod tree;
@@ -54,6 +55,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::compress::Compression;
 pub use changes::{Change, Written};
+pub use compose::{Accepts, Component, Composition, Piece, compose};
 pub use files::Files;
 pub use tree::Tree;
 
@@ -226,6 +228,35 @@ pub enum Refusal {
     /// More than PATH_MAX.
     #[error("its path is too long")]
     PathTooLong,
+    /// A source of `COPY`.
+    #[error("there is no such file to copy, or it is ignored")]
+    NoSource,
+    /// A file would stand where a directory is.
+    #[error("it is a directory, and no file can take its place")]
+    OverDirectory,
+    /// A directory would stand where a file is.
+    #[error("it is a file, and no directory can take its place")]
+    OverFile,
+    /// More than 40 on the way.
+    #[error("too many symbolic links")]
+    Loop,
+    /// Of the caller's own files.
+    #[error("it is a device")]
+    Device,
+    /// A tar that is none.
+    #[error("it is not a tar that can be read")]
+    Tar,
+    /// In a tar.
+    #[error("an entry of it has a name that leads out of the directory")]
+    Escapes,
+    /// In a tar.
+    #[error("it has a sparse file of a kind that ADD does not read")]
+    Sparse,
+    /// Of a tar.
+    #[error(
+        "it is compressed with bzip2 or xz, which ADD does not read: use gzip or zstd, or unpack it in a RUN"
+    )]
+    Compression,
 }
 
 impl Error {

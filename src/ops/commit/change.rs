@@ -163,19 +163,7 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, ChangeError> {
 
 /// `80`, `80/udp`, `8000-8002` to what the configuration has.
 fn ports(text: &str) -> Result<Vec<String>, ChangeError> {
-    let bad = || ChangeError::Port(text.to_owned());
-    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
-    if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
-        return Err(bad());
-    }
-    let (from, to) = range.split_once('-').unwrap_or((range, range));
-    let number = |s: &str| s.parse::<u16>().map_err(|_| bad());
-    let (from, to) = (number(from)?, number(to)?);
-    if from > to {
-        return Err(bad());
-    }
-    Ok((from..=to).map(|p| format!("{p}/{protocol}")).collect())
+    crate::build::ports(text).map_err(|_| ChangeError::Port(text.to_owned()))
 }
 
 /// Change the inner `config` object of an image configuration.
@@ -237,7 +225,7 @@ fn add(config: &mut Map<String, Value>, key: &str, more: Map<String, Value>) {
 }
 
 /// Change an object in a map; what is no object (`null`, as docker writes it) counts as an empty one.
-pub(super) fn edit(
+pub(in crate::ops) fn edit(
     map: &mut Map<String, Value>,
     key: &str,
     change: impl FnOnce(&mut Map<String, Value>),
@@ -251,7 +239,7 @@ pub(super) fn edit(
 }
 
 /// Add to a list in a map, likewise.
-pub(super) fn push(map: &mut Map<String, Value>, key: &str, value: Value) {
+pub(in crate::ops) fn push(map: &mut Map<String, Value>, key: &str, value: Value) {
     let mut list = match map.remove(key) {
         Some(Value::Array(list)) => list,
         _ => Vec::new(),

@@ -4,7 +4,7 @@
 //! image comes in as every other does: [`intake`] checks the digests, keeps the blob, unpacks it and
 //! stores the image last.
 
-pub(super) mod change;
+pub(in crate::ops) mod change;
 
 use jiff::Timestamp;
 use oci_spec::image::{Descriptor, ImageManifest};
@@ -24,7 +24,7 @@ use crate::oci::{layer_compression, media};
 use crate::store::{ImageRecord, Store};
 
 /// Configuration keys of docker that tell about the container from which an image was made.
-const OF_A_CONTAINER: [&str; 6] = [
+pub(in crate::ops) const OF_A_CONTAINER: [&str; 6] = [
     "id",
     "parent",
     "parent_id",
@@ -80,14 +80,18 @@ pub fn commit(
     written.check(store)?;
     tell(&packed.notes, progress);
     let config = base.config(&packed, &command(store, container)?, options)?;
-    let manifest = base.manifest(&packed, &config, options.format)?;
+    let manifest = manifest(
+        base.manifest.layers(),
+        Some(&packed),
+        &config,
+        options.format,
+    )?;
     let image = made::bring_in(
         store,
         Made {
             config,
             manifest,
-            layer: packed.blob,
-            spool,
+            layer: Some((packed.blob, spool)),
         },
         options.name.iter().cloned().collect(),
         // The base's platform, whatever it is.
@@ -159,50 +163,58 @@ impl Base {
         });
         serde_json::to_vec(&config).map_err(|e| IntakeError::Config(e).into())
     }
+}
 
-    fn manifest(&self, packed: &Packed, config: &[u8], format: Format) -> Result<Vec<u8>, Error> {
-        let mut layers = Vec::new();
-        for layer in self.manifest.layers() {
-            let mut descriptor = json!({
-                "mediaType": layer_type(layer, format)?,
-                "digest": layer.digest().to_string(),
-                "size": layer.size(),
-            });
-            // They may say where its files are. Docker's has none.
-            if let (Format::Oci, Some(annotations)) = (format, layer.annotations()) {
-                descriptor["annotations"] = json!(annotations);
-            }
-            layers.push(descriptor);
+/// The manifest of an image: layers that there are, and one more.
+pub(in crate::ops) fn manifest(
+    below: &[Descriptor],
+    packed: Option<&Packed>,
+    config: &[u8],
+    format: Format,
+) -> Result<Vec<u8>, Error> {
+    let mut layers = Vec::new();
+    for layer in below {
+        let mut descriptor = json!({
+            "mediaType": layer_type(layer, format)?,
+            "digest": layer.digest().to_string(),
+            "size": layer.size(),
+        });
+        // They may say where its files are. Docker's has none.
+        if let (Format::Oci, Some(annotations)) = (format, layer.annotations()) {
+            descriptor["annotations"] = json!(annotations);
         }
-        let (own, config_type, gzip) = match format {
-            Format::Oci => (
-                media::OCI_MANIFEST,
-                media::OCI_CONFIG,
-                media::OCI_LAYER_GZIP,
-            ),
-            Format::Docker => (
-                media::DOCKER_MANIFEST,
-                media::DOCKER_CONFIG,
-                media::DOCKER_LAYER_GZIP,
-            ),
-        };
+        layers.push(descriptor);
+    }
+    let (own, config_type, gzip) = match format {
+        Format::Oci => (
+            media::OCI_MANIFEST,
+            media::OCI_CONFIG,
+            media::OCI_LAYER_GZIP,
+        ),
+        Format::Docker => (
+            media::DOCKER_MANIFEST,
+            media::DOCKER_CONFIG,
+            media::DOCKER_LAYER_GZIP,
+        ),
+    };
+    if let Some(packed) = packed {
         layers.push(json!({
             "mediaType": gzip,
             "digest": packed.blob,
             "size": packed.blob_size,
         }));
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": own,
-            "config": {
-                "mediaType": config_type,
-                "digest": Digest::of(config),
-                "size": config.len(),
-            },
-            "layers": layers,
-        });
-        serde_json::to_vec(&manifest).map_err(|e| ManifestError::from(e).into())
     }
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": own,
+        "config": {
+            "mediaType": config_type,
+            "digest": Digest::of(config),
+            "size": config.len(),
+        },
+        "layers": layers,
+    });
+    serde_json::to_vec(&manifest).map_err(|e| ManifestError::from(e).into())
 }
 
 /// The type of a layer of the base in a manifest of the other kind.

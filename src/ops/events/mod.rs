@@ -49,6 +49,8 @@ impl Kind {
 pub enum Action {
     /// Somebody was connected to its streams.
     Attach,
+    /// A Containerfile made it.
+    Build,
     /// An image was made of it.
     Commit,
     /// It was made.
@@ -101,8 +103,9 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Attach,
+        Self::Build,
         Self::Commit,
         Self::Create,
         Self::Died,
@@ -133,6 +136,7 @@ impl Action {
     pub fn podman(self) -> &'static str {
         match self {
             Self::Attach => "attach",
+            Self::Build => "build",
             Self::Commit => "commit",
             Self::Create => "create",
             Self::Died => "died",

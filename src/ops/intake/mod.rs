@@ -12,8 +12,6 @@
 //! unpacks to the diff_id of the configuration; the image record is written last. A [`Lease`]
 //! (store) keeps what is there already from being collected meanwhile, so that no lock is held
 //! during a download.
-//!
-//! [`Lease`]: crate::store::Lease
 
 pub(super) mod docker;
 mod error;
@@ -37,7 +35,7 @@ use super::progress::Progress;
 use super::{Error, additional};
 use crate::layer;
 use crate::oci::{Digest, MANIFEST_MAX, Manifest, ManifestError, Platform, Reference, media};
-use crate::store::{self, ImageLayer, ImageRecord, Keep, Store};
+use crate::store::{self, ImageLayer, ImageRecord, Keep, Lease, Store};
 
 /// Largest image configuration, in bytes. Real ones have a few kilobytes.
 pub(super) const CONFIG_MAX: u64 = 8 << 20;
@@ -228,6 +226,26 @@ pub(super) fn image(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<ImageRecord, Error> {
+    let (mut record, _kept) = unnamed(store, source, chosen, names, options, progress)?;
+    if names.references.is_empty() {
+        return Ok(store.images().put(&record)?);
+    }
+    for name in names.references.iter().rev() {
+        record.reference = Some(name.clone());
+        store.images().put(&record)?;
+    }
+    Ok(record)
+}
+
+/// Bring an image in, and leave it to the leases and the caller that it stays.
+pub(super) fn unnamed(
+    store: &Store,
+    source: &dyn Source,
+    chosen: &Chosen,
+    names: &Names,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<(ImageRecord, Vec<Lease>), Error> {
     // What an additional store has need not be fetched.
     let nearby = additional::Nearby {
         store,
@@ -250,7 +268,7 @@ pub(super) fn image(
     let documents = [Some(&chosen.document), chosen.index.as_ref()];
     let documents = || documents.into_iter().flatten();
     let roots = wanted.iter().flat_map(|l| [&l.diff_id, &l.blob]);
-    let _lease = store.lease(roots.chain(documents().map(|d| &d.digest)).chain([&id]))?;
+    let lease = store.lease(roots.chain(documents().map(|d| &d.digest)).chain([&id]))?;
     store.blobs().put_as(&id, &bytes)?;
     for document in documents() {
         store.blobs().put_as(&document.digest, &document.bytes)?;
@@ -259,7 +277,7 @@ pub(super) fn image(
     layers::fetch(store, source, from, &wanted, options, progress)?;
 
     let diff_ids: Vec<&Digest> = wanted.iter().map(|l| &l.diff_id).collect();
-    let (restated, _kept) = implied::layer(store, &diff_ids, progress)?.unzip();
+    let (restated, kept) = implied::layer(store, &diff_ids, progress)?.unzip();
     let mut image_layers = Vec::with_capacity(wanted.len());
     for layers::Wanted {
         diff_id,
@@ -281,7 +299,7 @@ pub(super) fn image(
         architecture: config.architecture,
         variant: config.variant.filter(|v| !v.is_empty()),
     };
-    let mut record = ImageRecord {
+    let record = ImageRecord {
         reference: None,
         id,
         manifest: chosen.document.digest.clone(),
@@ -293,14 +311,7 @@ pub(super) fn image(
         repositories: names.repository.iter().cloned().collect(),
         members: None,
     };
-    if names.references.is_empty() {
-        return Ok(store.images().put(&record)?);
-    }
-    for name in names.references.iter().rev() {
-        record.reference = Some(name.clone());
-        store.images().put(&record)?;
-    }
-    Ok(record)
+    Ok((record, kept.into_iter().chain([lease]).collect()))
 }
 
 /// Which blob is the configuration of an image; what is no image is refused.

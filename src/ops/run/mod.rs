@@ -26,8 +26,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use options::{
     CommandLine, Device, EnvVar, HealthWish, IdentityChoice, ImageVolumes, Namespace, Network,
-    Options, SeccompChoice, SecretUse, SecretWay, Security, Ulimit, UserNamespace, Volume,
-    VolumesFrom, What,
+    Options, SHM_SIZE, SeccompChoice, SecretUse, SecretWay, Security, Ulimit, UserNamespace,
+    Volume, VolumesFrom, What,
 };
 
 pub use crate::store::is_volume_name;
@@ -110,7 +110,7 @@ pub(super) fn discard(
 /// start, nothing of the container is left.
 pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended, Error> {
     let mut begun = begin(store, o, progress)?;
-    match in_foreground(store, o, &mut begun, progress) {
+    match in_foreground(store, o, &mut begun, None, progress) {
         Ok((ended, started)) => {
             let discarded = match o.remove {
                 true => discard(store, begun.container, &begun.volumes),
@@ -127,10 +127,36 @@ pub fn run(store: &Store, o: &Options, progress: &dyn Progress) -> Result<Ended,
     }
 }
 
+/// A step of a build: run it in the foreground, on an image that has no name and whose configuration is `config`.
+/// What it wrote is there until the container is removed by the caller.
+pub(super) fn step(
+    store: &Store,
+    o: &Options,
+    (image, config): (ImageRecord, &[u8]),
+    streams: Option<Rc<Streams>>,
+    progress: &dyn Progress,
+) -> Result<(ContainerDir, Ended), Error> {
+    let guard = store.shared()?;
+    let source = of_image_as(store, image, config)?;
+    let mut begun = begun(store, o, source, guard)?;
+    match in_foreground(store, o, &mut begun, streams, progress) {
+        Ok((ended, started)) => {
+            // Its files are read next.
+            monitor::gone(&started);
+            Ok((begun.container, ended))
+        }
+        Err(e) => {
+            begun.undo(store);
+            Err(explained(e))
+        }
+    }
+}
+
 fn in_foreground(
     store: &Store,
     o: &Options,
     begun: &mut Begun,
+    streams: Option<Rc<Streams>>,
     progress: &dyn Progress,
 ) -> Result<(Ended, Started), Error> {
     let guard = begun.guard.take();
@@ -145,7 +171,10 @@ fn in_foreground(
     if !o.remove {
         keep_options(store, container, source, volumes, o)?;
     }
-    let (streams, tee) = output(o, container)?.unzip();
+    let (streams, tee) = match streams {
+        Some(streams) => (Some(streams), None),
+        None => output(o, container)?.unzip(),
+    };
     let mut stage = Stage {
         streams,
         window: if o.tty {
@@ -201,6 +230,10 @@ pub(super) fn begin(store: &Store, o: &Options, progress: &dyn Progress) -> Resu
     super::sweep(store);
     // From reading the image until the container pins it, nobody may collect its layers.
     let (source, guard) = source(store, o, progress)?;
+    begun(store, o, source, guard)
+}
+
+fn begun(store: &Store, o: &Options, source: Source, guard: Guard) -> Result<Begun, Error> {
     let volumes = volumes::resolve(store, o, &source.defaults)?;
     let id = random_id()?;
     let container = create(store, o, &id)?;
@@ -368,8 +401,12 @@ fn of_directory(dir: PathBuf) -> Source {
 
 fn of_image(store: &Store, image: ImageRecord) -> Result<Source, Error> {
     let config = stored::config(store, &image.id)?;
+    of_image_as(store, image, &config)
+}
+
+fn of_image_as(store: &Store, image: ImageRecord, config: &[u8]) -> Result<Source, Error> {
     let config: ImageConfiguration =
-        serde_json::from_slice(&config).map_err(|source| Error::ImageConfig {
+        serde_json::from_slice(config).map_err(|source| Error::ImageConfig {
             id: image.id.clone(),
             source,
         })?;

@@ -11,6 +11,9 @@ use crate::monitor::Keep;
 use crate::ops::pull;
 use crate::rootfs::Driver;
 
+/// Bytes of `/dev/shm`, as docker has it.
+pub const SHM_SIZE: u64 = 64 << 20;
+
 /// Whether a namespace is shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Namespace {
@@ -350,6 +353,57 @@ pub struct Options {
 }
 
 impl Options {
+    /// What nothing else is asked of: as docker runs it.
+    pub(in crate::ops) fn plain(what: What) -> Self {
+        Self {
+            what,
+            command: Vec::new(),
+            entrypoint: None,
+            interactive: false,
+            tty: false,
+            remove: false,
+            name: None,
+            volumes: Vec::new(),
+            volumes_from: Vec::new(),
+            secrets: Vec::new(),
+            image_volumes: ImageVolumes::default(),
+            env: Vec::new(),
+            workdir: None,
+            user: None,
+            groups: Vec::new(),
+            userns: UserNamespace::default(),
+            identity: None,
+            hostname: None,
+            read_only: false,
+            network: Network::default(),
+            pid: Namespace::default(),
+            ipc: Namespace::default(),
+            uts: Namespace::default(),
+            cap_add: Vec::new(),
+            cap_drop: Vec::new(),
+            privileged: false,
+            security: Security::default(),
+            init: false,
+            ulimits: Vec::new(),
+            hosts: Vec::new(),
+            dns: Vec::new(),
+            shm_size: SHM_SIZE,
+            devices: Vec::new(),
+            labels: Vec::new(),
+            annotations: Vec::new(),
+            stop_signal: None,
+            sysctls: Vec::new(),
+            pull: pull::PullPolicy::default(),
+            pulling: pull::Options::default(),
+            cidfile: None,
+            pidfile: None,
+            driver: None,
+            made: None,
+            health: HealthWish::default(),
+            keep: Keep::default(),
+        }
+    }
+
     /// The same for whoever starts it later: what depends on the caller's environment is there by value.
     pub(in crate::ops) fn resolved(&self) -> Self {
         let mut all = self.clone();

@@ -32,7 +32,7 @@ fn of_layers(layers: &[PathBuf]) -> impl Fn(&str) -> Result<String, Error> {
 }
 
 /// Who `spec` (`USER[:GROUP]`, names or numbers; empty means root) is. `layers` has the topmost first.
-pub(super) fn resolve(spec: &str, layers: &[PathBuf]) -> Result<Ids, Error> {
+pub(in crate::ops) fn resolve(spec: &str, layers: &[PathBuf]) -> Result<Ids, Error> {
     resolve_by(spec, &of_layers(layers))
 }
 
