@@ -287,19 +287,11 @@ fn create(
         Ok(path) => (place.mount.clone(), path),
         Err(path) => (place.mount.join(&place.own), path),
     };
-    let mut controllers: Vec<&str> = settings.iter().filter_map(|s| s.controller).collect();
-    controllers.sort_unstable();
-    controllers.dedup();
+    let controllers = controllers(settings);
     let mut made = Vec::new();
     let mut path = start;
     for part in below.components() {
-        for controller in &controllers {
-            // Where it cannot be had, its file will be missing, and that is told.
-            let _ = fs::write(
-                path.join("cgroup.subtree_control"),
-                format!("+{controller}"),
-            );
-        }
+        pass_on(&path, &controllers);
         path.push(part);
         match fs::create_dir(&path) {
             Ok(()) => made.insert(0, path.clone()),
@@ -323,6 +315,25 @@ fn create(
     Ok((path, made))
 }
 
+/// Those that limits need.
+fn controllers(settings: &[Setting]) -> Vec<&'static str> {
+    let mut controllers: Vec<&'static str> = settings.iter().filter_map(|s| s.controller).collect();
+    controllers.sort_unstable();
+    controllers.dedup();
+    controllers
+}
+
+/// Give controllers to the groups directly below one.
+fn pass_on(group: &Path, controllers: &[&str]) {
+    for controller in controllers {
+        // Where it cannot be had, its file will be missing, and that is told.
+        let _ = fs::write(
+            group.join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        );
+    }
+}
+
 fn set(path: &Path, settings: &[Setting]) -> Result<(), Error> {
     for s in settings {
         let file = path.join(&s.file);
@@ -338,9 +349,23 @@ fn set(path: &Path, settings: &[Setting]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Change the limits of a group that is there.
+/// Change the limits of a group that is there, perhaps to some of kinds that it had none of.
 pub fn update(path: &Path, resources: &Value) -> Result<(), Error> {
-    set(path, &resources::settings(Some(resources))?)
+    let settings = resources::settings(Some(resources))?;
+    let has = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
+    let mut lacks = controllers(&settings);
+    lacks.retain(|c| !has.split_whitespace().any(|h| h == *c));
+    if !lacks.is_empty()
+        && let Ok(place) = place()
+        && let Ok(below) = path.strip_prefix(&place.mount)
+    {
+        let mut above = place.mount.clone();
+        for part in below.components() {
+            pass_on(&above, &lacks);
+            above.push(part);
+        }
+    }
+    set(path, &settings)
 }
 
 /// Whether its processes are stopped.

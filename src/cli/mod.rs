@@ -68,6 +68,7 @@ mod top;
 mod unsupported;
 mod untag;
 mod update;
+mod verbs;
 mod verify;
 mod version;
 mod volume;
@@ -78,10 +79,11 @@ mod yaml;
 use std::ffi::{CString, OsString};
 use std::path::Path;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 pub use global::Global;
 pub use report::Failure;
+use verbs::Command;
 
 use crate::ops;
 
@@ -100,64 +102,6 @@ pub struct App {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Artifact(artifact::Args),
-    Attach(attach::Args),
-    Commit(commit::Args),
-    Completion(completion::Args),
-    Container(Box<container::Args>),
-    Copy(copy::Args),
-    Cp(cp::Args),
-    Create(Box<create::Args>),
-    Diff(diff::Args),
-    Doctor(doctor::Args),
-    Events(events::Args),
-    Exec(Box<exec::Args>),
-    Export(export::Args),
-    Generate(generate::Args),
-    History(history::Args),
-    Image(image::Args),
-    Images(images::Args),
-    Import(import::Args),
-    Info(info::Args),
-    Inspect(inspect::Args),
-    Kill(kill::Args),
-    Load(load::Args),
-    Login(login::Args),
-    Logout(logout::Args),
-    Logs(logs::Args),
-    Manifest(manifest::Args),
-    Oci(Box<oci::Args>),
-    Pause(pause::Args),
-    Port(port::Args),
-    Ps(ps::Args),
-    Pull(pull::Args),
-    Push(push::Args),
-    Rename(rename::Args),
-    Restart(stop::RestartArgs),
-    Rm(rm::Args),
-    Rmi(rmi::Args),
-    Run(Box<run::Args>),
-    Save(save::Args),
-    Search(search::Args),
-    Sign(sign::Args),
-    Start(start::Args),
-    Stats(stats::Args),
-    Stop(stop::Args),
-    System(system::Args),
-    Tag(tag::Args),
-    Tags(tags::Args),
-    Top(top::Args),
-    Unpause(pause::UnpauseArgs),
-    Untag(untag::Args),
-    Update(update::Args),
-    Verify(verify::Args),
-    Version(version::Args),
-    Volume(volume::Args),
-    Wait(wait::Args),
 }
 
 mod completion {
@@ -234,62 +178,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let global = &app.global;
     logging::start(global.log_level());
-    let result = match app.command {
-        Command::Artifact(a) => artifact::exec(global, &a),
-        Command::Attach(a) => attach::exec(global, &a),
-        Command::Commit(a) => commit::exec(global, &a),
-        Command::Completion(a) => completion::exec(global, &a),
-        Command::Container(a) => container::exec(global, *a),
-        Command::Copy(a) => copy::exec(global, &a),
-        Command::Cp(a) => cp::exec(global, &a),
-        Command::Create(a) => create::exec(global, *a),
-        Command::Diff(a) => diff::exec(global, &a),
-        Command::Doctor(a) => doctor::exec(global, &a),
-        Command::Events(a) => events::exec(global, &a),
-        Command::Exec(a) => exec::exec(global, *a),
-        Command::Export(a) => export::exec(global, &a),
-        Command::Generate(a) => generate::exec(global, &a),
-        Command::History(a) => history::exec(global, &a),
-        Command::Image(a) => image::exec(global, a),
-        Command::Images(a) => images::exec(global, &a),
-        Command::Import(a) => import::exec(global, &a),
-        Command::Info(a) => info::exec(global, &a),
-        Command::Inspect(a) => inspect::exec(global, &a),
-        Command::Kill(a) => kill::exec(global, &a),
-        Command::Load(a) => load::exec(global, &a),
-        Command::Login(a) => login::exec(global, &a),
-        Command::Logout(a) => logout::exec(global, &a),
-        Command::Logs(a) => logs::exec(global, &a),
-        Command::Manifest(a) => manifest::exec(global, &a),
-        Command::Oci(a) => Ok(oci::exec(global.root.as_deref(), &a)),
-        Command::Pause(a) => pause::pause(global, &a),
-        Command::Port(a) => port::exec(global, &a),
-        Command::Ps(a) => ps::exec(global, &a),
-        Command::Pull(a) => pull::exec(global, &a),
-        Command::Push(a) => push::exec(global, &a),
-        Command::Rename(a) => rename::exec(global, &a),
-        Command::Restart(a) => stop::restart(global, &a),
-        Command::Rm(a) => rm::exec(global, &a),
-        Command::Rmi(a) => rmi::exec(global, &a),
-        Command::Run(a) => run::exec(global, *a),
-        Command::Save(a) => save::exec(global, &a),
-        Command::Search(a) => search::exec(global, &a),
-        Command::Sign(a) => sign::exec(global, &a),
-        Command::Start(a) => start::exec(global, &a),
-        Command::Stats(a) => stats::exec(global, &a),
-        Command::Stop(a) => stop::exec(global, &a),
-        Command::System(a) => system::exec(global, &a),
-        Command::Tag(a) => tag::exec(global, &a),
-        Command::Tags(a) => tags::exec(global, &a),
-        Command::Top(a) => top::exec(global, &a),
-        Command::Unpause(a) => pause::unpause(global, &a),
-        Command::Untag(a) => untag::exec(global, &a),
-        Command::Update(a) => update::exec(global, &a),
-        Command::Verify(a) => verify::exec(global, &a),
-        Command::Version(a) => version::exec(global, &a),
-        Command::Volume(a) => volume::exec(global, &a),
-        Command::Wait(a) => wait::exec(global, &a),
-    };
+    let result = app.command.exec(global);
     match result {
         Ok(code) => code,
         Err(failure) => report::failure(&failure),
@@ -304,18 +193,16 @@ enum Wrong {
     Value(Failure),
 }
 
-/// For `run`, whose start-up counts, the usual is read without clap, and of clap's definitions only its own are
-/// built; the latter for `exec`, too. Whatever is wrong is said by the whole.
+/// Of clap's definitions only those of the verb are built; for `run`, whose start-up counts, the usual is read without
+/// any. Whatever is wrong is said by the whole.
 fn parse(args: &[OsString]) -> Result<App, Wrong> {
-    let one = match verb(args) {
-        Some("run") => match run::parse_quickly(args) {
-            Some(app) => return Ok(app),
-            None => Some(run_only()),
-        },
-        Some("exec") => Some(only::<exec::Args>("exec")),
-        _ => None,
-    };
-    if let Some(command) = one
+    let verb = verb(args);
+    if verb == Some("run")
+        && let Some(app) = run::parse_quickly(args)
+    {
+        return Ok(app);
+    }
+    if let Some(command) = verb.and_then(only)
         && let Ok(app) = parse_by(leak(command), args)
     {
         return app;
@@ -385,15 +272,13 @@ fn leak(command: clap::Command) -> &'static mut clap::Command {
     Box::leak(Box::new(command))
 }
 
-fn run_only() -> clap::Command {
-    only::<run::Args>("run")
-}
-
 /// The program with one verb.
-fn only<A: clap::Args>(verb: &'static str) -> clap::Command {
-    let verb = A::augment_args(clap::Command::new(verb));
-    let name = clap::Command::new("coracle").disable_version_flag(true);
-    <Global as clap::Args>::augment_args(name.version(version::NUMBER)).subcommand(verb)
+fn only(verb: &str) -> Option<clap::Command> {
+    let verb = Command::alone(verb)?;
+    let name = clap::Command::new("coracle")
+        .disable_version_flag(true)
+        .disable_help_subcommand(true);
+    Some(<Global as clap::Args>::augment_args(name.version(version::NUMBER)).subcommand(verb))
 }
 
 /// The first word that is no option of ours.
@@ -422,6 +307,7 @@ mod tests {
     use std::ffi::OsString;
 
     use clap::FromArgMatches as _;
+    use clap::error::ErrorKind;
 
     #[test]
     fn the_verb_is_found_behind_options() {
@@ -450,20 +336,42 @@ mod tests {
             "--root /r run --rm -it -e A=B x y --root z",
             "run --root /r x -- y",
             "run --root=/r -v a:b --no-such x",
+            "ps -aq --filter name=x",
+            "volume create --label a=b x",
+            "container ls --root /r",
+            "no-such",
         ] {
-            let args = || ["coracle"].into_iter().chain(line.split(' '));
+            let args = ["coracle"].into_iter().chain(line.split(' '));
+            let args: Vec<OsString> = args.map(OsString::from).collect();
             let show = |command: clap::Command| {
                 command
-                    .try_get_matches_from(args())
+                    .try_get_matches_from(&args)
                     .and_then(|mut m| super::App::from_arg_matches_mut(&mut m))
                     .map(|app| format!("{app:?}"))
                     .map_err(|e| e.kind())
             };
-            let only = match line.contains("run") {
-                true => super::run_only(),
-                false => super::only::<super::exec::Args>("exec"),
+            let Some(only) = super::verb(&args).and_then(super::only) else {
+                assert_eq!(show(super::command()), Err(ErrorKind::InvalidSubcommand));
+                continue;
             };
             assert_eq!(show(only), show(super::command()), "{line}");
+        }
+    }
+
+    #[test]
+    fn each_verb_is_the_same_alone() {
+        let mut whole = super::command();
+        whole.build();
+        for verb in whole.get_subcommands_mut() {
+            let name = verb.get_name().to_owned();
+            let mut only = super::only(&name).unwrap();
+            only.build();
+            let alone = only.find_subcommand_mut(&name).unwrap();
+            assert_eq!(
+                alone.render_long_help().to_string(),
+                verb.render_long_help().to_string(),
+                "{name}"
+            );
         }
     }
 

@@ -7,6 +7,7 @@ use rustix::process::geteuid;
 
 use super::cgroup::{self, Cgroup, Hierarchy};
 use super::facts;
+use super::logout::dies_at_logout;
 use super::report::{Finding, Group, Subject};
 use crate::sys::fork::{At as _, in_child};
 
@@ -120,14 +121,19 @@ pub fn linger() -> Finding {
     }
     let uid = geteuid().as_raw();
     let name = user_name(uid);
-    if uid == 0 || Path::new("/var/lib/systemd/linger").join(&name).exists() {
-        LINGER.ok("processes stay after logout")
-    } else {
-        LINGER
-            .limited("lingering is off: systemd ends a user's processes soon after the last logout")
-            .instead("detached containers live as long as the login")
-            .admin(format!("loginctl enable-linger {name}"))
+    let lingers = uid == 0 || Path::new("/var/lib/systemd/linger").join(&name).exists();
+    let admin = (!lingers).then(|| format!("loginctl enable-linger {name}"));
+    match (dies_at_logout(), lingers) {
+        // Lingering saves what the user's systemd runs, and not what is in a session.
+        (Some(mortal), _) => LINGER
+            .limited(format!("what is started from here: {}", mortal.reason))
+            .instead("detached containers live as long as the login"),
+        (None, true) => LINGER.ok("processes stay after logout"),
+        (None, false) => LINGER
+            .limited("what is started from here stays; units of the user's systemd end soon after the last logout, since lingering is off")
+            .instead("units made by `generate systemd` run as long as the login"),
     }
+    .admin(admin)
 }
 
 /// The user's name, or the number where no plain name is known (`loginctl` takes both).

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -20,6 +20,8 @@ use super::signals::{OPEN, Signals};
 use super::wire::{self, Reply};
 use crate::runtime::{Started, Streams};
 
+/// Ends us, in the words of [`Signals`].
+const TERM: nix::sys::signal::Signal = nix::sys::signal::Signal::SIGTERM;
 /// What the program has not taken yet; more is not asked for.
 const INPUT_MAX: usize = 64 << 10;
 /// End of file, typed (termios(3), VEOF).
@@ -107,6 +109,10 @@ pub struct Around<'a> {
     pub record: &'a mut dyn Record,
     /// Set when its end was wished for.
     pub stopping: &'a mut bool,
+    /// How long it may take to end when we are ended.
+    pub patience: Duration,
+    /// Set when we are ended.
+    pub leaving: &'a mut bool,
 }
 
 /// Wait until the program has ended, and all processes of its container with it.
@@ -261,6 +267,9 @@ impl Watch<'_, '_> {
             self.answer(rest);
             if !fixed[1].is_empty() {
                 while let Some(signal) = self.a.signals.next() {
+                    if signal == TERM {
+                        self.leave();
+                    }
                     // Our socket is there from the beginning.
                     if signal != OPEN {
                         foreground::hand_on(self.container, signal, None);
@@ -269,7 +278,7 @@ impl Watch<'_, '_> {
             }
             if self.a.deadline.is_some_and(|d| Instant::now() >= d) {
                 self.a.deadline = None;
-                *self.a.stopping = true;
+                *self.a.stopping |= !*self.a.leaving;
                 let _ = pidfd_send_signal(&self.container.pidfd, Signal::KILL);
             }
             if !fixed[0].is_empty() {
@@ -283,6 +292,14 @@ impl Watch<'_, '_> {
                 supervisor = false;
             }
         }
+    }
+
+    /// We are ended, as by systemd at a logout or when the machine goes down. The first process of a container does not
+    /// hear SIGTERM unless it wants to, and systemd would wait for it for a minute and a half.
+    fn leave(&mut self) {
+        *self.a.leaving = true;
+        let end = Instant::now() + self.a.patience;
+        self.a.deadline = Some(self.a.deadline.map_or(end, |d| d.min(end)));
     }
 
     /// Those that are read from now on, in the order in which they are polled.
@@ -400,14 +417,15 @@ impl Watch<'_, '_> {
     }
 }
 
-/// Answer those who ask while the container is down, until `end` or until its start is not wished for any more. A
-/// signal for a container that is not there is such a wish.
+/// Answer those who ask while the container is down, until `end` or until its start is not wished for any more (`stopping`;
+/// a signal for a container that is not there is such a wish) or we are ended (`leaving`).
 pub fn idle(
     control: &mut Control,
     signals: &Signals,
     end: Instant,
     record: &mut dyn Record,
     stopping: &mut bool,
+    leaving: &mut bool,
 ) {
     let about = About {
         pid: 0,
@@ -418,7 +436,7 @@ pub fn idle(
         streams: false,
         restarts: true,
     };
-    while !*stopping {
+    while !*stopping && !*leaving {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;
@@ -445,6 +463,9 @@ pub fn idle(
                 _ => {}
             }
         }
-        *stopping |= signals.next().is_some_and(|s| s != OPEN);
+        match signals.next() {
+            Some(TERM) => *leaving = true,
+            other => *stopping |= other.is_some_and(|s| s != OPEN),
+        }
     }
 }

@@ -235,7 +235,10 @@ struct Monitor {
     state: State,
     signals: Signals,
     control: Control,
+    /// Somebody wished for the container's end.
     stopping: bool,
+    /// Somebody ends us: it is not for us to start the container again, but for `start --all`.
+    leaving: bool,
 }
 
 impl Monitor {
@@ -254,6 +257,7 @@ impl Monitor {
             signals: Signals::block().map_err(Error::Prepare)?,
             control: Control::default(),
             stopping: false,
+            leaving: false,
             store,
             entry,
             container,
@@ -318,7 +322,8 @@ impl Monitor {
                 Action::Died,
             );
             self.state.stopped = self.stopping;
-            let again = !self.stopping && self.o.keep.restart.again(code, self.state.restarts);
+            let ends = self.stopping || self.leaving;
+            let again = !ends && self.o.keep.restart.again(code, self.state.restarts);
             if again {
                 self.state.status = Status::Restarting;
             }
@@ -336,11 +341,17 @@ impl Monitor {
                 container: &self.container,
                 restart: &mut self.o.keep.restart,
             };
-            let (control, stopping) = (&mut self.control, &mut self.stopping);
-            monitor::idle(control, &self.signals, end, &mut record, stopping);
-            if self.stopping {
+            monitor::idle(
+                &mut self.control,
+                &self.signals,
+                end,
+                &mut record,
+                &mut self.stopping,
+                &mut self.leaving,
+            );
+            if self.stopping || self.leaving {
                 self.state.status = Status::Exited;
-                self.state.stopped = true;
+                self.state.stopped = self.stopping;
                 return self.state.write(&self.container);
             }
             self.state.restarts += 1;
@@ -422,6 +433,14 @@ impl Monitor {
                 checks,
                 record: &mut record,
                 stopping: &mut self.stopping,
+                patience: Duration::from_secs(
+                    self.o
+                        .keep
+                        .stop_timeout
+                        .unwrap_or(monitor::STOP_TIMEOUT)
+                        .into(),
+                ),
+                leaving: &mut self.leaving,
             },
         )?)
     }

@@ -1,5 +1,6 @@
 //! What a container wrote, and the image below it: for all verbs that read its files.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -48,6 +49,11 @@ impl Written {
                 (copy, How::Copy)
             }
             Err(_) => (entry.upper(), How::Over),
+        };
+        // One that was created and never started has written nothing: as good as any empty directory.
+        let dir = match dir.symlink_metadata() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => store.mountpoint(),
+            _ => dir,
         };
         let mut tree = Tree::container(dir, entry.owners());
         if matches!(how, How::Over) && watched(store, &entry)? {

@@ -54,6 +54,11 @@ fn with_fsconfig(stack: &Stack) -> Result<OwnedFd, Failed> {
         Errno::NOSYS => Failed::TooOld,
         e => real("fsopen", Path::new("overlay"), e),
     })?;
+    // Before Linux 6.5 all options are taken as they come, and refused together at the end, in words for the kernel's
+    // log. One that no overlay knows tells such a kernel from others, for a microsecond and without a word.
+    if fsconfig_set_flag(&fs, c"coracle").is_ok() {
+        return Err(Failed::TooOld);
+    }
     for (i, lower) in stack.lowers.iter().enumerate() {
         fsconfig_set_string(&fs, c"lowerdir+", lower).map_err(|e| match e {
             Errno::INVAL if i == 0 => Failed::TooOld,

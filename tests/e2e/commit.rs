@@ -9,6 +9,7 @@ suite!(
     a_committed_image_by_fuse_overlayfs,
     a_committed_image_by_copy,
     a_container_that_runs_is_committed_and_exported,
+    one_that_never_ran_is_its_image,
     the_same_tree_is_the_same_layer,
     the_configuration_is_changed_as_asked,
     docker_format,
@@ -27,6 +28,22 @@ const CHANGES: &str = "set -e; rm /bin/vi; rm -r /usr; mkdir /usr; echo only >/u
 const LOOK: &str = "cd /; stat -c '%n %f %s %h' new new/one new/two new/link new/fifo new/shut new/shutdir \
     new/shutdir/in new/suid new/sparse usr/only home2; stat -c '%n %Y' new/one; cat new/two new/shut new/shutdir/in \
     usr/only; ls usr new; ls -d bin/vi home 2>&1 | sort; tail -n 1 etc/passwd";
+
+/// Nothing was written yet, not even a directory to write to.
+fn one_that_never_ran_is_its_image(e: &Env) -> Done {
+    let own = e.with_own_store();
+    let image = own.image("busybox");
+    own.cmd(["create", "--name", "c", &image, "true"]).ok();
+    own.cmd(["diff", "c"]).ok().out_is("");
+    let file = own.subdir("out").join("tar");
+    own.cmd(["export", "-o"]).args([&file]).arg("c").ok();
+    assert!(std::fs::metadata(&file).unwrap().len() > 1 << 20);
+    own.cmd(["commit", "-q", "c", "made"]).ok();
+    own.cmd(["run", "--rm", "--network=none", "made", "echo", "x"])
+        .ok()
+        .out_is("x\n");
+    Ok(())
+}
 
 /// Say in what two lists differ.
 #[track_caller]

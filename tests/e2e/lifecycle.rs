@@ -31,6 +31,7 @@ suite!(
     its_health_is_tested,
     a_monitor_is_small,
     a_killed_monitor_takes_it_along,
+    an_ended_monitor_ends_it_for_good,
     a_recorded_number_fools_nobody,
     nothing_is_lost_under_random_kills,
     a_hundred_at_once,
@@ -608,6 +609,20 @@ fn private_kib(pid: i64) -> u64 {
     kib.parse().unwrap()
 }
 
+/// Processes that are monitors of this container.
+fn monitors(id: &str) -> Vec<i32> {
+    let ours = format!("coracle-monitor\0{id}\0");
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|p| p.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(ours.as_bytes())
+    })
+    .collect()
+}
+
 fn a_monitor_is_small(e: &Env) -> Done {
     let (own, image) = own(e);
     let id = detached(
@@ -621,14 +636,7 @@ fn a_monitor_is_small(e: &Env) -> Done {
     let kib = private_kib(monitor);
     assert!(kib < 1024, "{kib} KiB");
     // No other process of ours.
-    let ours = format!("coracle-monitor {id}");
-    let count = std::fs::read_dir("/proc").unwrap().flatten().filter(|p| {
-        let line = std::fs::read(p.path().join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line)
-            .replace('\0', " ")
-            .starts_with(&ours)
-    });
-    assert_eq!(count.count(), 1);
+    assert_eq!(monitors(&id).len(), 1);
     own.cmd(["rm", "-f", &id]).ok();
     Ok(())
 }
@@ -769,6 +777,63 @@ fn a_hundred_at_once(e: &Env) -> Done {
     assert_eq!(out.out().lines().count(), 100);
     assert!(pid_of(&sleep).is_none());
     own.cmd(["rm", "--all"]).ok();
+    Ok(())
+}
+
+/// As systemd ends it at a logout or when the machine goes down; who is killed after 90 seconds keeps all waiting.
+fn an_ended_monitor_ends_it_for_good(e: &Env) -> Done {
+    let (own, image) = own(e);
+    let end = |id: &str| {
+        for monitor in monitors(id) {
+            kill_process(Pid::from_raw(monitor).unwrap(), Signal::TERM).unwrap();
+        }
+    };
+    let run = |name: &str, script: &str| {
+        let options = [
+            "--name",
+            name,
+            "--restart",
+            "unless-stopped",
+            "--stop-timeout",
+            "1",
+        ];
+        detached(&own, &image, &options, script)
+    };
+    // It does not hear SIGTERM, it does, and it waits for its next start.
+    let sleep = unique_sleep();
+    let deaf = run("deaf", &format!("exec {sleep}"));
+    let polite = run(
+        "polite",
+        "trap 'exit 4' TERM; echo ready; while :; do sleep 0.1; done",
+    );
+    let between = run("between", "[ -e /n ] && exit 5; touch /n; exit 3");
+    wait_until("it can hear", || log(&own, &polite).contains("ready"));
+    wait_until("it waits for its start", || {
+        state(&own, &between)["restarts"].as_i64() > Some(3)
+            && state(&own, &between)["status"] == "restarting"
+    });
+    let asked = Instant::now();
+    for id in [&deaf, &polite, &between] {
+        end(id);
+    }
+    wait_until("all have ended", || {
+        own.cmd(["ps", "-q"]).ok().out().is_empty()
+    });
+    assert!(asked.elapsed() < Duration::from_secs(8));
+    assert_eq!(
+        own.cmd(["ps", "-a", "--format", "{{.Names}} {{.State}}"])
+            .ok()
+            .out(),
+        "between exited\npolite exited\ndeaf exited\n"
+    );
+    for (name, code) in [("deaf", "137\n"), ("polite", "4\n"), ("between", "5\n")] {
+        own.cmd(["wait", name]).ok().out_is(code);
+    }
+    // Nobody has stopped them: they are what comes back after a reboot.
+    own.cmd(["start", "--all"]).ok();
+    wait_until("it runs again", || pid_of(&sleep).is_some());
+    own.cmd(["exec", "polite", "true"]).ok();
+    own.cmd(["rm", "-f", "--all"]).ok();
     Ok(())
 }
 

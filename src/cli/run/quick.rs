@@ -220,7 +220,9 @@ mod tests {
     }
 
     fn by_clap(line: &[&str]) -> Option<App> {
-        let (_, mut matches) = matches(&mut only::<Args>("run"), &words(line)).ok()?.ok()?;
+        let (_, mut matches) = matches(&mut only("run").unwrap(), &words(line))
+            .ok()?
+            .ok()?;
         App::from_arg_matches_mut(&mut matches).ok()
     }
 
@@ -382,7 +384,7 @@ mod tests {
             "tls-verify",
             "variant",
         ];
-        let app = only::<Args>("run");
+        let app = only("run").unwrap();
         let run = app.get_subcommands().next().unwrap();
         let names = OPTIONS.iter().map(|(name, ..)| name).chain(FLAGS);
         let known: Vec<&str> = names
