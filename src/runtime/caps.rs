@@ -70,6 +70,17 @@ const DEFAULT: [&str; 14] = [
     "CAP_AUDIT_WRITE",
 ];
 
+/// What it takes to read and write any file of a container.
+const FILES: [&str; 7] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_MKNOD",
+    "CAP_SETFCAP",
+];
+
 /// A set of capabilities, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps(u64);
@@ -87,12 +98,17 @@ impl Caps {
 
     /// Docker's default set.
     pub fn default_set() -> Self {
-        Self(
-            DEFAULT
-                .iter()
-                .filter_map(|n| number(n))
-                .fold(0, |set, n| set | 1 << n),
-        )
+        Self::of(&DEFAULT)
+    }
+
+    /// Those over files.
+    pub fn files() -> Self {
+        Self::of(&FILES)
+    }
+
+    fn of(names: &[&str]) -> Self {
+        let numbers = names.iter().filter_map(|n| number(n));
+        Self(numbers.fold(0, |set, n| set | 1 << n))
     }
 
     /// Docker's rules for `--cap-add` and `--cap-drop`: `ALL` in either, names with or without `CAP_`,

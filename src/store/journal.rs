@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -78,15 +78,23 @@ impl Journal<'_> {
 
     /// Read it, from its oldest line on or only what comes from now on.
     pub fn reader(&self, from_now: bool) -> io::Result<Reader> {
-        let mut file = None;
-        if !from_now {
-            file = Place::open(&self.store.path(OLD))?;
-        } else if let Some(mut place) = Place::open(&self.path())? {
-            place.offset = place.file.metadata()?.len();
-            file = Some(place);
+        let aside = self.store.path(OLD);
+        let old = Place::open(&aside)?;
+        let passed = match &old {
+            Some(old) => Some(old.id()?),
+            None => None,
+        };
+        let mut file = old;
+        if from_now {
+            file = Place::open(&self.path())?;
+            if let Some(place) = &mut file {
+                place.offset = place.file.metadata()?.len();
+            }
         }
         Ok(Reader {
             path: self.path(),
+            aside,
+            passed,
             file,
             before: None,
         })
@@ -97,6 +105,9 @@ impl Journal<'_> {
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
+    /// Where the file before this one is, and which one was there at the start.
+    aside: PathBuf,
+    passed: Option<(u64, u64)>,
     file: Option<Place>,
     /// The one before it, to which somebody may still be about to write who opened it by its old name.
     before: Option<Place>,
@@ -120,6 +131,12 @@ impl Place {
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Device and inode.
+    fn id(&self) -> io::Result<(u64, u64)> {
+        let m = self.file.metadata()?;
+        Ok((m.dev(), m.ino()))
     }
 
     /// Some whole lines; none when there are no more now.
@@ -159,10 +176,19 @@ impl Reader {
         Ok(late)
     }
 
+    /// There was no journal: the first file since, which may have been put aside already.
+    fn first(&self) -> io::Result<Option<Place>> {
+        let current = Place::open(&self.path)?;
+        match Place::open(&self.aside)? {
+            Some(old) if Some(old.id()?) != self.passed => Ok(Some(old)),
+            _ => Ok(current),
+        }
+    }
+
     fn younger(&mut self) -> io::Result<Vec<String>> {
         loop {
             let Some(place) = &mut self.file else {
-                self.file = Place::open(&self.path)?;
+                self.file = self.first()?;
                 if self.file.is_none() {
                     return Ok(Vec::new());
                 }
@@ -219,6 +245,20 @@ mod tests {
         journal.append("three", 1).unwrap();
         assert_eq!(all(&mut late), ["three"]);
         assert_eq!(all(&mut early), ["not yet", "three"]);
+    }
+
+    #[test]
+    fn who_came_before_the_first_file_reads_it_where_it_was_put_aside() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let journal = store.journal();
+        let mut early = [true, false].map(|from_now| journal.reader(from_now).unwrap());
+        journal.append_up_to("one", 1).unwrap();
+        journal.append_up_to("two", u64::MAX).unwrap();
+        for reader in &mut early {
+            assert_eq!(all(reader), ["one", "two"]);
+        }
+        assert_eq!(all(&mut journal.reader(true).unwrap()), [""; 0]);
     }
 
     #[test]

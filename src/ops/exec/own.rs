@@ -1,5 +1,6 @@
-//! A program of ours in a container that runs: root there, with all capabilities and no filter but that of emulated
-//! identities. What it does there is done as by any process of the container, and so are the records of it.
+//! A program of ours in a container that runs: root there, with the capabilities over files and the default filter,
+//! so that who might trace it there gains next to nothing. What it does there is done as by any process of the
+//! container, and so are the records of it.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -48,8 +49,9 @@ pub(in crate::ops) fn own(
         true => 0,
         false => config.mapped().uid,
     };
-    let root = || Cred::first(0, 0, &[], Caps::ALL.bits().bits(), false);
-    let filter = Seccomp::Unconfined.compile(Caps::ALL, mode(&config, emulated));
+    let caps = Caps::files();
+    let root = || Cred::first(0, 0, &[], caps.bits().bits(), false);
+    let filter = Seccomp::Default.compile(caps, mode(&config, emulated));
     let process = Process {
         args: own.args.clone(),
         own: Some(own.copy.clone()),
@@ -60,7 +62,7 @@ pub(in crate::ops) fn own(
         streams: Some(own.streams.clone()),
         uid,
         identity: emulated.then(|| Box::new(root())),
-        caps: Caps::ALL,
+        caps,
         no_new_privileges: false,
         filter: filter.map_err(|e| Error::Runtime(PlanError::from(e).into()))?,
         rlimits: Vec::new(),

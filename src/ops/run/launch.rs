@@ -136,7 +136,7 @@ struct Prepared<'a> {
     caps: Caps,
     secrets: Given,
     target: PathBuf,
-    /// The program is not the container's but ours ([`Stage::own`]): root there, with all capabilities.
+    /// The program is not the container's but ours ([`Stage::own`]): root there, with the capabilities over files.
     ours: bool,
 }
 
@@ -177,7 +177,7 @@ impl<'a> Prepared<'a> {
             Caps::default_set()
         };
         let caps = match ours {
-            true => Caps::ALL,
+            true => Caps::files(),
             false => base
                 .adjusted(&o.cap_add, &o.cap_drop)
                 .map_err(|e| Error::Runtime(runtime::PlanError::from(e).into()))?,
