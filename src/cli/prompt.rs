@@ -46,8 +46,9 @@ pub(super) fn line(question: &str) -> Result<String, NoAnswer> {
 
 /// One line that is not shown.
 pub(super) fn hidden(question: &str) -> Result<String, NoAnswer> {
-    ask(question);
+    // First: who answers at once must not be shown, nor lost.
     let quiet = Quiet::new()?;
+    ask(question);
     let answer = typed(&mut io::stdin().lock());
     drop(quiet);
     ask("\n");

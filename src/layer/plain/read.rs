@@ -88,6 +88,10 @@ pub fn read(source: Source<'_>, reading: &Reading, out: impl Write) -> Result<No
             let name = source.name.unwrap_or_default();
             let stat = statat(source.dir, name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(Error::sys("read", &top))?;
+            // It was none a moment ago. Whoever put it there must not choose where the copy's name leads.
+            if FileType::from_raw_mode(stat.st_mode).is_symlink() {
+                return Err(Error::sys("read", &top)(Errno::STALE));
+            }
             reader.file(source.dir, name, &top, &stat)?;
         }
     }

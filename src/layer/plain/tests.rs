@@ -80,6 +80,18 @@ fn tree(dir: &Path) -> Vec<String> {
 }
 
 #[test]
+fn what_became_a_link_is_not_copied_as_one() {
+    let tmp = tempfile::tempdir().unwrap();
+    symlink("/", tmp.path().join("d")).unwrap();
+    let reading = Reading {
+        name: Some(b"x".to_vec()),
+        ..Reading::default()
+    };
+    let e = get(tmp.path(), Some("d"), &reading).unwrap_err();
+    assert!(e.to_string().contains("cannot read"), "{e}");
+}
+
+#[test]
 fn a_tree_comes_back_as_it_was() {
     let tmp = tempfile::tempdir().unwrap();
     let [from, to] = ["from", "to"].map(|n| tmp.path().join(n));
