@@ -8,7 +8,7 @@ use rustix::io::{Errno, pread};
 
 use super::super::stream::{BLOCK, padding};
 use super::Error;
-use super::archive::Archive;
+use super::archive::{Archive, Kind};
 
 /// Bytes at a time.
 const BUFFER: usize = 256 << 10;
@@ -65,8 +65,20 @@ impl Map {
         Some(Self { extents, text })
     }
 
+    /// What the entry of a file is that has this map, or none.
+    pub(in crate::layer) fn kind(map: Option<&Self>, stat: &Stat) -> Kind<'static> {
+        let real = stat.st_size.cast_unsigned();
+        match map {
+            Some(map) => Kind::Sparse {
+                real,
+                stored: map.stored(),
+            },
+            None => Kind::File(real),
+        }
+    }
+
     /// Bytes in the tar.
-    pub(in crate::layer) fn stored(&self) -> u64 {
+    fn stored(&self) -> u64 {
         self.text.len() as u64 + self.extents.iter().map(|e| e.1).sum::<u64>()
     }
 }

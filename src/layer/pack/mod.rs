@@ -62,7 +62,7 @@ pub use tree::Tree;
 use tree::Opened;
 use walk::Wanted;
 
-use super::compress::Sink;
+use super::compress::{Sink, Sums};
 use super::name::path_buf;
 use crate::oci::Digest;
 use crate::sys::fork::Failed;
@@ -115,6 +115,20 @@ pub struct Packed {
     pub entries: u64,
     /// What the tar does not say.
     pub notes: Notes,
+}
+
+impl Packed {
+    fn of(sums: Sums, done: walk::Done) -> Self {
+        Self {
+            diff_id: sums.diff_id,
+            tar_bytes: sums.tar_bytes,
+            blob: sums.blob,
+            blob_size: sums.blob_size,
+            annotations: sums.annotations,
+            entries: done.entries,
+            notes: done.notes,
+        }
+    }
 }
 
 /// What could not be packed as it was. No errors: the rest is right.
@@ -311,15 +325,7 @@ pub fn pack(what: &What, out: impl Write, options: &Options) -> Result<Packed, E
     let mut sink = Sink::new(out, options.compression).map_err(Error::Output)?;
     let done = child::walk_as_root(&trees, &wanted, options, &mut sink)?;
     let sums = sink.finish().map_err(Error::Output)?;
-    Ok(Packed {
-        diff_id: sums.diff_id,
-        tar_bytes: sums.tar_bytes,
-        blob: sums.blob,
-        blob_size: sums.blob_size,
-        annotations: sums.annotations,
-        entries: done.entries,
-        notes: done.notes,
-    })
+    Ok(Packed::of(sums, done))
 }
 
 /// What `tree` changes of the stack `below` it (the topmost tree first): paths in the order of their

@@ -396,15 +396,8 @@ impl<W: Write> Walker<'_, W> {
     }
 
     fn regular(&mut self, file: &Opening, path: &[u8], attrs: &Attrs) -> Result<(), Error> {
-        let size = file.stat.st_size.cast_unsigned();
         let map = Map::of(file.fd.as_fd(), &file.stat);
-        let kind = match &map {
-            Some(map) => Kind::Sparse {
-                real: size,
-                stored: map.stored(),
-            },
-            None => Kind::File(size),
-        };
+        let kind = Map::kind(map.as_ref(), &file.stat);
         self.entry(path, kind, &file.stat, attrs)?;
         let (archive, buffer) = (&mut self.archive, &mut self.buffer);
         if !content::write(archive, file.fd.as_fd(), map.as_ref(), path, buffer)? {

@@ -256,14 +256,7 @@ impl<W: Write> Reader<'_, W> {
         }
         let xattrs = self.xattrs(file.as_fd(), shown)?;
         let map = content::Map::of(file.as_fd(), &stat);
-        let real = stat.st_size.cast_unsigned();
-        let kind = match &map {
-            Some(map) => Kind::Sparse {
-                real,
-                stored: map.stored(),
-            },
-            None => Kind::File(real),
-        };
+        let kind = content::Map::kind(map.as_ref(), &stat);
         self.entry(shown, kind, &stat, &xattrs)?;
         let whole = content::write(
             &mut self.archive,

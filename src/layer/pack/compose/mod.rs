@@ -100,15 +100,7 @@ pub fn compose(c: &Composition<'_>, out: impl Write, options: &Options) -> Resul
         composer.finish()
     })?;
     let sums = sink.finish().map_err(Error::Output)?;
-    Ok(Packed {
-        diff_id: sums.diff_id,
-        tar_bytes: sums.tar_bytes,
-        blob: sums.blob,
-        blob_size: sums.blob_size,
-        annotations: sums.annotations,
-        entries: done.entries,
-        notes: done.notes,
-    })
+    Ok(Packed::of(sums, done))
 }
 
 struct Composer<'c, 'a, W> {
@@ -400,15 +392,8 @@ impl<'c, 'a, W: Write> Composer<'c, 'a, W> {
         to: &[u8],
         attrs: &Attrs,
     ) -> Result<(), Error> {
-        let size = file.stat.st_size.cast_unsigned();
         let map = Map::of(file.fd.as_fd(), &file.stat);
-        let kind = match &map {
-            Some(map) => Kind::Sparse {
-                real: size,
-                stored: map.stored(),
-            },
-            None => Kind::File(size),
-        };
+        let kind = Map::kind(map.as_ref(), &file.stat);
         self.entry(to, kind, &file.stat, attrs)?;
         let (archive, buffer) = (&mut self.archive, &mut self.buffer);
         if !content::write(archive, file.fd.as_fd(), map.as_ref(), path, buffer)? {
