@@ -100,6 +100,7 @@ def its_trials_leave_nothing(bed):
     with bed.login("nomanager") as nomanager:
         for user in (nomanager, bed.root):
             look = "find /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup) -type d; cat /proc/self/mounts"
-            before = user.ok(look)
+            before = set(user.ok(look).splitlines())
             user.ok("coracle doctor")
-            assert user.ok(look) == before
+            # What logins make comes and goes by itself.
+            eventually("nothing of doctor's is left", lambda: before.issuperset(user.ok(look).splitlines()))
