@@ -13,8 +13,9 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
+use crate::sys::scoped::openat2;
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat, openat2, readlinkat, statx,
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat, readlinkat, statx,
 };
 use rustix::io::Errno;
 

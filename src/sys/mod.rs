@@ -13,6 +13,7 @@ pub mod net;
 pub mod notify;
 pub mod peer;
 pub mod process;
+pub mod scoped;
 pub mod seccomp;
 pub mod signal;
 pub mod start;

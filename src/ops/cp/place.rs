@@ -6,13 +6,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlinkat, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 
 use super::decide::Target;
 use super::wire::Seen;
 use crate::layer::plain::{Naming, Source};
+use crate::sys::scoped::openat2;
 
 /// As the kernel's (path_resolution(7)).
 const LINKS_MAX: u32 = 40;

@@ -6,9 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat, openat2, readlinkat,
-};
+use crate::sys::scoped::openat2;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, mount_move, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
